@@ -5,7 +5,7 @@
  * loop_async_send(). Callbacks run on that thread, from inside loop_run(),
  * never from inside the call that registered them.
  *
- * Objects come from X_new(), which returns 0 or ERR_NOMEM / ERR_SYSTEM and
+ * Objects come from X_new(), which returns 0 or ERR_NOMEM / ERR_IO and
  * leaves *out untouched on error, and go with X_free(), which accepts NULL
  * and promises that no callback of that object follows; their memory returns
  * a little later, inside the loop. Every object must be freed before
@@ -28,7 +28,7 @@ struct loop_work;
 struct loop_async;
 struct loop_defer;
 
-ERR_MUST_USE int loop_new(struct loop **out);
+MUST_USE int loop_new(struct loop **out);
 
 /* Frees a loop that is not running and has no objects left (asserted). */
 void loop_free(struct loop *loop);
@@ -58,10 +58,10 @@ void loop_update_now(struct loop *loop);
  * that follows shows it. */
 typedef void loop_poll_fn(void *arg, unsigned events);
 
-/* Watches fd (socket, pipe, terminal; a regular file gives ERR_SYSTEM) and
+/* Watches fd (socket, pipe, terminal; a regular file gives ERR_IO) and
  * makes it non-blocking. Starts with no events. The caller keeps owning fd;
  * one watcher per descriptor. */
-ERR_MUST_USE int loop_poll_new(struct loop *loop, int fd, loop_poll_fn *fn,
+MUST_USE int loop_poll_new(struct loop *loop, int fd, loop_poll_fn *fn,
                                void *arg, struct loop_poll **out);
 
 /* Says which events to report from now on, level-triggered; 0 for none. */
@@ -74,7 +74,7 @@ void loop_poll_free(struct loop_poll *poll);
 
 typedef void loop_timer_fn(void *arg);
 
-ERR_MUST_USE int loop_timer_new(struct loop *loop, loop_timer_fn *fn,
+MUST_USE int loop_timer_new(struct loop *loop, loop_timer_fn *fn,
                                 void *arg, struct loop_timer **out);
 
 /* Calls back once, delay_ms after loop_now_ms(); starting again replaces the
@@ -88,7 +88,7 @@ void loop_timer_free(struct loop_timer *timer);
 typedef void loop_signal_fn(void *arg, int signum);
 
 /* Calls back on the loop's thread for each delivery (several may merge). */
-ERR_MUST_USE int loop_signal_new(struct loop *loop, int signum,
+MUST_USE int loop_signal_new(struct loop *loop, int signum,
                                  loop_signal_fn *fn, void *arg,
                                  struct loop_signal **out);
 void loop_signal_free(struct loop_signal *signal);
@@ -107,7 +107,7 @@ typedef void loop_work_done_fn(void *arg);
  * 1..64. Has effect only before the first loop_work_submit(); default 4. */
 void loop_set_workers(unsigned count);
 
-ERR_MUST_USE int loop_work_new(struct loop *loop, loop_work_fn *work,
+MUST_USE int loop_work_new(struct loop *loop, loop_work_fn *work,
                                loop_work_done_fn *done, void *arg,
                                struct loop_work **out);
 
@@ -124,7 +124,7 @@ void loop_work_free(struct loop_work *work);
 
 typedef void loop_async_fn(void *arg);
 
-ERR_MUST_USE int loop_async_new(struct loop *loop, loop_async_fn *fn,
+MUST_USE int loop_async_new(struct loop *loop, loop_async_fn *fn,
                                 void *arg, struct loop_async **out);
 
 /* Calls back soon on the loop's thread; several sends may merge into one.
@@ -139,7 +139,7 @@ typedef void loop_defer_fn(void *arg);
 /* A call to make at the end of the turn in which it is armed, once per
  * arming, after the events of that turn: the way to batch work, and to free
  * an object from inside one of its own callbacks. */
-ERR_MUST_USE int loop_defer_new(struct loop *loop, loop_defer_fn *fn,
+MUST_USE int loop_defer_new(struct loop *loop, loop_defer_fn *fn,
                                 void *arg, struct loop_defer **out);
 
 /* Arming an armed one changes nothing. What is armed while the calls of a
