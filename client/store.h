@@ -181,7 +181,7 @@ int store_rebase(struct store *store, const struct journal_identity *identity,
     __attribute__((warn_unused_result));
 
 /* Same content, better known (CID learnt, new version token, other URL). size
- * and chunk_log2 must be as they were (ERR_ARG). Hints stay. Does not sync:
+ * and chunk_log2 must be as they were (ERR_RANGE). Hints stay. Does not sync:
  * a later store_sync makes it durable, a crash before that loses only it. */
 int store_update_identity(struct store *store,
                           const struct journal_identity *identity,

@@ -40,20 +40,25 @@
  *    136   32  version token, zero padded
  *    168   64  host name of the owner, zero padded, for messages
  *    232 2048  source URL, zero padded
- *   2280 1784  reserved
- *   4064   32  SHA-256 of bytes 0..4063
+ *   2280 1808  reserved
+ *   4088    8  SipHash-2-4 of bytes 0..4087 under the salt
  *
  * Two copies: a writer replaces only the copy that is not known to be on
  * stable storage, so a torn head never costs the journal.
  *
  * Slot i (40 bytes, overwritten in place, so the journal never grows):
  *      0   32  D_i, SHA-256 of the bytes of chunk i
- *     32    8  first 8 bytes of SHA-256(salt || u64 i || D_i)
+ *     32    8  SipHash-2-4 of (u64 i || D_i) under the salt
  * A torn slot, an unwritten one and one written under another salt all fail
  * the check and are "no hint". So a new salt forgets every older slot at once.
  *
+ * The salt is the 16-byte key of SipHash; its 64-bit result is stored as one
+ * big-endian integer. It tells accidents and leftovers, which is all that is
+ * asked: who can write the directory can write the target itself.
+ *
  * A copy with the magic and a larger format version makes the whole journal
- * one of the future: it is not used, whatever the other copy says.
+ * one of the future: it is not used, whatever the other copy says. The
+ * generation stays below 2^63.
  *
  * Pure: no file, clock, randomness; the caller supplies salt and texts.
  * Thread-safe as far as the arguments are not shared. */
@@ -139,11 +144,9 @@ uint64_t journal_chunks(const struct journal_identity *identity);
  * valid identity). */
 uint64_t journal_slot_offset(uint64_t index);
 
-/* Write one head copy. Returns 0, or the error of the hash library, with the
- * contents of block undefined. */
-int journal_head_encode(const struct journal_head *head,
-                        uint8_t block[JOURNAL_COPY_LEN])
-    __attribute__((warn_unused_result));
+/* Write one head copy. Requires valid fields (asserted). */
+void journal_head_encode(const struct journal_head *head,
+                         uint8_t block[JOURNAL_COPY_LEN]);
 
 /* Read one head copy. On JOURNAL_USABLE *head is set, else zeroed. */
 enum journal_verdict
@@ -157,11 +160,10 @@ enum journal_verdict journal_choose(const uint8_t *bytes, size_t len,
                                     struct journal_head *head,
                                     unsigned int *copy);
 
-/* Write slot index. Returns 0, or the error of the hash library. */
-int journal_slot_encode(const uint8_t salt[JOURNAL_SALT_LEN], uint64_t index,
-                        const uint8_t digest[HASH_LEN],
-                        uint8_t slot[JOURNAL_SLOT_LEN])
-    __attribute__((warn_unused_result));
+/* Write slot index. */
+void journal_slot_encode(const uint8_t salt[JOURNAL_SALT_LEN], uint64_t index,
+                         const uint8_t digest[HASH_LEN],
+                         uint8_t slot[JOURNAL_SLOT_LEN]);
 
 /* Does this slot hold a hint for chunk index? If so, digest is set. */
 bool journal_slot_decode(const uint8_t salt[JOURNAL_SALT_LEN], uint64_t index,
