@@ -22,7 +22,8 @@
     X(ERR_TRUNCATED, "message ends too early", WIRE_PROTOCOL_ERROR) \
     X(ERR_TRAILING, "bytes after the end of the message", \
       WIRE_PROTOCOL_ERROR) \
-    X(ERR_MAGIC, "the peer does not speak this protocol", 0) \
+    X(ERR_MAGIC, "the peer does not speak this protocol", \
+      WIRE_PROTOCOL_ERROR) \
     X(ERR_VERSION, "no common protocol version", WIRE_VERSION_REJECTED) \
     X(ERR_ROLE, "the peer has the wrong role", WIRE_PROTOCOL_ERROR) \
     X(ERR_CRC, "checksum mismatch in the stream", WIRE_CORRUPT_STREAM) \

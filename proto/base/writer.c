@@ -98,20 +98,26 @@ void writer_zeros(struct writer *w, size_t len)
     }
 }
 
+void writer_fill(struct writer *w, size_t at, const uint8_t *data, size_t len)
+{
+    if (w->err == BELAY_OK && len > 0) {
+        BELAY_ASSERT(at <= w->len && w->len - at >= len);
+        memcpy(w->buf + at, data, len);
+    }
+}
+
 void writer_fill_u16(struct writer *w, size_t at, uint16_t v)
 {
-    if (w->err == BELAY_OK) {
-        BELAY_ASSERT(at <= w->len && w->len - at >= 2);
-        endian_store_u16(w->buf + at, v);
-    }
+    uint8_t raw[2];
+    endian_store_u16(raw, v);
+    writer_fill(w, at, raw, sizeof raw);
 }
 
 void writer_fill_u32(struct writer *w, size_t at, uint32_t v)
 {
-    if (w->err == BELAY_OK) {
-        BELAY_ASSERT(at <= w->len && w->len - at >= 4);
-        endian_store_u32(w->buf + at, v);
-    }
+    uint8_t raw[4];
+    endian_store_u32(raw, v);
+    writer_fill(w, at, raw, sizeof raw);
 }
 
 void writer_rewind(struct writer *w, size_t len)

@@ -39,10 +39,11 @@ void writer_bytes(struct writer *w, const uint8_t *data, size_t len);
 /* Append len zero bytes. */
 void writer_zeros(struct writer *w, size_t len);
 
-/* Overwrite bytes written before. at + width must not lie beyond
- * writer_len (asserted); nothing happens after an error. */
+/* Overwrite bytes written before. The place must not reach beyond writer_len
+ * (asserted); nothing happens after an error. */
 void writer_fill_u16(struct writer *w, size_t at, uint16_t v);
 void writer_fill_u32(struct writer *w, size_t at, uint32_t v);
+void writer_fill(struct writer *w, size_t at, const uint8_t *data, size_t len);
 
 /* Drop all bytes from len on (len <= writer_len, asserted) and the error:
  * the caller takes back what did not fit. */

@@ -6,8 +6,9 @@ Names and values of spec/registry.tsv and spec/layout.tsv.
 from collections import namedtuple
 
 # senders and zero_senders (those with request id 0): both, c2s, s2c;
-# id_rule: zero, new, target, answer, answer-or-zero
-Frame = namedtuple("Frame", "name senders zero_senders id_rule payload_max")
+# id_rule: zero, new, target, answer, answer-or-zero;
+# end_rule: ignored, always, never, last
+Frame = namedtuple("Frame", "name senders zero_senders id_rule payload_max end_rule")
 # where: messages; HELLO-S is only the server's HELLO
 Tlv = namedtuple("Tlv", "name where type len_min len_max")
 
@@ -220,43 +221,43 @@ PRIVATE_FRAME = range(0xF0, 0xF9 + 1)
 
 FRAMES = {
     FRAME_HELLO: Frame('HELLO', 'both', 'both',
-        'zero', LIMIT_CONTROL_PAYLOAD),
+        'zero', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_PING: Frame('PING', 'both', 'both',
-        'zero', LIMIT_CONTROL_PAYLOAD),
+        'zero', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_PONG: Frame('PONG', 'both', 'both',
-        'zero', LIMIT_CONTROL_PAYLOAD),
+        'zero', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_GOAWAY: Frame('GOAWAY', 'both', 'both',
-        'zero', LIMIT_CONTROL_PAYLOAD),
+        'zero', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_OPEN: Frame('OPEN', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_LIST: Frame('LIST', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_GET: Frame('GET', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_DIGEST: Frame('DIGEST', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_CLOSE: Frame('CLOSE', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_CANCEL: Frame('CANCEL', 'c2s', 'c2s',
-        'target', LIMIT_CONTROL_PAYLOAD),
+        'target', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_AUTH: Frame('AUTH', 'c2s', 'c2s',
-        'new', LIMIT_CONTROL_PAYLOAD),
+        'new', LIMIT_CONTROL_PAYLOAD, 'ignored'),
     FRAME_INFO: Frame('INFO', 's2c', 's2c',
-        'answer', LIMIT_CONTROL_PAYLOAD),
+        'answer', LIMIT_CONTROL_PAYLOAD, 'always'),
     FRAME_ENTRIES: Frame('ENTRIES', 's2c', 's2c',
-        'answer', LIMIT_CONTROL_PAYLOAD),
+        'answer', LIMIT_CONTROL_PAYLOAD, 'last'),
     FRAME_CHUNK: Frame('CHUNK', 's2c', 's2c',
-        'answer', LIMIT_CHUNK_PAYLOAD),
+        'answer', LIMIT_CHUNK_PAYLOAD, 'never'),
     FRAME_DIGESTS: Frame('DIGESTS', 's2c', 's2c',
-        'answer', LIMIT_CONTROL_PAYLOAD),
+        'answer', LIMIT_CONTROL_PAYLOAD, 'last'),
     FRAME_DONE: Frame('DONE', 's2c', 's2c',
-        'answer', LIMIT_CONTROL_PAYLOAD),
+        'answer', LIMIT_CONTROL_PAYLOAD, 'always'),
     FRAME_ERROR: Frame('ERROR', 's2c', 'both',
-        'answer-or-zero', LIMIT_CONTROL_PAYLOAD),
+        'answer-or-zero', LIMIT_CONTROL_PAYLOAD, 'always'),
     FRAME_PROGRESS: Frame('PROGRESS', 's2c', 's2c',
-        'answer', LIMIT_CONTROL_PAYLOAD),
+        'answer', LIMIT_CONTROL_PAYLOAD, 'never'),
     FRAME_NOTICE: Frame('NOTICE', 's2c', 's2c',
-        'zero', LIMIT_NOTICE),
+        'zero', LIMIT_CONTROL_PAYLOAD, 'ignored'),
 }
 
 TLVS = {

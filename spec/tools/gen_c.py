@@ -23,6 +23,8 @@ SECTIONS = [
 DIRECTIONS = {"both": "FRAME_FROM_BOTH",
               "c2s": "FRAME_FROM_CLIENT", "s2c": "FRAME_FROM_SERVER"}
 
+END_RULES = ["ignored", "always", "never", "last"]
+
 ID_RULES = ["zero", "new", "target", "answer", "answer-or-zero"]
 
 
@@ -86,11 +88,13 @@ def frame_table(entries):
     for entry in of_kind(entries, "frame"):
         detail = entry.detail
         zero = DIRECTIONS[detail.get("zero", detail["dir"])]
+        end = "FRAME_END_" + detail.get("end", "ignored").upper()
         rule = "FRAME_ID_" + detail["id"].replace("-", "_").upper()
         lines.append(f"{entry.name}, {DIRECTIONS[detail['dir']]}, {zero}, "
-                     f"\\\n      {rule}, LIMIT_{detail['max']}")
+                     f"\\\n      {rule}, {end}, LIMIT_{detail['max']}")
     return x_macro("REGISTRY_FRAMES",
-                   "name, senders, senders with id 0, id rule, payload_max",
+                   "name, senders, senders with id 0, id rule, end rule, "
+                   "payload_max",
                    lines)
 
 
@@ -100,8 +104,10 @@ def tlv_table(entries):
         where = " | ".join(f"TLV_IN_{p}" for p in tlv_places(entry))
         lines.append(f"{entry.name}, {where}, \\\n"
                      f"      {limit_word(entry.detail['min'])}, "
-                     f"{limit_word(entry.detail['max'])}")
-    return x_macro("REGISTRY_TLVS", "name, messages, len_min, len_max", lines)
+                     f"{limit_word(entry.detail['max'])}, "
+                     f"{2 if entry.detail['type'] == 'u16list' else 1}u")
+    return x_macro("REGISTRY_TLVS",
+                   "name, messages, len_min, len_max, len_multiple_of", lines)
 
 
 def simple_table(entries, kind, name):
@@ -144,6 +150,9 @@ def registry_h(entries):
              "or the last or 0. */\nenum frame_id_rule {\n")
     text += "".join(f"    FRAME_ID_{r.replace('-', '_').upper()},\n"
                     for r in ID_RULES)
+    text += ("};\n\n/* Where the flag END may stand. */\n"
+             "enum frame_end_rule {\n")
+    text += "".join(f"    FRAME_END_{r.upper()},\n" for r in END_RULES)
     text += "};\n\n/* The messages that may hold a TLV. */\n"
     for bit, place in enumerate(places(entries)):
         text += f"#define TLV_IN_{place} 0x{1 << bit:04X}u\n"

@@ -23,7 +23,8 @@ def python_frames(entries):
         detail = entry.detail
         text += (f"    {entry.c_name}: Frame({entry.name!r}, "
                  f"{detail['dir']!r}, {detail.get('zero', detail['dir'])!r},\n"
-                 f"        {detail['id']!r}, LIMIT_{detail['max']}),\n")
+                 f"        {detail['id']!r}, LIMIT_{detail['max']}, "
+                 f"{detail.get('end', 'ignored')!r}),\n")
     return text + "}\n"
 
 
@@ -75,9 +76,10 @@ def registry_py(entries, layouts):
     text = (f'"""{SCRIPT_NOTE}\n\nNames and values of spec/registry.tsv and '
             'spec/layout.tsv.\n"""\n\nfrom collections import namedtuple\n\n'
             "# senders and zero_senders (those with request id 0): both, c2s, "
-            "s2c;\n# id_rule: zero, new, target, answer, answer-or-zero\n"
+            "s2c;\n# id_rule: zero, new, target, answer, answer-or-zero;\n"
+            "# end_rule: ignored, always, never, last\n"
             'Frame = namedtuple("Frame", "name senders zero_senders id_rule '
-            'payload_max")\n'
+            'payload_max end_rule")\n'
             "# where: messages; HELLO-S is only the server's HELLO\n"
             'Tlv = namedtuple("Tlv", "name where type len_min len_max")\n')
     kind = None
@@ -177,9 +179,10 @@ def md_frames(entries):
         if "zero" in detail:
             way += f"; {arrows[detail['zero']]} with id 0"
         lines.append((f"`0x{entry.value:02X}`", entry.name, way,
-                      ids[detail["id"]], f"`LIMIT_{detail['max']}`",
+                      ids[detail["id"]], detail.get("end", ""),
+                      f"`LIMIT_{detail['max']}`",
                       entry.section, entry.meaning))
-    return md_table(("Type", "Name", "Direction", "Request id",
+    return md_table(("Type", "Name", "Direction", "Request id", "END",
                      "Payload at most", "Section", "Meaning"), lines)
 
 

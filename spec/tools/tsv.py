@@ -117,6 +117,8 @@ def check_entry(entry):
             bad = "a frame needs dir, id and max"
         elif not 0 < entry.value <= 0xFF:
             bad = "a frame type is 1..255"
+        elif entry.detail.get("end") not in (None, "always", "never", "last"):
+            bad = "end is always, never or last"
     elif entry.kind == "code" and not 0x0100 <= entry.value <= 0xFFFF:
         bad = "a code needs a class in its high byte"
     elif entry.kind == "limit" and "unit" not in entry.detail:
