@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,9 +101,9 @@ endpoint_bound(int fd, char text[ENDPOINT_TEXT_MAX])
             NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         return -EINVAL;
     }
-    const char *format =
-        here.addr.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s";
-    snprintf(text, ENDPOINT_TEXT_MAX, format, host, port);
+    bool v6 = here.addr.ss_family == AF_INET6;
+    snprintf(text, ENDPOINT_TEXT_MAX, "%s%s%s:%s", v6 ? "[" : "", host,
+        v6 ? "]" : "", port);
     return 0;
 }
 

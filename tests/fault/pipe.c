@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "tests/fault/timers.h"
 
@@ -121,15 +122,22 @@ pipe_mark_input(struct pipe *pipe, int64_t now_ns)
 static ssize_t
 pipe_read(struct pipe *pipe, int fd)
 {
-    uint8_t waste[16384];
-    struct iovec iov[2] = { { waste, sizeof(waste) }, { NULL, 0 } };
-    int pieces = 1;
-    if (!pipe->discarding) {
-        pieces = ring_free_iov(&pipe->ring, SIZE_MAX, iov);
-    }
+    struct iovec iov[2];
+    int pieces = ring_free_iov(&pipe->ring, SIZE_MAX, iov);
     ssize_t len;
     do {
         len = readv(fd, iov, pieces);
+    } while (len < 0 && errno == EINTR);
+    return len >= 0 ? len : -errno;
+}
+
+static ssize_t
+pipe_read_waste(int fd)
+{
+    uint8_t waste[65536];
+    ssize_t len;
+    do {
+        len = read(fd, waste, sizeof(waste));
     } while (len < 0 && errno == EINTR);
     return len >= 0 ? len : -errno;
 }
@@ -140,7 +148,8 @@ pipe_fill(struct pipe *pipe, int fd, int64_t now_ns, uint64_t *dropped)
     if (!pipe_wants_input(pipe)) {
         return 0;
     }
-    ssize_t len = pipe_read(pipe, fd);
+    ssize_t len =
+        pipe->discarding ? pipe_read_waste(fd) : pipe_read(pipe, fd);
     if (len == -EAGAIN || len == -EWOULDBLOCK) {
         return 0;
     }
