@@ -254,8 +254,7 @@ void msg_digests_begin(struct msg_digests_builder *b, struct writer *w,
                        uint64_t first_chunk, uint8_t block_log2);
 
 /* BELAY_OK; ERR_LIMIT when the frame would have no room left for a path of
- * LIMIT_PROOF digests or is at LIMIT_DIGESTS_PER_FRAME; ERR_SPACE when the
- * writer is full. After an error the frame is as before and can be finished
+ * LIMIT_PROOF digests and grease; ERR_SPACE when the writer is full. After an error the frame is as before and can be finished
  * if it holds at least one digest. */
 MUST_USE int msg_digests_add(struct msg_digests_builder *b,
                              const uint8_t digest[DIGEST_LEN]);
@@ -339,9 +338,7 @@ MUST_USE int msg_entries_add(struct msg_entries_builder *b,
                              const struct msg_entry *entry);
 
 /* Complete the frame. cursor: at most LIMIT_CURSOR bytes, empty when nothing
- * remains. end: last frame of the answer. grease: see above, never NULL, with
- * a value of at most MSG_ENTRIES_GREASE bytes (asserted). */
-#define MSG_ENTRIES_GREASE 64u
+ * remains. end: last frame of the answer. grease: see above, never NULL. */
 MUST_USE int msg_entries_finish(struct msg_entries_builder *b,
                                 struct bytes_view cursor, bool end,
                                 uint32_t request_id,

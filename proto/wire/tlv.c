@@ -149,6 +149,7 @@ void tlv_writer_init(struct tlv_writer *t, struct writer *w,
                      const struct tlv *grease)
 {
     BELAY_ASSERT(grease->type == 0 || tlv_is_grease(grease->type));
+    BELAY_ASSERT(grease->value.len <= TLV_GREASE_MAX);
     t->w = w;
     t->grease = *grease;
     t->next_order = 0;

@@ -22,6 +22,10 @@
 #include "proto/base/registry.h"
 #include "proto/base/writer.h"
 
+/* The longest grease value that is ever written: builders of long frames
+ * leave room for it. */
+#define TLV_GREASE_MAX 64u
+
 /* As grease, type 0 stands for none. */
 struct tlv {
     uint16_t type; /* TLV_..., with its critical bit */
@@ -67,7 +71,8 @@ struct tlv_writer {
     uint32_t next_order;
 };
 
-/* grease: see struct tlv; a reserved type (asserted), any value. */
+/* grease: see struct tlv; a reserved type and a value of at most
+ * TLV_GREASE_MAX bytes (asserted). */
 void tlv_writer_init(struct tlv_writer *t, struct writer *w,
                      const struct tlv *grease);
 
