@@ -6,7 +6,7 @@ The oracle for section 12 (Z1 to Z3) and rules G2 to G4 of section 10.
 import zlib
 
 import belay_id as identity
-from belay_wire import LOCAL, R, U64_MAX, WireError
+from belay_wire import LOCAL, R, WireError
 
 
 def refuse(reason, rule, why):
@@ -60,22 +60,32 @@ def inflate_exactly(raw_len, stored):
 
 # -- which chunks a GET selects (G2, G3) --------------------------------------
 
-def selected_chunks(size, c, ranges):
-    """Indices of the chunks that intersect the ranges, each once, ascending.
+def selected_runs(size, c, ranges):
+    """Chunks that intersect the ranges, each once, ascending, as runs of
+    (first chunk, how many).
 
     Parts beyond the end of the file are ignored; nothing left is no error."""
-    count = identity.chunk_count(size, c)
-    out = []
+    runs = []
     following = 0
     for offset, length in ranges:
         if offset >= size:
             break
-        end = size if length == U64_MAX else min(size, offset + length)
+        end = size if length == R.GET_TO_END else min(size, offset + length)
         first = max(following, offset >> c)
-        past = min(count, (end - 1 >> c) + 1)
-        out.extend(range(first, past))
-        following = max(following, past)
-    return out
+        past = ((end - 1) >> c) + 1
+        if past <= first:
+            continue
+        if runs and first == following:
+            runs[-1] = (runs[-1][0], past - runs[-1][0])
+        else:
+            runs.append((first, past - first))
+        following = past
+    return runs
+
+
+def selected_chunks(size, c, ranges):
+    return [i for first, count in selected_runs(size, c, ranges)
+            for i in range(first, first + count)]
 
 
 # -- accepting a CHUNK (G4) ---------------------------------------------------

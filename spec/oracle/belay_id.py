@@ -6,9 +6,10 @@ be read next to the text, not to be fast.  Nothing here knows about the wire.
 
 import hashlib
 
-CHUNK_LOG2_MIN = 12
-CHUNK_LOG2_MAX = 22
-IDENTITY_VERSION = 1
+import registry as R
+
+CHUNK_LOG2_MIN = R.LIMIT_CHUNK_LOG2_MIN
+CHUNK_LOG2_MAX = R.LIMIT_CHUNK_LOG2_MAX
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
@@ -32,8 +33,8 @@ def u64(n):
 
 def default_chunk_log2(size):
     """The RECOMMENDED c: the smallest in 18..22 with size <= 2^(c+15)."""
-    for c in range(18, CHUNK_LOG2_MAX):
-        if size <= 1 << (c + 15):
+    for c in range(R.LIMIT_CHUNK_LOG2_AUTO_MIN, CHUNK_LOG2_MAX):
+        if size <= 1 << (c + R.LIMIT_CHUNK_LOG2_AUTO_SPREAD):
             return c
     return CHUNK_LOG2_MAX
 
@@ -101,7 +102,7 @@ def mth(leaves):
 def cid(size, c, root):
     """CID = SHA-256(0x02 || version || c || 0 || size || root), 44 bytes in."""
     check_chunk_log2(c)
-    return sha256(b"\x02", bytes([IDENTITY_VERSION, c, 0]), u64(size), root)
+    return sha256(b"\x02", bytes([R.IDENTITY_VERSION, c, 0]), u64(size), root)
 
 
 def cid_from_digests(size, c, digests):

@@ -12,18 +12,15 @@ import struct
 import zlib
 from collections import namedtuple
 
-try:
-    import registry as R
-except ImportError:
-    import registry_local as R
+import registry as R
 
 CONNECTION = "connection"   # the connection ends
 REQUEST = "request"         # only this request fails, the connection goes on
 LOCAL = "local"             # no code travels: the receiver refuses the data
 
 U64_MAX = (1 << 64) - 1
-CHUNK_HEADER = 56
-FRAME_HEADER = 16
+CHUNK_HEADER = R.LAYOUT_LEN["CHUNK"]
+FRAME_HEADER = R.LAYOUT_LEN["HEADER"]
 
 
 class WireError(Exception):
@@ -81,19 +78,12 @@ def decode_preface(data, peer_role):
 
 Header = namedtuple("Header", "length type flags request_id crc")
 
-NAMES = {getattr(R, key): key[len("FRAME_"):] for key in dir(R)
-         if key.startswith("FRAME_") and not key.startswith("FRAME_FLAG_")
-         and isinstance(getattr(R, key), int)}
+NAMES = {value: frame.name for value, frame in R.FRAMES.items()}
 TYPES = {name: value for value, name in NAMES.items()}
+REQUESTS = {f.name for f in R.FRAMES.values() if f.id_rule == "new"}
 
-BOTH = {"HELLO", "PING", "PONG", "GOAWAY", "ERROR"}
-FROM_CLIENT = {"OPEN", "LIST", "GET", "DIGEST", "CLOSE", "CANCEL", "AUTH"}
-REQUESTS = FROM_CLIENT - {"CANCEL"}
-FROM_SERVER = {"INFO", "ENTRIES", "CHUNK", "DIGESTS", "DONE", "PROGRESS",
-               "NOTICE"}
 END_ALWAYS = {"INFO", "DONE", "ERROR"}      # one frame is the whole answer
 END_NEVER = {"CHUNK"}                       # G5: an error can still follow
-CONNECTION_ID = {"HELLO", "PING", "PONG", "GOAWAY"}
 
 ACCEPT = "accept"               # decode it
 SKIP = "skip"                   # F5: an ignorable type
@@ -143,8 +133,9 @@ def check_type(header, sender):
     name = NAMES.get(header.type)
     if name is None:
         return disposition_of_unknown(header.type, sender)
-    allowed = BOTH | (FROM_CLIENT if sender == "client" else FROM_SERVER)
-    if name not in allowed:
+    frame = R.FRAMES[header.type]
+    senders = frame.senders if header.request_id else frame.zero_senders
+    if senders not in ("both", "c2s" if sender == "client" else "s2c"):
         raise malformed("F5", "%s from the %s" % (name, sender))
     return ACCEPT
 
@@ -159,18 +150,17 @@ def disposition_of_unknown(frame_type, sender):
     raise malformed("F5", "type 0x%02x from the %s" % (frame_type, sender))
 
 
-def check_header_fields(header, sender):
+def check_header_fields(header):
     """Request id and END, as far as the frame alone can tell."""
     name = NAMES[header.type]
+    rule = R.FRAMES[header.type].id_rule
     ident = header.request_id
     end = header.flags & R.FRAME_FLAG_END
-    if name in CONNECTION_ID and ident != 0:
+    if rule == "zero" and ident != 0:
         raise malformed("F6", "%s with a request id" % name)
-    if name == "ERROR" and sender == "client" and ident != 0:
-        raise malformed("F5", "a client's ERROR is about the connection")
-    if name in REQUESTS and ident in (0, R.REQUEST_ID_NEVER):
+    if rule == "new" and ident in (0, R.REQUEST_ID_NEVER):
         raise malformed("F6", "request id 0x%x" % ident)
-    if name in FROM_SERVER - {"PROGRESS", "NOTICE"} and ident == 0:
+    if rule == "answer" and ident == 0:
         raise malformed("F6", "%s without a request id" % name)
     if name in END_ALWAYS and not end:
         raise malformed("G5", "%s without END" % name)
@@ -204,36 +194,6 @@ class Cursor:
 
 
 # -- TLVs (section 7) ---------------------------------------------------------
-
-# type: (contexts, kind, shortest, longest).  "HELLO-S" is a HELLO from the
-# server, "ENTRY" one entry inside ENTRIES.
-TLV_TABLE = {
-    R.TLV_MAX_CHUNK_LOG2: ("HELLO-C HELLO-S", "u8", 1, 1),
-    R.TLV_MAX_REQUESTS: ("HELLO-S", "u16", 2, 2),
-    R.TLV_MAX_HANDLES: ("HELLO-S", "u16", 2, 2),
-    R.TLV_MAX_RANGES: ("HELLO-S", "u16", 2, 2),
-    R.TLV_CODECS: ("HELLO-C HELLO-S", "u8list", 1, R.LIMIT_CODECS),
-    R.TLV_IDLE_TIMEOUT: ("HELLO-C HELLO-S", "u16", 2, 2),
-    R.TLV_PING_INTERVAL: ("HELLO-S", "u16", 2, 2),
-    R.TLV_AGENT: ("HELLO-C HELLO-S", "text", 1, R.LIMIT_AGENT),
-    R.TLV_AUTH_METHODS: ("HELLO-S", "u8list", 1, R.LIMIT_AUTH_METHODS),
-    R.TLV_FEATURES: ("HELLO-C HELLO-S", "u16list", 0,
-                     R.LIMIT_FEATURES_BYTES),
-    R.TLV_VERSIONS: ("ERROR", "u16list", 2, R.LIMIT_VERSIONS_BYTES),
-    R.TLV_EXPECT_VERSION: ("OPEN", "bytes", 1, R.LIMIT_VERSION_LEN),
-    R.TLV_EXPECT_CID: ("OPEN", "bytes", 32, 32),
-    R.TLV_VERSION: ("INFO DONE ERROR", "bytes", 1, R.LIMIT_VERSION_LEN),
-    R.TLV_CID: ("INFO DONE ERROR ENTRY", "bytes", 32, 32),
-    R.TLV_WHOLE_SHA256: ("INFO DONE", "bytes", 32, 32),
-    R.TLV_LINK_TARGET: ("ENTRY", "bytes", 1, R.LIMIT_LINK_TARGET),
-    R.TLV_MESSAGE: ("ERROR GOAWAY", "text", 0, R.LIMIT_MESSAGE),
-    R.TLV_RETRY_AFTER_MS: ("ERROR GOAWAY", "u32", 4, 4),
-    R.TLV_OFFSET: ("ERROR", "u64", 8, 8),
-    R.TLV_SIZE: ("ERROR", "u64", 8, 8),
-    R.TLV_CURSOR: ("LIST ENTRIES", "bytes", 1, R.LIMIT_CURSOR),
-    R.TLV_MAX_ENTRIES: ("LIST", "u32", 4, 4),
-    R.TLV_TOKEN: ("AUTH", "bytes", 1, R.LIMIT_TOKEN),
-}
 
 # Values of HELLO that have a range (section 7): type -> (least, most).
 TLV_RANGES = {
@@ -285,23 +245,25 @@ def decode_tlvs(cursor, context):
 
 
 def tlv_known(tlv_type, context):
-    row = TLV_TABLE.get(tlv_type)
-    return row is not None and context in row[0].split()
+    """A context is a message, or ENTRY; HELLO-C and HELLO-S tell whose."""
+    row = R.TLVS.get(tlv_type)
+    return row is not None and (context in row.where or
+                                context.split("-")[0] in row.where)
 
 
 def unknown_critical(tlv_type, context):
     why = "critical TLV 0x%04x is unknown in %s" % (tlv_type, context)
-    if context in FROM_CLIENT:
+    if context in REQUESTS:
         return refused("UNSUPPORTED", "X1", why)
     return malformed("X1", why)
 
 
 def check_tlv_value(tlv_type, value):
-    _, kind, shortest, longest = TLV_TABLE[tlv_type]
-    if not shortest <= len(value) <= longest:
+    row = R.TLVS[tlv_type]
+    if not row.len_min <= len(value) <= row.len_max:
         raise malformed("X1", "TLV 0x%04x has %d bytes" %
                         (tlv_type, len(value)))
-    if kind == "u16list" and len(value) % 2:
+    if row.type == "u16list" and len(value) % 2:
         raise malformed("X1", "TLV 0x%04x is a list of u16" % tlv_type)
     if tlv_type in TLV_RANGES:
         least, most = TLV_RANGES[tlv_type]
@@ -346,67 +308,38 @@ def check_name(name, windows=False):
 
 # -- payloads (sections 8, 10, 15) --------------------------------------------
 
-# Fixed fields of each message in order.  uN: unsigned, iN: two's complement,
-# rN: N reserved bits, bN: N opaque bytes.
-LAYOUT = {
-    "HELLO": "",
-    "PING": "b8:opaque",
-    "PONG": "b8:opaque",
-    "GOAWAY": "u32:last_id u16:code r16",
-    "OPEN": "u32:handle u8:flags u8:want_chunk_log2 u16:path_len",
-    "LIST": "u8:flags r8 u16:path_len",
-    "GET": "u32:handle u8:urgency u8:flags u16:count",
-    "DIGEST": "u32:handle u8:block_log2 u8:flags r16 u64:first_block "
-              "u32:block_count r32",
-    "CLOSE": "u32:handle",
-    "CANCEL": "",
-    "AUTH": "u8:method r24",
-    "INFO": "u32:handle u8:file_type u8:chunk_log2 u16:info_flags u64:size "
-            "i64:mtime_s u32:mtime_ns u32:mode",
-    "ENTRIES": "u16:count r16",
-    "CHUNK": "u64:offset u32:raw_len u32:stored_len u32:handle u8:codec "
-             "r8 r16 b32:digest",
-    "DIGESTS": "u64:first_chunk u32:count u8:proof_len u8:block_log2 r16",
-    "DONE": "u64:chunks u64:raw_bytes",
-    "ERROR": "u16:code r16",
-    "PROGRESS": "u64:done u64:total",
-    "NOTICE": "",
-}
-ENTRY_LAYOUT = "u8:file_type r8 u64:size i64:mtime_s u32:mtime_ns u32:mode " \
-               "u16:name_len"
 WITHOUT_TLVS = {"PING", "PONG", "CHUNK", "NOTICE"}
 
 
-def layout(text):
-    for word in text.split():
-        kind, _, field = word.partition(":")
-        yield kind[0], int(kind[1:]), field
+def layout(name):
+    """Fixed fields of a message as layout.tsv lists them; some have none."""
+    return R.LAYOUTS.get(name, ())
 
 
-def read_fixed(cursor, text):
+def read_fixed(cursor, name):
     fields = {}
-    for kind, width, field in layout(text):
-        if kind == "u":
-            fields[field] = cursor.uint(width // 8)
-        elif kind == "i":
-            fields[field] = cursor.sint(width // 8)
-        elif kind == "b":
+    for field, _, width, kind in layout(name):
+        if kind == "reserved":
+            cursor.take(width)
+        elif kind == "bytes":
             fields[field] = cursor.take(width)
         else:
-            cursor.take(width // 8)
+            fields[field] = cursor.uint(width) if kind[0] == "u" \
+                else cursor.sint(width)
     return fields
 
 
-def write_fixed(fields, text):
+def write_fixed(fields, name):
+    """What the caller leaves out is zero."""
     out = b""
-    for kind, width, field in layout(text):
-        if kind == "b":
-            out += fields[field]
-        elif kind == "r":
-            out += bytes(width // 8)
+    for field, _, width, kind in layout(name):
+        if kind == "reserved":
+            out += bytes(width)
+        elif kind == "bytes":
+            out += fields.get(field, bytes(width))
         else:
-            out += fields[field].to_bytes(width // 8, "big",
-                                          signed=kind == "i")
+            out += fields.get(field, 0).to_bytes(width, "big",
+                                                 signed=kind[0] == "i")
     return out
 
 
@@ -431,9 +364,9 @@ class Message:
 def decode_message(header, payload, sender, max_ranges=None):
     """The payload of one frame whose length, CRC and type were accepted."""
     name = NAMES[header.type]
-    check_header_fields(header, sender)
+    check_header_fields(header)
     cursor = Cursor(payload)
-    fields = read_fixed(cursor, LAYOUT[name])
+    fields = read_fixed(cursor, name)
     variable = READ_VARIABLE.get(name)
     if variable:
         variable(cursor, fields)
@@ -493,8 +426,10 @@ def read_notice(cursor, fields):
 def read_entries(cursor, fields):
     fields["entries"] = []
     for _ in range(fields["count"]):
-        inner = Cursor(cursor.take(cursor.uint(2)))
-        entry = read_fixed(inner, ENTRY_LAYOUT)
+        # "length" counts the bytes of this entry after itself.
+        head = cursor.take(2)
+        inner = Cursor(head + cursor.take(int.from_bytes(head, "big")))
+        entry = read_fixed(inner, "ENTRY")
         entry["name"] = inner.take(entry["name_len"])
         entry["tlvs"], entry["ignored"] = decode_tlvs(inner, "ENTRY")
         fields["entries"].append(entry)
@@ -604,12 +539,9 @@ CHECK = {"OPEN": check_open, "LIST": check_list, "GET": check_get,
 
 # -- encoding messages --------------------------------------------------------
 
-# What a sender leaves out is zero; lengths and counts follow from the rest.
 def encode_payload(name, fields=None, tlvs=()):
+    """Lengths and counts follow from what they describe."""
     fields = dict(fields or {})
-    for kind, width, field in layout(LAYOUT[name]):
-        if field:
-            fields.setdefault(field, bytes(width) if kind == "b" else 0)
     tail = b""
     if name in ("OPEN", "LIST"):
         tail = fields["path"]
@@ -629,17 +561,14 @@ def encode_payload(name, fields=None, tlvs=()):
         tail = b"".join(encode_entry(e) for e in fields["entries"])
     elif name == "NOTICE":
         tail = fields["text"]
-    return write_fixed(fields, LAYOUT[name]) + tail + encode_tlvs(tlvs)
+    return write_fixed(fields, name) + tail + encode_tlvs(tlvs)
 
 
 def encode_entry(entry):
-    entry = dict(entry, name_len=len(entry["name"]))
-    for _, _, field in layout(ENTRY_LAYOUT):
-        if field:
-            entry.setdefault(field, 0)
-    rest = write_fixed(entry, ENTRY_LAYOUT) + entry["name"] + \
-        encode_tlvs(entry.get("tlvs", ()))
-    return struct.pack(">H", len(rest)) + rest
+    name, tlvs = entry["name"], encode_tlvs(entry.get("tlvs", ()))
+    entry = dict(entry, name_len=len(name))
+    entry["length"] = R.LAYOUT_LEN["ENTRY"] - 2 + len(name) + len(tlvs)
+    return write_fixed(entry, "ENTRY") + name + tlvs
 
 
 def encode(name, request_id=0, fields=None, tlvs=(), end=False):

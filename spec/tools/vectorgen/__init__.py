@@ -1,0 +1,1 @@
+"""Generators of spec/vectors, one module per file of vectors."""
