@@ -1,0 +1,258 @@
+/* Receiver: requests, from the call to the queued frame. */
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/data/cid.h"
+#include "proto/session/receiver_internal.h"
+
+struct request *receiver_find(struct receiver *r, uint32_t id)
+{
+    for (unsigned k = 0; id != 0 && k < RECEIVER_REQUESTS_MAX; k++) {
+        if (r->request[k].id == id) {
+            return &r->request[k];
+        }
+    }
+    return NULL;
+}
+
+struct bound_handle *receiver_bound(struct receiver *r, uint32_t handle)
+{
+    for (unsigned k = 0; handle != 0 && k < RECEIVER_HANDLES_MAX; k++) {
+        if (r->handle[k].handle == handle) {
+            return &r->handle[k];
+        }
+    }
+    return NULL;
+}
+
+void receiver_finish(struct receiver *r, struct request *q)
+{
+    BELAY_ASSERT(q->id != 0 && r->outstanding > 0);
+    q->id = 0;
+    r->outstanding--;
+}
+
+bool receiver_can_request(const struct receiver *r)
+{
+    return r->phase != RECEIVER_DEAD && !r->draining &&
+           r->outstanding < RECEIVER_REQUESTS_MAX &&
+           r->outstanding < r->limits.max_requests &&
+           r->next_id < REQUEST_ID_NEVER &&
+           r->out_len - r->out_at < RECEIVER_OUT_MAX / 2;
+}
+
+unsigned receiver_outstanding(const struct receiver *r)
+{
+    return r->outstanding;
+}
+
+const struct receiver_limits *receiver_limits(const struct receiver *r)
+{
+    return &r->limits;
+}
+
+bool receiver_ready(const struct receiver *r)
+{
+    return r->phase == RECEIVER_ACTIVE && !r->draining;
+}
+
+/* A free slot for the next request; NULL when no more may be sent now. */
+static struct request *reserve(struct receiver *r, uint8_t type,
+                               uint32_t handle)
+{
+    if (!receiver_can_request(r)) {
+        return NULL;
+    }
+    for (unsigned k = 0; k < RECEIVER_REQUESTS_MAX; k++) {
+        struct request *q = &r->request[k];
+
+        if (q->id == 0) {
+            q->type = type;
+            q->handle = handle;
+            q->failed = false;
+            q->cancelled = false;
+            q->range_count = 0;
+            q->range_at = 0;
+            q->pos = 0;
+            q->chunks = 0;
+            q->raw_bytes = 0;
+            return q;
+        }
+    }
+    return NULL;
+}
+
+/* The frame was encoded with id next_id: it counts from now on. */
+static int commit(struct receiver *r, struct request *q, struct writer *w,
+                  int err, uint32_t *request)
+{
+    if (err != 0) {
+        return ERR_LIMIT;
+    }
+    receiver_queued(r, w);
+    q->id = r->next_id++;
+    r->outstanding++;
+    *request = q->id;
+    return 0;
+}
+
+/* With the first question silence begins to count. */
+static void asked(struct receiver *r, uint64_t now)
+{
+    if (r->outstanding == 0) {
+        r->heard = now;
+        r->pinged = false;
+    }
+}
+
+int receiver_open(struct receiver *r, const struct msg_open *open,
+                  uint64_t now, uint32_t *request)
+{
+    struct request *q = reserve(r, FRAME_OPEN, open->handle);
+    struct msg_open m = *open;
+    struct writer w;
+
+    if (q == NULL) {
+        return ERR_LIMIT;
+    }
+    asked(r, now);
+    m.grease = receiver_grease(r);
+    receiver_writer(r, &w);
+    return commit(r, q, &w, msg_open_encode(&m, r->next_id, &w), request);
+}
+
+int receiver_get(struct receiver *r, const struct msg_get *get, uint64_t now,
+                 uint32_t *request)
+{
+    struct request *q = reserve(r, FRAME_GET, get->handle);
+    struct writer w;
+
+    BELAY_ASSERT(get->count >= 1 && get->count <= RECEIVER_RANGES_MAX);
+    if (q == NULL) {
+        return ERR_LIMIT;
+    }
+    asked(r, now);
+    for (uint32_t k = 0; k < get->count; k++) {
+        q->range[k] = msg_get_range(get, k);
+    }
+    q->range_count = get->count;
+    receiver_writer(r, &w);
+    return commit(r, q, &w, msg_get_encode(get, r->next_id, &w), request);
+}
+
+int receiver_digest(struct receiver *r, const struct msg_digest *digest,
+                    uint64_t now, uint32_t *request)
+{
+    struct request *q = reserve(r, FRAME_DIGEST, digest->handle);
+    struct writer w;
+
+    if (q == NULL) {
+        return ERR_LIMIT;
+    }
+    asked(r, now);
+    receiver_writer(r, &w);
+    return commit(r, q, &w, msg_digest_encode(digest, r->next_id, &w),
+                  request);
+}
+
+int receiver_list(struct receiver *r, const struct msg_list *list,
+                  uint64_t now, uint32_t *request)
+{
+    struct request *q = reserve(r, FRAME_LIST, 0);
+    struct writer w;
+
+    if (q == NULL) {
+        return ERR_LIMIT;
+    }
+    asked(r, now);
+    receiver_writer(r, &w);
+    return commit(r, q, &w, msg_list_encode(list, r->next_id, &w), request);
+}
+
+int receiver_close_handle(struct receiver *r, uint32_t handle, uint64_t now,
+                          uint32_t *request)
+{
+    struct request *q = reserve(r, FRAME_CLOSE, handle);
+    struct msg_close m = {.handle = handle};
+    struct writer w;
+
+    if (q == NULL) {
+        return ERR_LIMIT;
+    }
+    asked(r, now);
+    receiver_writer(r, &w);
+    return commit(r, q, &w, msg_close_encode(&m, r->next_id, &w), request);
+}
+
+int receiver_cancel(struct receiver *r, uint32_t request)
+{
+    struct request *q = receiver_find(r, request);
+    struct msg_cancel m = {0};
+    struct writer w;
+
+    if (q == NULL || q->cancelled) {
+        return 0;
+    }
+    receiver_writer(r, &w);
+    if (msg_cancel_encode(&m, request, &w) != 0) {
+        return ERR_LIMIT;
+    }
+    receiver_queued(r, &w);
+    q->cancelled = true;
+    return 0;
+}
+
+void receiver_goaway(struct receiver *r)
+{
+    struct msg_goaway m = {0};
+    struct writer w;
+
+    if (r->draining || r->phase == RECEIVER_DEAD) {
+        return;
+    }
+    receiver_writer(r, &w);
+    if (msg_goaway_encode(&m, &w) == 0) {
+        receiver_queued(r, &w);
+    }
+    r->draining = true;
+}
+
+/* --- what an answer must bring next ------------------------------------------ */
+
+bool receiver_expected(const struct request *q, const struct bound_handle *h,
+                       uint64_t *offset)
+{
+    uint64_t mask = ((uint64_t)1 << h->chunk_log2) - 1;
+
+    for (uint32_t k = q->range_at; k < q->range_count; k++) {
+        uint64_t end = q->range[k].length == GET_TO_END
+                           ? h->size
+                           : q->range[k].offset + q->range[k].length;
+        uint64_t start = q->range[k].offset > q->pos ? q->range[k].offset
+                                                     : q->pos;
+
+        if (start < end && start < h->size) {
+            *offset = start & ~mask;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool receiver_predict(const struct receiver *r, uint32_t *handle,
+                      uint64_t *offset, uint32_t *raw_len)
+{
+    /* Lookups do not change anything; the casts only drop const. */
+    struct receiver *mutable = (struct receiver *)(uintptr_t)r;
+    const struct request *q = receiver_find(mutable, r->predict_id);
+    const struct bound_handle *h =
+        q == NULL ? NULL : receiver_bound(mutable, q->handle);
+
+    if (h == NULL || !receiver_expected(q, h, offset)) {
+        return false;
+    }
+    *handle = q->handle;
+    *raw_len = cid_chunk_len(h->size, h->chunk_log2,
+                             *offset >> h->chunk_log2);
+    return true;
+}

@@ -1,0 +1,234 @@
+/* Transfer: one file fetched over several connections (belay-1, section 13).
+ *
+ * The pure brain of the client: which connection asks for which chunks, what
+ * a kept chunk is worth after a reconnect, what happens when the file changed,
+ * when the download is complete.  It owns one receiver per connection.
+ *
+ * The caller (the runner) owns every effect.  It calls an event function for
+ * each thing that happened and then transfer_next() until it returns
+ * TRANSFER_IDLE, doing what each action says.  Nothing is called back.
+ *
+ * Chunk bytes never pass through here.  After transfer_feed() reported a
+ * chunk the runner collects its data, checks the digest, stores the bytes and
+ * reports by transfer_chunk_done().  A chunk is counted as held only then.
+ *
+ * Chunk states: missing -> claimed (asked for) -> pipe (arrived, being
+ * verified and stored) -> have.  Chunks found on disk at start are hints:
+ * hint -> have after their bytes were hashed again, else missing.
+ *
+ * Times are milliseconds of one monotonic clock.  Not thread-safe. */
+#ifndef PROTO_SESSION_TRANSFER_H
+#define PROTO_SESSION_TRANSFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/check.h"
+#include "proto/data/hash.h"
+#include "proto/session/receiver.h"
+
+/* Connections of one transfer; more never helped in measurements. */
+#define TRANSFER_CONNS_MAX 16
+/* Digests of one file are held in memory: 32 bytes each. */
+#define TRANSFER_CHUNKS_MAX ((uint64_t)1 << 22)
+/* Chunks are made smaller only while the file has at most this many. */
+#define TRANSFER_CHUNKS_SHRINK ((uint64_t)1 << 19)
+
+/* The identity of one version of the file, as INFO told it. */
+struct transfer_identity {
+    uint64_t size;
+    uint8_t chunk_log2;
+    uint8_t version_len;
+    bool strong; /* every INFO that counted was VERSION_STRONG */
+    bool cid_known;
+    uint8_t version[LIMIT_VERSION_LEN];
+    uint8_t cid[HASH_LEN];
+    int64_t mtime_s;
+    uint32_t mtime_ns;
+    uint32_t mode;
+};
+
+struct transfer_config {
+    const uint8_t *path; /* borrowed for the life of the transfer */
+    size_t path_len;
+    bool pinned; /* the content is known beforehand (URL pin) */
+    uint8_t pin_log2;
+    uint8_t pin_cid[HASH_LEN];
+    uint8_t want_chunk_log2; /* 0: the server's choice */
+    uint8_t max_chunk_log2;
+    bool compression;
+    unsigned conns;     /* connections to use; 0: chosen by what helps */
+    unsigned tries_max; /* fruitless connections in a row; 0: no limit */
+    bool wait_first;    /* keep trying even before the first contact */
+    bool stop_on_change;
+    bool in_order;      /* output is a stream: nothing can be taken back */
+    uint32_t window_chunks_bytes; /* in_order: bytes held ahead at most */
+    uint64_t max_size;  /* 0: no limit */
+    const char *agent;  /* borrowed */
+    uint64_t seed;      /* randomness for back-off and grease */
+};
+
+enum transfer_action_type {
+    TRANSFER_IDLE,     /* nothing to do until the next event or deadline */
+    TRANSFER_DIAL,     /* connect .conn, then transfer_connected() */
+    TRANSFER_DROP,     /* close .conn now; no transfer_lost() for it */
+    TRANSFER_BEGIN,    /* first identity known: start the partial file */
+    TRANSFER_REBASE,   /* identity or grid changed: see below */
+    TRANSFER_IDENTITY, /* same version, more is known (CID): record it */
+    TRANSFER_HASH,     /* hash local chunks [.first, .first + .count) of the
+                          grid .chunk_log2, transfer_hashed() for each */
+    TRANSFER_COPY,     /* bytes of old chunk .from have digest .digest and
+                          belong at chunk .first: transfer_copied() */
+    TRANSFER_FINISH,   /* everything is verified: make it final */
+    TRANSFER_FAIL,     /* .reason, transfer_detail(); the end */
+    TRANSFER_NOTE,     /* .note: something a person wants to know */
+};
+
+enum transfer_note {
+    TRANSFER_NOTE_CHANGED,   /* the file on the server is another version */
+    TRANSFER_NOTE_REUSED,    /* ... and .count old chunks are still good */
+    TRANSFER_NOTE_SHRUNK,    /* chunks are now 2^.count bytes */
+    TRANSFER_NOTE_BAD_CHUNK, /* chunk .first failed its digest */
+    TRANSFER_NOTE_LOST,      /* .conn was lost: transfer_detail() */
+    TRANSFER_NOTE_WAIT,      /* no connection; next try in .count ms */
+    TRANSFER_NOTE_BACK,      /* data flows again after TRANSFER_NOTE_WAIT */
+    TRANSFER_NOTE_HINTS_BAD, /* .count chunks on disk were not as recorded */
+    TRANSFER_NOTE_RECHECK,   /* CID differs or is unknown: comparing digests */
+    TRANSFER_NOTE_SERVER,    /* text from the server: transfer_detail() */
+};
+
+enum transfer_reason {
+    TRANSFER_OK,
+    TRANSFER_REFUSED,      /* the server will not, ever: not found, denied */
+    TRANSFER_ACCESS,       /* credentials are needed or were refused */
+    TRANSFER_UNREACHABLE,  /* no contact, or tries used up: temporary */
+    TRANSFER_SERVER,       /* the server's own trouble, temporary */
+    TRANSFER_NOT_BELAY,    /* the peer does not speak this protocol */
+    TRANSFER_VERSION,      /* ... or no version of it that we speak */
+    TRANSFER_PROTOCOL,     /* the peer breaks the protocol */
+    TRANSFER_WRONG_CONTENT,/* not the pinned content, or contradictions */
+    TRANSFER_CHANGED,      /* changed, and we were told to stop then */
+    TRANSFER_TOO_LARGE,    /* beyond max_size or what a client can hold */
+    TRANSFER_NOT_A_FILE,
+    TRANSFER_NOMEM,
+};
+
+struct transfer_action {
+    enum transfer_action_type type;
+    enum transfer_note note;
+    enum transfer_reason reason;
+    unsigned conn;
+    uint64_t first;
+    uint64_t count;
+    uint64_t from;
+    uint64_t from_offset; /* COPY: where the old bytes stand */
+    uint8_t chunk_log2;
+    const uint8_t *digest; /* COPY: borrowed until transfer_copied() */
+};
+
+/* A chunk whose header was accepted by transfer_feed(). */
+struct transfer_chunk {
+    bool present;  /* false: no chunk in this call */
+    bool wanted;   /* false: read and throw away its data */
+    unsigned conn;
+    uint64_t index;
+    uint64_t offset;
+    uint32_t raw_len;
+    uint32_t stored_len; /* data bytes that follow in the stream */
+    uint8_t codec;
+    uint8_t digest[HASH_LEN];
+};
+
+/* Bytes, for people and for reports. */
+struct transfer_ledger {
+    uint64_t size;       /* 0 until known */
+    uint64_t have;       /* verified and stored, kept ones included */
+    uint64_t kept;       /* of these, taken over from an earlier run */
+    uint64_t fresh;      /* of these, received by this run */
+    uint64_t reused;     /* of these, old chunks found good after a change */
+    uint64_t wire;       /* all bytes received from servers */
+    uint64_t repeated;   /* chunk data received that was already held */
+    uint64_t wasted;     /* chunk data that came to nothing: cut or bad */
+    uint64_t saved;      /* raw bytes minus stored bytes, compression */
+    uint32_t connects;   /* connections that were made */
+    uint32_t losses;     /* ... and lost before their work was done */
+    uint32_t bad_chunks; /* chunks that failed their digest */
+    uint32_t changes;    /* versions of the file seen after the first */
+};
+
+struct transfer;
+
+/* NULL when memory is out. */
+struct transfer *transfer_new(const struct transfer_config *config,
+                              uint64_t now);
+void transfer_free(struct transfer *t);
+
+/* --- before the first transfer_next(): what an earlier run left ---------- */
+
+/* The partial file belongs to this version.  ERR_NOMEM or ERR_LIMIT. */
+int transfer_resume(struct transfer *t,
+                    const struct transfer_identity *identity) MUST_USE;
+/* The record says that chunk `index` is there with this digest. */
+void transfer_hint(struct transfer *t, uint64_t index,
+                   const uint8_t digest[HASH_LEN]);
+
+/* --- events --------------------------------------------------------------- */
+
+void transfer_connected(struct transfer *t, unsigned conn, uint64_t now);
+/* The dial failed; `text` (ours, or the system's) says why, and is copied. */
+void transfer_dial_failed(struct transfer *t, unsigned conn, const char *text,
+                          uint64_t now);
+/* End of stream, reset or I/O error on `conn`. */
+void transfer_lost(struct transfer *t, unsigned conn, const char *text,
+                   uint64_t now);
+/* Stream bytes of `conn`.  Consumes until a chunk header is complete or the
+ * input is used up; call again with the rest.  Afterwards `conn` may have
+ * been given up: ask transfer_conn_open(). */
+void transfer_feed(struct transfer *t, unsigned conn, const uint8_t *data,
+                   size_t len, size_t *used, struct transfer_chunk *chunk,
+                   uint64_t now);
+/* `len` bytes of the current chunk's data arrived on `conn`. */
+void transfer_chunk_data(struct transfer *t, unsigned conn, size_t len,
+                         uint64_t now);
+/* A wanted chunk whose data was complete: verified and stored (ok), or its
+ * bytes do not fit codec or digest (!ok).  `conn` sent it. */
+void transfer_chunk_done(struct transfer *t, unsigned conn, uint64_t index,
+                         const uint8_t digest[HASH_LEN], bool ok,
+                         uint64_t now);
+/* Answers to TRANSFER_HASH: the digest of a local chunk; NULL if unreadable. */
+void transfer_hashed(struct transfer *t, uint64_t index,
+                     const uint8_t *digest, uint64_t now);
+/* Answer to TRANSFER_COPY. */
+void transfer_copied(struct transfer *t, bool ok, uint64_t now);
+/* Run the timers; call when transfer_deadline() has passed. */
+void transfer_tick(struct transfer *t, uint64_t now);
+/* The network changed or came back: dial at once instead of waiting. */
+void transfer_hurry(struct transfer *t, uint64_t now);
+
+/* --- what to do next ------------------------------------------------------ */
+
+/* REBASE: start a new record for transfer_identity(); the data on disk stays
+ * where it is, and every chunk in state have is recorded anew
+ * (transfer_have(), transfer_digest()). */
+enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
+                                        struct transfer_action *action);
+uint64_t transfer_deadline(const struct transfer *t);
+
+/* --- queries -------------------------------------------------------------- */
+
+struct receiver *transfer_receiver(struct transfer *t, unsigned conn);
+bool transfer_conn_open(const struct transfer *t, unsigned conn);
+const struct transfer_identity *transfer_identity(const struct transfer *t);
+uint64_t transfer_chunks(const struct transfer *t);
+bool transfer_have(const struct transfer *t, uint64_t index);
+const uint8_t *transfer_digest(const struct transfer *t, uint64_t index);
+const struct transfer_ledger *transfer_ledger(const struct transfer *t);
+/* Text for the last NOTE or FAIL; escaped; owned by the transfer. */
+const char *transfer_detail(const struct transfer *t);
+const char *transfer_reason_name(enum transfer_reason reason);
+/* True when the data on `conn` that comes next is chunk `index`'s
+ * successor in an answer: see receiver_predict(). */
+unsigned transfer_conns_used(const struct transfer *t);
+
+#endif

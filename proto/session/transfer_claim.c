@@ -1,0 +1,259 @@
+/* Transfer: which connection asks for which chunks.
+ *
+ * Every GET has a bounded span, so that a lost connection holds up little and
+ * the others share what is left.  Spans grow while a connection answers them
+ * quickly and shrink near the end of the file. */
+#include <string.h>
+
+#include "proto/session/transfer_internal.h"
+
+/* The GET that leaves before the size is known asks for this much: enough
+ * to keep a fast long link busy until INFO is back. */
+#define FIRST_SPAN ((uint64_t)8 << 20)
+BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
+                    "the first GET ends at a chunk border of every grid");
+#define SPAN_MIN ((uint64_t)64 << 10)
+#define SPAN_MAX ((uint64_t)64 << 20)
+/* Answers faster or slower than this change the span. */
+#define SPAN_QUICK_MS 500u
+#define SPAN_SLOW_MS 4000u
+/* Outstanding GETs per connection: the next is there before one ends. */
+#define GETS_OUTSTANDING 2u
+/* A connection that has brought nothing for so long may be overtaken. */
+#define OVERTAKE_MS 3000u
+
+BELAY_STATIC_ASSERT(GETS_OUTSTANDING <= CLAIMS_MAX, "one slot per GET");
+
+static struct claim *claim_slot(struct conn *c, uint32_t request)
+{
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        if (c->claim[k].request == request) {
+            return &c->claim[k];
+        }
+    }
+    return NULL;
+}
+
+static unsigned claim_count(const struct conn *c)
+{
+    unsigned count = 0;
+
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        count += c->claim[k].request != 0;
+    }
+    return count;
+}
+
+bool claim_any(const struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        if (t->conn[i].state == CONN_UP && claim_count(&t->conn[i]) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Bytes that the next GET of this connection should span. */
+static uint64_t span_now(const struct transfer *t, const struct conn *c)
+{
+    unsigned conns = conn_count_up(t);
+    uint64_t share = grid_missing_bytes(&t->grid) /
+                     (2 * (uint64_t)(conns == 0 ? 1 : conns));
+    uint64_t span = c->span < share ? c->span : share;
+
+    return span < SPAN_MIN ? SPAN_MIN : span;
+}
+
+/* In-order output holds chunks back until their turn: ask for nothing
+ * beyond the window. */
+static uint64_t claim_limit(const struct transfer *t)
+{
+    uint64_t window;
+
+    if (!t->config.in_order) {
+        return t->grid.count;
+    }
+    window = t->config.window_chunks_bytes >> t->grid.log2;
+    if (window == 0) {
+        window = 1;
+    }
+    return t->grid.count - t->grid.prefix < window
+               ? t->grid.count
+               : t->grid.prefix + window;
+}
+
+/* Take missing chunks for one claim, lowest first.  Gaps shorter than a
+ * range costs do not matter: ranges are exact. */
+static void claim_take(struct transfer *t, unsigned i, struct claim *claim,
+                       unsigned ranges_max)
+{
+    uint64_t span = span_now(t, &t->conn[i]);
+    uint64_t limit = claim_limit(t);
+    uint64_t at = grid_next_missing(&t->grid, 0);
+
+    claim->count = 0;
+    claim->bytes = 0;
+    while (at < limit && claim->bytes < span && claim->count < ranges_max) {
+        uint64_t end = at;
+
+        while (end < limit && claim->bytes < span &&
+               grid_state(&t->grid, end) == CHUNK_MISSING) {
+            grid_set(&t->grid, end, CHUNK_CLAIMED, i);
+            claim->bytes += grid_len(&t->grid, end);
+            end++;
+        }
+        claim->range[claim->count].first = at;
+        claim->range[claim->count].count = end - at;
+        claim->count++;
+        at = grid_next_missing(&t->grid, end);
+    }
+}
+
+static int claim_send(struct transfer *t, struct conn *c,
+                      struct claim *claim)
+{
+    struct msg_range ranges[RECEIVER_RANGES_MAX];
+    uint8_t packed[MSG_RANGES_BYTES(RECEIVER_RANGES_MAX)];
+    struct msg_get get = {.handle = c->handle};
+    unsigned log2 = t->grid.log2;
+
+    for (uint32_t k = 0; k < claim->count; k++) {
+        ranges[k].offset = claim->range[k].first << log2;
+        ranges[k].length = claim->range[k].count << log2;
+    }
+    get.urgency = LIMIT_URGENCY_DEFAULT;
+    get.flags = (uint8_t)(t->config.compression ? 0 : GET_NO_COMPRESSION);
+    msg_ranges_pack(&get, ranges, (uint16_t)claim->count, packed);
+    claim->asked_at = t->now;
+    return receiver_get(c->receiver, &get, t->now, &claim->request);
+}
+
+/* Keep this connection supplied with GETs. */
+void claim_fill(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+    unsigned ranges_max = RECEIVER_RANGES_MAX;
+
+    if (t->phase != PHASE_FETCH || c->state != CONN_UP || c->draining ||
+        c->first_get || t->shrink_to != 0 || t->now < c->pause_until ||
+        (!c->bound && c->open_request == 0) ||
+        (t->list.use == LIST_FIRST)) {
+        return;
+    }
+    while (claim_count(c) < GETS_OUTSTANDING &&
+           receiver_can_request(c->receiver)) {
+        struct claim *claim = claim_slot(c, 0);
+
+        claim_take(t, i, claim, ranges_max);
+        if (claim->count == 0) {
+            return;
+        }
+        if (claim_send(t, c, claim) != 0) {
+            claim->request = REQUEST_ID_NEVER;
+            claim_end(t, i, REQUEST_ID_NEVER, false);
+            return;
+        }
+    }
+}
+
+/* The first flight of a fresh download: size and grid are still unknown. */
+void claim_first(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+    struct msg_range range = {.offset = 0, .length = FIRST_SPAN};
+    struct msg_get get = {.handle = c->handle,
+                          .urgency = LIMIT_URGENCY_DEFAULT};
+    uint8_t packed[MSG_RANGES_BYTES(1)];
+
+    msg_ranges_pack(&get, &range, 1, packed);
+    get.flags = (uint8_t)(t->config.compression ? 0 : GET_NO_COMPRESSION);
+    if (receiver_get(c->receiver, &get, t->now, &c->first_request) == 0) {
+        c->first_get = true;
+    }
+}
+
+/* INFO told the grid: the first GET becomes an ordinary claim. */
+void claim_bind_first(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+    struct claim *claim = claim_slot(c, 0);
+    uint64_t count = FIRST_SPAN >> t->grid.log2;
+
+    if (!c->first_get) {
+        return;
+    }
+    c->first_get = false;
+    if (count > t->grid.count) {
+        count = t->grid.count;
+    }
+    if (count == 0) {
+        return;
+    }
+    claim->request = c->first_request;
+    claim->asked_at = t->now;
+    claim->count = 1;
+    claim->bytes = 0;
+    claim->range[0].first = 0;
+    claim->range[0].count = count;
+    for (uint64_t k = 0; k < count; k++) {
+        grid_set(&t->grid, k, CHUNK_CLAIMED, i);
+        claim->bytes += grid_len(&t->grid, k);
+    }
+}
+
+/* A GET was answered to its end, or will not be. */
+void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done)
+{
+    struct conn *c = &t->conn[i];
+    struct claim *claim = claim_slot(c, request);
+
+    if (claim == NULL) {
+        return;
+    }
+    for (uint32_t k = 0; k < claim->count; k++) {
+        for (uint64_t n = 0; n < claim->range[k].count; n++) {
+            uint64_t at = claim->range[k].first + n;
+
+            if (at < t->grid.count &&
+                grid_state(&t->grid, at) == CHUNK_CLAIMED &&
+                grid_owner(&t->grid, at) == i) {
+                grid_set(&t->grid, at, CHUNK_MISSING, 0);
+            }
+        }
+    }
+    claim->request = 0;
+    if (!done) {
+        return;
+    }
+    if (t->now - claim->asked_at < SPAN_QUICK_MS && c->span < SPAN_MAX) {
+        c->span *= 2;
+    } else if (t->now - claim->asked_at > SPAN_SLOW_MS &&
+               c->span > SPAN_MIN) {
+        c->span /= 2;
+    }
+}
+
+/* Nothing is missing that nobody claimed, yet some connection idles: let it
+ * also ask for what a silent one owes.  Whoever is first wins. */
+bool claim_steal(struct transfer *t)
+{
+    bool freed = false;
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state != CONN_UP || claim_count(c) == 0 ||
+            t->now - c->data_at < OVERTAKE_MS) {
+            continue;
+        }
+        for (uint64_t n = 0; n < t->grid.count; n++) {
+            if (grid_state(&t->grid, n) == CHUNK_CLAIMED &&
+                grid_owner(&t->grid, n) == i) {
+                grid_set(&t->grid, n, CHUNK_MISSING, 0);
+                freed = true;
+            }
+        }
+    }
+    return freed;
+}

@@ -1,0 +1,369 @@
+/* Transfer: connections.  Dialling, back-off, loss, opening the file. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/session/transfer_internal.h"
+
+/* Bytes still missing that make one more connection worth its greeting. */
+#define BYTES_PER_CONN ((uint64_t)1 << 20)
+/* Connections at the start, and when the link is slow or has broken. */
+#define CONNS_FIRST 4u
+#define CONNS_MORE 8u
+/* A link that moves this many bytes per second needs no more connections. */
+#define FAST_BYTES_PER_S ((uint64_t)100 << 20)
+/* Without any contact in this run, so many lost greetings are enough. */
+#define FIRST_TRIES 3u
+/* Longest wait that a server may ask for. */
+#define RETRY_AFTER_MAX_MS 60000u
+#define SPAN_FIRST ((uint64_t)4 << 20)
+
+unsigned conn_count_up(const struct transfer *t)
+{
+    unsigned up = 0;
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        up += t->conn[i].state == CONN_UP;
+    }
+    return up;
+}
+
+static unsigned conn_count_dialing(const struct transfer *t)
+{
+    unsigned dialing = 0;
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        dialing += t->conn[i].state == CONN_DIALING;
+    }
+    return dialing;
+}
+
+/* How many connections are worth having now? */
+void conn_goal_update(struct transfer *t)
+{
+    unsigned most = t->config.conns;
+    uint64_t fit;
+
+    if (t->phase != PHASE_FETCH || !t->confirmed) {
+        return;
+    }
+    if (most == 0) {
+        most = CONNS_FIRST;
+        if (t->ledger.losses > 0) {
+            most = CONNS_MORE;
+        } else if (t->now >= t->sample_at + 1000) {
+            uint64_t rate = (t->ledger.wire - t->sample_wire) * 1000 /
+                            (t->now - t->sample_at);
+
+            most = rate < FAST_BYTES_PER_S ? CONNS_MORE : CONNS_FIRST;
+        }
+    }
+    fit = grid_missing_bytes(&t->grid) / BYTES_PER_CONN + 1;
+    if (most > fit) {
+        most = (unsigned)fit;
+    }
+    if (most > TRANSFER_CONNS_MAX) {
+        most = TRANSFER_CONNS_MAX;
+    }
+    if (most <= t->conn_goal) {
+        return; /* those that are up stay; they cost nothing */
+    }
+    for (unsigned i = t->conn_goal; i < most; i++) {
+        if (t->conn[i].state == CONN_IDLE) {
+            t->conn[i].state = CONN_WAITING;
+            t->conn[i].dial_at = t->now;
+        }
+    }
+    t->conn_goal = most;
+}
+
+/* --- up --------------------------------------------------------------------- */
+
+static void start_receiver(struct transfer *t, struct conn *c)
+{
+    struct receiver_config config = {
+        .max_chunk_log2 = t->config.max_chunk_log2,
+        .compression = t->config.compression,
+        .agent = t->config.agent,
+        .grease_seed = transfer_random(t),
+    };
+
+    receiver_start(c->receiver, &config, t->now);
+}
+
+void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+
+    t->now = now;
+    BELAY_ASSERT(c->state == CONN_DIALING);
+    if (c->receiver == NULL) {
+        c->receiver = receiver_new();
+        if (c->receiver == NULL) {
+            transfer_fail(t, TRANSFER_NOMEM, "out of memory");
+            c->state = CONN_IDLE;
+            c->drop = true;
+            return;
+        }
+    }
+    c->state = CONN_UP;
+    c->greeted = false;
+    c->draining = false;
+    c->piping = false;
+    c->discarding = false;
+    c->handle = 0;
+    c->delivered = 0;
+    c->pause_until = 0;
+    c->data_at = now;
+    c->span = SPAN_FIRST;
+    t->ledger.connects++;
+    start_receiver(t, c);
+    conn_open(t, i);
+}
+
+/* Expectations are left out only where nothing is expected: rule of
+ * section 13 that a resume never forgets its condition. */
+void conn_open(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+    struct msg_open open = {0};
+    bool plain = t->phase == PHASE_CHANGED || t->phase == PHASE_NEW;
+
+    c->bound = false;
+    c->first_get = false;
+    if (t->phase == PHASE_CHANGED && i != t->lead) {
+        return; /* one talks, the others wait for the new identity */
+    }
+    c->handle++;
+    open.handle = c->handle;
+    open.path.ptr = t->config.path;
+    open.path.len = t->config.path_len;
+    open.want_chunk_log2 = t->grid.state != NULL ? t->grid.log2
+                                                 : t->config.want_chunk_log2;
+    if (!plain) {
+        open.expect_version.ptr = t->identity.version;
+        open.expect_version.len = t->identity.version_len;
+        if (t->identity.cid_known) {
+            open.expect_cid.ptr = t->identity.cid;
+            open.expect_cid.len = HASH_LEN;
+        }
+    } else if (t->anchor && t->anchor_log2 == open.want_chunk_log2 &&
+               t->config.pinned) {
+        open.expect_cid.ptr = t->anchor_cid;
+        open.expect_cid.len = HASH_LEN;
+    }
+    if (receiver_open(c->receiver, &open, t->now, &c->open_request) != 0) {
+        conn_give_up(t, i, "too many requests on one connection", false);
+        return;
+    }
+    if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned)) {
+        claim_first(t, i);
+    } else if (t->phase == PHASE_FETCH) {
+        claim_fill(t, i);
+    }
+}
+
+/* --- down ------------------------------------------------------------------- */
+
+/* Give back what the connection had claimed and not delivered. */
+void conn_release(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+
+    if (c->piping) {
+        size_t left = receiver_chunk_left(c->receiver);
+        uint64_t got = c->current_stored - left;
+
+        t->ledger.wasted += got;
+        t->round_wasted += got;
+        if (c->current < t->grid.count &&
+            grid_state(&t->grid, c->current) == CHUNK_PIPE) {
+            grid_set(&t->grid, c->current, CHUNK_MISSING, 0);
+        }
+        c->piping = false;
+    }
+    c->discarding = false;
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        if (c->claim[k].request != 0) {
+            claim_end(t, i, c->claim[k].request, false);
+        }
+    }
+    c->first_get = false;
+    c->open_request = 0;
+    c->bound = false;
+    if (t->list.use != LIST_NONE && t->list.asked && t->list.conn == i) {
+        t->list.asked = false;
+        t->list.next = 0;
+    }
+}
+
+/* Full jitter: random(0, min(cap, base * 2^k)), section 15. */
+static uint64_t backoff_ms(struct transfer *t, unsigned k)
+{
+    uint64_t top = TIMER_BACKOFF_CAP_MS;
+
+    if (k < 16 && ((uint64_t)TIMER_BACKOFF_BASE_MS << k) < top) {
+        top = (uint64_t)TIMER_BACKOFF_BASE_MS << k;
+    }
+    return transfer_random(t) % (top + 1);
+}
+
+void conn_wait(struct transfer *t, unsigned i, uint64_t at_least)
+{
+    struct conn *c = &t->conn[i];
+
+    if (at_least > RETRY_AFTER_MAX_MS) {
+        at_least = RETRY_AFTER_MAX_MS;
+    }
+    c->pause_until = t->now + at_least;
+}
+
+/* One connection more that brought nothing while no other is working. */
+void conn_fruitless(struct transfer *t, const char *text)
+{
+    if (conn_count_up(t) + conn_count_dialing(t) > 0) {
+        return;
+    }
+    t->fruitless++;
+    if (t->config.tries_max > 0 && t->fruitless >= t->config.tries_max) {
+        transfer_fail(t, TRANSFER_UNREACHABLE,
+                      "%s; gave up after %u tries without progress", text,
+                      t->fruitless);
+    } else if (!t->contact && !t->config.wait_first &&
+               t->fruitless >= FIRST_TRIES) {
+        transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
+    }
+}
+
+static void schedule(struct transfer *t, unsigned i, bool progress,
+                     const char *text)
+{
+    struct conn *c = &t->conn[i];
+    uint64_t wait = 0;
+
+    if (progress) {
+        c->fruitless = 0;
+        t->fruitless = 0;
+    } else {
+        wait = backoff_ms(t, c->fruitless);
+        c->fruitless++;
+        conn_fruitless(t, text);
+    }
+    c->state = i < t->conn_goal ? CONN_WAITING : CONN_IDLE;
+    c->dial_at = t->now + wait;
+    if (c->dial_at < c->pause_until) {
+        c->dial_at = c->pause_until;
+    }
+}
+
+/* Common to losing a connection and leaving it. */
+static void conn_end(struct transfer *t, unsigned i, const char *text)
+{
+    struct conn *c = &t->conn[i];
+    bool progress = c->delivered > 0;
+
+    conn_release(t, i);
+    c->state = CONN_IDLE;
+    t->ledger.losses++;
+    t->round_losses++;
+    if (progress) {
+        t->barren = 0;
+    }
+    schedule(t, i, progress, text);
+    if (conn_count_up(t) == 0) {
+        if (!progress && c->greeted && t->round_bytes > 0) {
+            t->barren++;
+        }
+        conn_round_end(t);
+    }
+}
+
+static void note_lost(struct transfer *t, unsigned i, const char *text)
+{
+    struct note n = {.note = TRANSFER_NOTE_LOST, .conn = i};
+
+    (void)snprintf(n.text, sizeof n.text, "%s", text);
+    transfer_say(t, &n);
+}
+
+void transfer_lost(struct transfer *t, unsigned i, const char *text,
+                   uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+
+    t->now = now;
+    if (c->state != CONN_UP) {
+        return;
+    }
+    if (c->draining && receiver_outstanding(c->receiver) == 0) {
+        conn_release(t, i); /* the server said that it would close */
+        c->state = CONN_IDLE;
+        schedule(t, i, c->delivered > 0, text);
+        return;
+    }
+    note_lost(t, i, text);
+    conn_end(t, i, text);
+}
+
+/* Leave a connection that is of no more use. */
+void conn_give_up(struct transfer *t, unsigned i, const char *text,
+                  bool quiet)
+{
+    struct conn *c = &t->conn[i];
+
+    if (c->state != CONN_UP) {
+        return;
+    }
+    c->drop = true;
+    if (!quiet) {
+        note_lost(t, i, text);
+    }
+    conn_end(t, i, text);
+}
+
+/* Close all but one, without blame: what they were asked for is obsolete.
+ * They come back when the phase allows. */
+void conn_drop_all(struct transfer *t, unsigned except)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (i == except || (c->state != CONN_UP && c->state != CONN_DIALING)) {
+            continue;
+        }
+        if (c->state == CONN_UP) {
+            conn_release(t, i);
+        }
+        c->drop = true;
+        c->state = i < t->conn_goal ? CONN_WAITING : CONN_IDLE;
+        c->dial_at = t->now;
+    }
+}
+
+void transfer_dial_failed(struct transfer *t, unsigned i, const char *text,
+                          uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+
+    t->now = now;
+    if (c->state != CONN_DIALING) {
+        return;
+    }
+    c->state = CONN_IDLE;
+    if (!t->contact && !t->config.wait_first) {
+        transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
+        return;
+    }
+    note_lost(t, i, text);
+    schedule(t, i, false, text);
+}
+
+void transfer_hurry(struct transfer *t, uint64_t now)
+{
+    t->now = now;
+    for (unsigned i = 0; i < t->conn_goal; i++) {
+        if (t->conn[i].state == CONN_WAITING) {
+            t->conn[i].dial_at = now;
+        }
+    }
+}

@@ -1,0 +1,260 @@
+/* Transfer: chunk states and digests; smaller chunks. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/data/cid.h"
+#include "proto/data/merkle.h"
+#include "proto/session/transfer_internal.h"
+
+/* Rounds with waste before chunks are made smaller, and the part of a
+ * round's bytes that may be wasted, in percent. */
+#define WASTE_ROUNDS 2u
+#define WASTE_PERCENT 1u
+/* Waste alone never asks for chunks below this: headers cost more then. */
+#define WASTE_LOG2_MIN 14
+/* Kept data is hashed again on a finer grid; so much takes about a second. */
+#define WASTE_REHASH_MAX ((uint64_t)1 << 30)
+/* Rounds without any verified chunk before chunks are made smaller
+ * (section 13, step 6). */
+#define BARREN_ROUNDS 3u
+
+int grid_init(struct grid *g, uint64_t size, uint8_t log2)
+{
+    uint64_t count = cid_chunk_count(size, log2);
+
+    memset(g, 0, sizeof *g);
+    if (count > TRANSFER_CHUNKS_MAX) {
+        return ERR_LIMIT;
+    }
+    /* calloc() leaves untouched pages unbacked, so an announced size alone
+     * costs no memory. */
+    g->state = calloc(count + 1, 1);
+    g->digest = calloc(count + 1, HASH_LEN);
+    if (g->state == NULL || g->digest == NULL) {
+        grid_free(g);
+        return ERR_NOMEM;
+    }
+    g->size = size;
+    g->log2 = log2;
+    g->count = count;
+    return 0;
+}
+
+void grid_free(struct grid *g)
+{
+    free(g->state);
+    free(g->digest);
+    memset(g, 0, sizeof *g);
+}
+
+uint32_t grid_len(const struct grid *g, uint64_t i)
+{
+    return cid_chunk_len(g->size, g->log2, i);
+}
+
+unsigned grid_owner(const struct grid *g, uint64_t i)
+{
+    return g->state[i] >> 4;
+}
+
+static void count_state(struct grid *g, uint64_t i, enum chunk_state state,
+                        int by)
+{
+    uint64_t step = (uint64_t)(int64_t)by; /* wraps to minus one on purpose */
+
+    if (state == CHUNK_HAVE) {
+        g->have += step;
+        g->have_bytes += step * grid_len(g, i);
+    } else if (state == CHUNK_HINT || state == CHUNK_LOCAL) {
+        g->unhashed += step;
+    } else if (state == CHUNK_PIPE) {
+        g->piped += step;
+    }
+}
+
+void grid_set(struct grid *g, uint64_t i, enum chunk_state state,
+              unsigned owner)
+{
+    BELAY_ASSERT(i < g->count && owner < TRANSFER_CONNS_MAX);
+    count_state(g, i, grid_state(g, i), -1);
+    g->state[i] = (uint8_t)((unsigned)state | owner << 4);
+    count_state(g, i, state, 1);
+    if (state == CHUNK_MISSING) {
+        g->state[i] = 0;
+        if (i < g->missing_from) {
+            g->missing_from = i;
+        }
+    } else if ((state == CHUNK_HINT || state == CHUNK_LOCAL) &&
+               i < g->hash_from) {
+        g->hash_from = i;
+    }
+    if (state != CHUNK_HAVE && i < g->prefix) {
+        g->prefix = i;
+    }
+    while (g->prefix < g->count &&
+           grid_state(g, g->prefix) == CHUNK_HAVE) {
+        g->prefix++;
+    }
+}
+
+uint64_t grid_next_missing(struct grid *g, uint64_t from)
+{
+    uint64_t start = from > g->missing_from ? from : g->missing_from;
+    const uint8_t *found;
+
+    if (start >= g->count) {
+        return g->count;
+    }
+    found = memchr(g->state + start, CHUNK_MISSING, g->count - start);
+    uint64_t at = found == NULL ? g->count : (uint64_t)(found - g->state);
+
+    if (start == g->missing_from) {
+        g->missing_from = at;
+    }
+    return at;
+}
+
+uint64_t grid_missing_bytes(const struct grid *g)
+{
+    /* Claimed chunks count as well: an upper bound is enough here. */
+    return g->size - g->have_bytes;
+}
+
+int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
+             const struct grid *g, uint8_t cid[HASH_LEN])
+{
+    uint8_t root[HASH_LEN];
+    int err = merkle_root(t->hasher, g->size, g->log2, digest[0], g->count,
+                          root);
+
+    if (err != 0) {
+        return err;
+    }
+    return cid_from_root(t->hasher, g->size, g->log2, root, cid);
+}
+
+/* --- smaller chunks ------------------------------------------------------- */
+
+static bool shrink_allowed(const struct transfer *t, uint8_t to)
+{
+    return to >= LIMIT_CHUNK_LOG2_MIN && to < t->grid.log2 &&
+           cid_chunk_count(t->grid.size, to) <= TRANSFER_CHUNKS_SHRINK;
+}
+
+/* Ask for a grid of 2^to bytes, or the nearest that is allowed. */
+void transfer_shrink(struct transfer *t, uint8_t to)
+{
+    while (to < t->grid.log2 && !shrink_allowed(t, to)) {
+        to++;
+    }
+    if (to < t->grid.log2 && t->phase == PHASE_FETCH &&
+        !t->config.in_order && t->expect == NULL) {
+        t->shrink_to = to;
+    }
+}
+
+/* The protocol's step: a quarter of the size, down to the smallest. */
+void transfer_shrink_more(struct transfer *t)
+{
+    uint8_t least = LIMIT_CHUNK_LOG2_MIN;
+
+    transfer_shrink(t, t->grid.log2 > least + 2 ? (uint8_t)(t->grid.log2 - 2)
+                                                : least);
+}
+
+/* The old grid's kept chunks, as local chunks of the new grid. */
+static void regrid_states(struct grid *new, const struct grid *old)
+{
+    unsigned by = (unsigned)(old->log2 - new->log2);
+
+    for (uint64_t i = 0; i < new->count; i++) {
+        if (grid_state(old, i >> by) == CHUNK_HAVE) {
+            grid_set(new, i, CHUNK_LOCAL, 0);
+        }
+    }
+}
+
+/* Change to the finer grid now, if nothing stands in the way: no connection
+ * uses the old grid, no job works on it, no hint waits. */
+bool transfer_try_shrink(struct transfer *t)
+{
+    struct grid finer;
+
+    if (t->shrink_to == 0 || t->phase != PHASE_FETCH ||
+        t->grid.piped > 0 || t->grid.unhashed > 0 || t->hash_pending > 0) {
+        return false;
+    }
+    if (grid_init(&finer, t->grid.size, t->shrink_to) != 0) {
+        t->shrink_to = 0; /* no memory for it: go on as before */
+        return false;
+    }
+    conn_drop_all(t, TRANSFER_CONNS_MAX);
+    regrid_states(&finer, &t->grid);
+    if (t->identity.cid_known && !t->anchor) {
+        t->anchor = true;
+        t->anchor_log2 = t->grid.log2;
+        memcpy(t->anchor_cid, t->identity.cid, HASH_LEN);
+    }
+    t->identity.cid_known = false;
+    t->identity.chunk_log2 = t->shrink_to;
+    grid_free(&t->grid);
+    t->grid = finer;
+    memset(t->bad, 0, sizeof t->bad);
+    transfer_say(t, &(struct note){.note = TRANSFER_NOTE_SHRUNK,
+                                   .count = t->shrink_to});
+    t->shrink_to = 0;
+    t->phase = PHASE_REGRID;
+    transfer_regrid_done(t);
+    return true;
+}
+
+/* PHASE_REGRID ends when every kept chunk was hashed. */
+void transfer_regrid_done(struct transfer *t)
+{
+    if (t->phase != PHASE_REGRID || t->grid.unhashed > 0) {
+        return;
+    }
+    t->need_rebase = true;
+    t->phase = PHASE_FETCH;
+    for (unsigned i = 0; i < t->conn_goal; i++) {
+        if (t->conn[i].state == CONN_IDLE) {
+            t->conn[i].state = CONN_WAITING;
+            t->conn[i].dial_at = t->now;
+        }
+    }
+}
+
+/* Called when the last connection was lost: did this round waste so much
+ * that smaller chunks would pay, or bring nothing at all? */
+void conn_round_end(struct transfer *t)
+{
+    uint64_t allowed = t->round_bytes / 100 * WASTE_PERCENT;
+
+    if (t->phase == PHASE_FETCH && t->grid.state != NULL) {
+        if (t->round_wasted > allowed) {
+            t->rounds++;
+        } else {
+            t->rounds = 0;
+        }
+        if (t->barren >= BARREN_ROUNDS) {
+            transfer_shrink_more(t);
+            t->barren = 0;
+        } else if (t->rounds >= WASTE_ROUNDS &&
+                   t->grid.have_bytes <= WASTE_REHASH_MAX &&
+                   t->grid.log2 > WASTE_LOG2_MIN) {
+            /* A cut costs half a chunk on each connection. */
+            unsigned conns = t->round_losses == 0 ? 1 : t->round_losses;
+            uint8_t to = t->grid.log2;
+
+            while (to > WASTE_LOG2_MIN &&
+                   (((uint64_t)conns << to) >> 1) > allowed) {
+                to--;
+            }
+            transfer_shrink(t, to);
+            t->rounds = 0;
+        }
+    }
+    t->round_bytes = 0;
+    t->round_wasted = 0;
+    t->round_losses = 0;
+}

@@ -1,0 +1,371 @@
+/* Transfer: input, time, and what the runner does next. */
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/session/transfer_internal.h"
+
+/* Local data given out for hashing at once. */
+#define HASH_BATCH_BYTES ((uint64_t)8 << 20)
+#define HASH_PENDING_BYTES ((uint64_t)32 << 20)
+/* How often connections are looked after when nothing happens. */
+#define TICK_MS 500u
+/* A wait of this length is worth a word to the user. */
+#define WAIT_TELL_MS 1000u
+
+/* --- input -------------------------------------------------------------------- */
+
+static void stream_broken(struct transfer *t, unsigned i, int err)
+{
+    struct conn *c = &t->conn[i];
+    const char *text = receiver_error_text(c->receiver);
+
+    if (!c->greeted && !t->contact && err == ERR_VERSION) {
+        transfer_fail(t, TRANSFER_VERSION, "%s", text);
+    } else if (!c->greeted && !t->contact) {
+        transfer_fail(t, TRANSFER_NOT_BELAY, "%s", text);
+    } else {
+        conn_give_up(t, i, text, false);
+    }
+}
+
+void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
+                   size_t len, size_t *used, struct transfer_chunk *chunk,
+                   uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+    struct receiver_event event;
+    size_t step;
+
+    t->now = now;
+    chunk->present = false;
+    *used = 0;
+    while (*used < len && c->state == CONN_UP && t->phase != PHASE_OVER &&
+           !chunk->present) {
+        int err = receiver_feed(c->receiver, now, data + *used, len - *used,
+                                &step, &event);
+
+        *used += step;
+        t->ledger.wire += step;
+        t->round_bytes += step;
+        if (err != 0) {
+            stream_broken(t, i, err);
+            break;
+        }
+        if (event.type == RECEIVER_NONE) {
+            break;
+        }
+        reply_event(t, i, &event, chunk);
+        if (c->state == CONN_UP && c->draining &&
+            receiver_outstanding(c->receiver) == 0 && !chunk->present) {
+            conn_give_up(t, i, "the server is closing the connection",
+                         c->delivered > 0);
+        }
+    }
+    if (c->state != CONN_UP) {
+        chunk->present = false;
+        *used = len;
+    }
+}
+
+void transfer_hashed(struct transfer *t, uint64_t index,
+                     const uint8_t *digest, uint64_t now)
+{
+    struct grid *g = t->anchor_hash ? &t->old : &t->grid;
+    enum chunk_state state;
+
+    t->now = now;
+    BELAY_ASSERT(t->hash_pending > 0 && index < g->count);
+    t->hash_pending--;
+    state = grid_state(g, index);
+    if (state == CHUNK_LOCAL && digest != NULL) {
+        memcpy(g->digest[index], digest, HASH_LEN);
+        grid_set(g, index, CHUNK_HAVE, 0);
+    } else if (state == CHUNK_HINT && digest != NULL &&
+               memcmp(g->digest[index], digest, HASH_LEN) == 0) {
+        grid_set(g, index, CHUNK_HAVE, 0);
+        t->ledger.kept += grid_len(g, index);
+    } else if (state == CHUNK_HINT || state == CHUNK_LOCAL) {
+        t->hints_bad++;
+        grid_set(g, index, CHUNK_MISSING, 0);
+    }
+    t->ledger.have = t->grid.have_bytes;
+    if (t->anchor_hash) {
+        check_anchor_hashed(t);
+    } else {
+        transfer_regrid_done(t);
+        if (g->unhashed == 0 && t->hints_bad > 0) {
+            transfer_say(t, &(struct note){.note = TRANSFER_NOTE_HINTS_BAD,
+                                           .count = t->hints_bad});
+            t->hints_bad = 0;
+        }
+    }
+}
+
+void transfer_copied(struct transfer *t, bool ok, uint64_t now)
+{
+    t->now = now;
+    change_copied(t, ok);
+    t->ledger.have = t->grid.have_bytes;
+}
+
+/* --- time ----------------------------------------------------------------------- */
+
+static bool any_idle(const struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        const struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP && c->bound &&
+            receiver_outstanding(c->receiver) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void transfer_tick(struct transfer *t, uint64_t now)
+{
+    t->now = now;
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP && receiver_tick(c->receiver, now) != 0) {
+            conn_give_up(t, i, receiver_error_text(c->receiver), false);
+        }
+    }
+    conn_goal_update(t);
+    if (t->phase == PHASE_FETCH && any_idle(t) &&
+        grid_next_missing(&t->grid, 0) >= t->grid.count) {
+        (void)claim_steal(t);
+    }
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+uint64_t transfer_deadline(const struct transfer *t)
+{
+    uint64_t at = t->now + TICK_MS;
+
+    if (t->phase == PHASE_OVER) {
+        return UINT64_MAX;
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        const struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_WAITING) {
+            at = sooner(at, c->dial_at);
+        } else if (c->state == CONN_UP) {
+            at = sooner(at, receiver_deadline(c->receiver));
+            if (c->pause_until > t->now) {
+                at = sooner(at, c->pause_until);
+            }
+        }
+    }
+    return at;
+}
+
+/* --- what next -------------------------------------------------------------------- */
+
+/* Everything that follows from the state alone. */
+static void pump(struct transfer *t)
+{
+    if (transfer_try_shrink(t)) {
+        return;
+    }
+    change_pump(t);
+    if (t->phase == PHASE_COPY && t->copy_next == t->copy_count &&
+        !t->copy_asked && !t->need_rebase) {
+        grid_free(&t->old);
+        t->phase = PHASE_FETCH;
+    }
+    list_pump(t);
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state != CONN_UP || c->draining ||
+            t->now < c->pause_until) {
+            continue;
+        }
+        if (!c->bound && c->open_request == 0 &&
+            (t->phase == PHASE_NEW || t->phase == PHASE_FETCH ||
+             t->phase == PHASE_COMPARE || t->phase == PHASE_CHECK)) {
+            conn_open(t, i);
+        } else {
+            claim_fill(t, i);
+        }
+    }
+    conn_goal_update(t);
+    check_complete(t);
+}
+
+static bool next_conn(struct transfer *t, struct transfer_action *a)
+{
+    bool dial = t->phase != PHASE_FINISH && t->phase != PHASE_REGRID &&
+                (t->phase != PHASE_CHECK || t->list.use != LIST_NONE);
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        if (t->conn[i].drop) {
+            t->conn[i].drop = false;
+            a->type = TRANSFER_DROP;
+            a->conn = i;
+            return true;
+        }
+    }
+    for (unsigned i = 0; dial && i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_WAITING && c->dial_at <= t->now) {
+            c->state = CONN_DIALING;
+            a->type = TRANSFER_DIAL;
+            a->conn = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool next_record(struct transfer *t, struct transfer_action *a)
+{
+    if (t->need_begin) {
+        t->need_begin = false;
+        t->need_identity = false;
+        a->type = TRANSFER_BEGIN;
+    } else if (t->need_rebase) {
+        t->need_rebase = false;
+        t->need_identity = false;
+        a->type = TRANSFER_REBASE;
+    } else if (t->need_identity) {
+        t->need_identity = false;
+        a->type = TRANSFER_IDENTITY;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool next_note(struct transfer *t, struct transfer_action *a)
+{
+    struct note *n = &t->notes[t->note_head];
+
+    if (t->note_count == 0) {
+        return false;
+    }
+    t->note_head = (t->note_head + 1) % NOTES_MAX;
+    t->note_count--;
+    a->type = TRANSFER_NOTE;
+    a->note = n->note;
+    a->conn = n->conn;
+    a->first = n->first;
+    a->count = n->count;
+    memcpy(t->detail, n->text, sizeof n->text);
+    return true;
+}
+
+static bool next_hash(struct transfer *t, struct transfer_action *a)
+{
+    struct grid *g = t->anchor_hash ? &t->old : &t->grid;
+    uint64_t at = g->hash_from;
+    uint64_t bytes = 0;
+
+    if (g->unhashed == 0 ||
+        (t->phase != PHASE_FETCH && t->phase != PHASE_REGRID &&
+         t->phase != PHASE_CHECK) ||
+        t->hash_pending << g->log2 >= HASH_PENDING_BYTES) {
+        return false;
+    }
+    while (at < g->count && grid_state(g, at) != CHUNK_HINT &&
+           grid_state(g, at) != CHUNK_LOCAL) {
+        at++;
+    }
+    a->first = at;
+    while (at < g->count && bytes < HASH_BATCH_BYTES &&
+           (grid_state(g, at) == CHUNK_HINT ||
+            grid_state(g, at) == CHUNK_LOCAL)) {
+        bytes += grid_len(g, at);
+        at++;
+    }
+    g->hash_from = at;
+    a->count = at - a->first;
+    if (a->count == 0) {
+        return false;
+    }
+    a->type = TRANSFER_HASH;
+    a->chunk_log2 = g->log2;
+    t->hash_pending += a->count;
+    return true;
+}
+
+static bool next_copy(struct transfer *t, struct transfer_action *a)
+{
+    if (t->phase != PHASE_COPY || t->copy_asked ||
+        t->copy_next == t->copy_count) {
+        return false;
+    }
+    t->copy_asked = true;
+    a->type = TRANSFER_COPY;
+    a->from = t->copies[t->copy_next].from;
+    a->from_offset = a->from << t->old.log2;
+    a->first = t->copies[t->copy_next].to;
+    a->count = 1;
+    a->chunk_log2 = t->grid.log2;
+    a->digest = t->expect[a->first];
+    return true;
+}
+
+/* Tell once when everything stands still for a while. */
+static void tell_waiting(struct transfer *t)
+{
+    uint64_t next = UINT64_MAX;
+
+    if (t->waiting_told || t->phase == PHASE_OVER ||
+        t->phase == PHASE_FINISH || t->phase == PHASE_REGRID) {
+        return;
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        const struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP || c->state == CONN_DIALING) {
+            return;
+        }
+        if (c->state == CONN_WAITING) {
+            next = sooner(next, c->dial_at);
+        }
+    }
+    if (next != UINT64_MAX && next >= t->now + WAIT_TELL_MS) {
+        t->waiting_told = true;
+        transfer_say(t, &(struct note){.note = TRANSFER_NOTE_WAIT,
+                                       .count = next - t->now});
+    }
+}
+
+enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
+                                        struct transfer_action *a)
+{
+    memset(a, 0, sizeof *a);
+    a->type = TRANSFER_IDLE;
+    t->now = now;
+    if (t->phase != PHASE_OVER && t->phase != PHASE_FINISH) {
+        pump(t);
+        tell_waiting(t);
+    }
+    if (t->phase == PHASE_OVER) {
+        if (!t->fail_told) {
+            t->fail_told = true;
+            a->type = TRANSFER_FAIL;
+            a->reason = t->reason;
+        }
+        return a->type;
+    }
+    if (next_record(t, a) || next_note(t, a) || next_conn(t, a) ||
+        next_copy(t, a) || next_hash(t, a)) {
+        return a->type;
+    }
+    if (t->phase == PHASE_FINISH && !t->finish_told) {
+        t->finish_told = true;
+        a->type = TRANSFER_FINISH;
+    }
+    return a->type;
+}

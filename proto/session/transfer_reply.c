@@ -1,0 +1,570 @@
+/* Transfer: what the server's answers mean. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/data/cid.h"
+#include "proto/session/transfer_internal.h"
+
+/* Read errors of the server without progress in between. */
+#define IO_ERRORS_MAX 3u
+/* A chunk that failed so often asks for smaller chunks first. */
+#define BAD_BEFORE_SHRINK 2u
+
+static const char *peer_message(const struct msg_error *error, char *out,
+                                size_t cap)
+{
+    size_t len;
+
+    if (error->message.len == 0) {
+        return err_wire_sentence(error->code);
+    }
+    (void)snprintf(out, cap, "%s: \"", err_wire_sentence(error->code));
+    len = strlen(out);
+    transfer_peer_text(out + len, cap - len - 2, error->message.ptr,
+                       error->message.len);
+    len = strlen(out);
+    (void)snprintf(out + len, cap - len, "\"");
+    return out;
+}
+
+static uint64_t retry_after(const struct msg_error *error)
+{
+    return error->has_retry_after ? error->retry_after_ms
+                                  : TIMER_RETRY_AFTER_MS;
+}
+
+/* --- INFO ------------------------------------------------------------------- */
+
+/* Rule N2, first part: is the answer one to our question at all? */
+static bool info_fits(struct transfer *t, unsigned i,
+                      const struct msg_info *info)
+{
+    uint8_t asked = t->grid.state != NULL ? t->grid.log2
+                                          : t->config.want_chunk_log2;
+
+    if (info->file_type != FILE_REGULAR) {
+        transfer_fail(t, TRANSFER_NOT_A_FILE,
+                      info->file_type == FILE_DIRECTORY
+                          ? "it is a directory, not a file"
+                          : "it is not a regular file");
+        return false;
+    }
+    if ((asked != 0 && info->chunk_log2 != asked) ||
+        info->chunk_log2 > t->config.max_chunk_log2 ||
+        info->version.len == 0) {
+        conn_give_up(t, i, "the server's INFO is not what was asked for",
+                     false);
+        t->protocol_errors++;
+        if (t->protocol_errors > 1) {
+            transfer_fail(t, TRANSFER_PROTOCOL,
+                          "the server's INFO is not what was asked for");
+        }
+        return false;
+    }
+    if ((t->config.max_size > 0 && info->size > t->config.max_size) ||
+        info->size > INT64_MAX ||
+        cid_chunk_count(info->size, info->chunk_log2) >
+            TRANSFER_CHUNKS_MAX) {
+        transfer_fail(t, TRANSFER_TOO_LARGE,
+                      "the file has %" PRIu64 " bytes, which is more than %s",
+                      info->size,
+                      t->config.max_size > 0 &&
+                              info->size > t->config.max_size
+                          ? "--max-size allows"
+                          : "this program handles");
+        return false;
+    }
+    return true;
+}
+
+/* The second line of defence (N2): compare INFO with what we expect. */
+static bool info_same(const struct transfer *t, const struct msg_info *info)
+{
+    const struct transfer_identity *id = &t->identity;
+
+    if (info->size != id->size) {
+        return false;
+    }
+    if (id->cid_known && info->cid.len != 0) {
+        return memcmp(id->cid, info->cid.ptr, HASH_LEN) == 0;
+    }
+    return id->version_len == info->version.len &&
+           memcmp(id->version, info->version.ptr, info->version.len) == 0;
+}
+
+/* The server still has the version we know. */
+static void info_confirm(struct transfer *t, const struct msg_info *info)
+{
+    struct transfer_identity *id = &t->identity;
+    bool strong = (info->info_flags & INFO_VERSION_STRONG) != 0;
+
+    if (info->cid.len != 0 && !id->cid_known) {
+        id->cid_known = true;
+        memcpy(id->cid, info->cid.ptr, HASH_LEN);
+        t->need_identity = true;
+    }
+    if (id->version_len != info->version.len ||
+        memcmp(id->version, info->version.ptr, info->version.len) != 0) {
+        /* Touched, or another server: same CID, so the same bytes. */
+        id->version_len = (uint8_t)info->version.len;
+        memcpy(id->version, info->version.ptr, info->version.len);
+        id->strong = strong;
+        id->mtime_s = info->mtime_s;
+        id->mtime_ns = info->mtime_ns;
+        t->need_identity = true;
+    }
+    if (!strong) {
+        t->any_weak = true;
+    }
+    t->confirmed = true;
+}
+
+static bool info_first(struct transfer *t, unsigned i,
+                       const struct msg_info *info)
+{
+    int err = grid_init(&t->grid, info->size, info->chunk_log2);
+
+    if (err != 0) {
+        transfer_fail(t, TRANSFER_NOMEM, "%s", err_sentence(err));
+        return false;
+    }
+    identity_adopt(t, info);
+    t->any_weak = !t->identity.strong;
+    t->confirmed = true;
+    t->need_begin = true;
+    t->ledger.size = info->size;
+    t->phase = PHASE_FETCH;
+    t->sample_at = t->now;
+    t->sample_wire = t->ledger.wire;
+    claim_bind_first(t, i);
+    if (t->config.in_order && t->config.pinned) {
+        list_ask(t, LIST_FIRST);
+    }
+    return true;
+}
+
+static bool pin_contradicted(struct transfer *t, const struct msg_info *info)
+{
+    if (!t->config.pinned || info->cid.len == 0 ||
+        info->chunk_log2 != t->config.pin_log2 ||
+        memcmp(info->cid.ptr, t->config.pin_cid, HASH_LEN) == 0) {
+        return false;
+    }
+    transfer_fail(t, TRANSFER_WRONG_CONTENT,
+                  "the server's file is not the pinned content");
+    return true;
+}
+
+static void on_info(struct transfer *t, unsigned i,
+                    const struct receiver_event *event)
+{
+    struct conn *c = &t->conn[i];
+    const struct msg_info *info = &event->info;
+
+    if (event->request != c->open_request) {
+        return; /* an OPEN that was given up meanwhile */
+    }
+    c->open_request = 0;
+    if (!info_fits(t, i, info) || pin_contradicted(t, info)) {
+        return;
+    }
+    if (t->phase == PHASE_CHANGED || t->phase == PHASE_COMPARE) {
+        change_info(t, i, info);
+        return;
+    }
+    if (t->phase == PHASE_NEW) {
+        if (!info_first(t, i, info)) {
+            return;
+        }
+    } else if (!info_same(t, info)) {
+        change_begin(t, i, "the file on the server is another version");
+        return;
+    } else {
+        info_confirm(t, info);
+    }
+    c->bound = true;
+    conn_goal_update(t);
+    list_pump(t);
+    claim_fill(t, i);
+}
+
+/* --- CHUNK ------------------------------------------------------------------ */
+
+static void bad_count(struct transfer *t, uint64_t index)
+{
+    unsigned slot = BAD_SLOTS;
+
+    for (unsigned k = 0; k < BAD_SLOTS; k++) {
+        if (t->bad[k].count > 0 && t->bad[k].index == index) {
+            slot = k;
+            break;
+        }
+        if (t->bad[k].count == 0 && slot == BAD_SLOTS) {
+            slot = k;
+        }
+    }
+    if (slot == BAD_SLOTS) {
+        slot = (unsigned)(index % BAD_SLOTS);
+        t->bad[slot].count = 0;
+    }
+    t->bad[slot].index = index;
+    t->bad[slot].count++;
+    t->ledger.bad_chunks++;
+    transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BAD_CHUNK,
+                                   .first = index,
+                                   .count = t->bad[slot].count});
+    if (t->bad[slot].count >= LIMIT_CHUNK_ATTEMPTS && t->shrink_to == 0) {
+        transfer_fail(t, TRANSFER_WRONG_CONTENT,
+                      "chunk %" PRIu64 " at byte %" PRIu64
+                      " failed its digest %u times",
+                      index, index << t->grid.log2, t->bad[slot].count);
+    } else if (t->bad[slot].count >= BAD_BEFORE_SHRINK) {
+        transfer_shrink_more(t);
+    }
+}
+
+static void on_chunk(struct transfer *t, unsigned i,
+                     const struct receiver_event *event,
+                     struct transfer_chunk *out)
+{
+    struct conn *c = &t->conn[i];
+    const struct msg_chunk *chunk = &event->chunk;
+    uint64_t index = chunk->offset >> t->grid.log2;
+    bool current = c->bound && chunk->handle == c->handle &&
+                   (t->phase == PHASE_FETCH || t->phase == PHASE_CHECK) &&
+                   index < t->grid.count;
+    enum chunk_state state = current ? grid_state(&t->grid, index)
+                                     : CHUNK_HAVE;
+
+    out->present = true;
+    out->conn = i;
+    out->index = index;
+    out->offset = chunk->offset;
+    out->raw_len = chunk->raw_len;
+    out->stored_len = chunk->stored_len;
+    out->codec = chunk->codec;
+    memcpy(out->digest, chunk->digest, HASH_LEN);
+    out->wanted = state == CHUNK_MISSING || state == CHUNK_CLAIMED;
+    if (out->wanted && t->expect != NULL &&
+        memcmp(t->expect[index], chunk->digest, HASH_LEN) != 0) {
+        /* The server sends other bytes than it published. */
+        out->present = false;
+        bad_count(t, index);
+        conn_give_up(t, i, "the server contradicts its own digests", false);
+        return;
+    }
+    if (out->wanted) {
+        grid_set(&t->grid, index, CHUNK_PIPE, i);
+        c->piping = true;
+        c->current = index;
+        c->current_stored = chunk->stored_len;
+    } else {
+        c->discarding = true;
+    }
+}
+
+void transfer_chunk_data(struct transfer *t, unsigned i, size_t len,
+                         uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+
+    t->now = now;
+    if (c->state != CONN_UP) {
+        return;
+    }
+    receiver_chunk_data(c->receiver, now, len);
+    c->data_at = now;
+    t->ledger.wire += len;
+    t->round_bytes += len;
+    if (c->discarding) {
+        t->ledger.repeated += len;
+    }
+    if (receiver_chunk_left(c->receiver) == 0) {
+        c->delivered += c->piping;
+        c->piping = false;
+        c->discarding = false;
+    }
+}
+
+void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
+                         const uint8_t digest[HASH_LEN], bool ok,
+                         uint64_t now)
+{
+    struct conn *c = &t->conn[i];
+
+    t->now = now;
+    if (index >= t->grid.count ||
+        grid_state(&t->grid, index) != CHUNK_PIPE) {
+        return;
+    }
+    if (ok) {
+        memcpy(t->grid.digest[index], digest, HASH_LEN);
+        grid_set(&t->grid, index, CHUNK_HAVE, 0);
+        t->ledger.fresh += grid_len(&t->grid, index);
+        t->ledger.have = t->grid.have_bytes;
+        t->fruitless = 0;
+        t->io_errors = 0;
+        return;
+    }
+    grid_set(&t->grid, index, CHUNK_MISSING, 0);
+    t->ledger.wasted += grid_len(&t->grid, index);
+    if (c->delivered > 0) {
+        c->delivered--;
+    }
+    bad_count(t, index);
+    conn_give_up(t, i, "a chunk failed its digest", false);
+}
+
+/* --- ERROR ------------------------------------------------------------------ */
+
+static void open_refused(struct transfer *t, unsigned i,
+                         const struct msg_error *error)
+{
+    char text[300];
+    const char *why = peer_message(error, text, sizeof text);
+
+    switch (err_wire_class(error->code)) {
+    case WIRE_CLASS_STALE:
+        change_begin(t, i, "the file on the server is another version");
+        break;
+    case WIRE_CLASS_TRANSIENT:
+        conn_wait(t, i, retry_after(error));
+        break;
+    case WIRE_CLASS_ACCESS:
+        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        break;
+    case WIRE_CLASS_SERVER:
+        conn_wait(t, i, error->has_retry_after ? error->retry_after_ms : 0);
+        conn_give_up(t, i, why, false);
+        break;
+    case WIRE_CLASS_PROTOCOL:
+        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+        break;
+    default:
+        transfer_fail(t,
+                      error->code == WIRE_NOT_A_FILE ? TRANSFER_NOT_A_FILE
+                                                     : TRANSFER_REFUSED,
+                      "%s", why);
+    }
+}
+
+static void io_error(struct transfer *t, unsigned i,
+                     const struct msg_error *error, const char *why)
+{
+    t->io_errors++;
+    if (t->io_errors >= IO_ERRORS_MAX) {
+        if (error->has_offset) {
+            transfer_fail(t, TRANSFER_SERVER,
+                          "%s (at byte %" PRIu64 " of its file)", why,
+                          error->offset);
+        } else {
+            transfer_fail(t, TRANSFER_SERVER, "%s", why);
+        }
+        return;
+    }
+    conn_wait(t, i, retry_after(error));
+}
+
+static void get_failed(struct transfer *t, unsigned i,
+                       const struct msg_error *error)
+{
+    struct conn *c = &t->conn[i];
+    char text[300];
+    const char *why = peer_message(error, text, sizeof text);
+
+    if (error->code == WIRE_BAD_HANDLE) {
+        /* The OPEN before it failed, or the server closed the handle after
+         * a change; the OPEN's own answer decides what happens. */
+        if (c->bound) {
+            conn_open(t, i);
+        }
+        return;
+    }
+    switch (err_wire_class(error->code)) {
+    case WIRE_CLASS_CANCELLED:
+        break;
+    case WIRE_CLASS_TRANSIENT:
+        conn_wait(t, i, retry_after(error));
+        break;
+    case WIRE_CLASS_STALE:
+        if (c->bound) {
+            conn_open(t, i);
+        }
+        break;
+    case WIRE_CLASS_SERVER:
+        if (error->code == WIRE_IO_ERROR) {
+            io_error(t, i, error, why);
+            break;
+        }
+        conn_wait(t, i, error->has_retry_after ? error->retry_after_ms : 0);
+        conn_give_up(t, i, why, false);
+        break;
+    case WIRE_CLASS_ACCESS:
+        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        break;
+    default:
+        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+    }
+}
+
+/* ERROR with request id 0: the connection is over. */
+static void conn_error(struct transfer *t, unsigned i,
+                       const struct msg_error *error)
+{
+    char text[300];
+    const char *why = peer_message(error, text, sizeof text);
+
+    if (error->code == WIRE_VERSION_REJECTED) {
+        transfer_fail(t, TRANSFER_VERSION, "%s", why);
+        return;
+    }
+    if (err_wire_class(error->code) == WIRE_CLASS_PROTOCOL &&
+        ++t->protocol_errors > 1) {
+        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+        return;
+    }
+    conn_wait(t, i, error->has_retry_after ? error->retry_after_ms : 0);
+    conn_give_up(t, i, why, false);
+}
+
+static void on_error(struct transfer *t, unsigned i,
+                     const struct receiver_event *event)
+{
+    struct conn *c = &t->conn[i];
+    const struct msg_error *error = &event->error;
+
+    if (event->request == 0) {
+        conn_error(t, i, error);
+    } else if (event->request == c->open_request) {
+        c->open_request = 0;
+        open_refused(t, i, error);
+    } else if (t->list.asked && t->list.conn == i &&
+               event->request == t->list.request) {
+        list_failed(t, i, error->code, retry_after(error));
+    } else if (c->first_get && event->request == c->first_request) {
+        c->first_get = false;
+        if (error->code != WIRE_BAD_HANDLE) {
+            get_failed(t, i, error);
+        }
+    } else {
+        claim_end(t, i, event->request, false);
+        if (event->handle == c->handle) {
+            get_failed(t, i, error);
+        }
+    }
+}
+
+/* --- the rest --------------------------------------------------------------- */
+
+static void on_done(struct transfer *t, unsigned i,
+                    const struct receiver_event *event)
+{
+    struct conn *c = &t->conn[i];
+    const struct msg_done *done = &event->done;
+
+    if (t->list.asked && t->list.conn == i &&
+        event->request == t->list.request) {
+        list_digests(t, i, NULL, true); /* an empty file's empty list */
+        return;
+    }
+    if (c->bound && event->handle == c->handle && done->cid.len != 0 &&
+        done->version.len == t->identity.version_len &&
+        memcmp(done->version.ptr, t->identity.version, done->version.len) ==
+            0 &&
+        !t->identity.cid_known) {
+        t->identity.cid_known = true;
+        memcpy(t->identity.cid, done->cid.ptr, HASH_LEN);
+        t->need_identity = true;
+    }
+    claim_end(t, i, event->request, true);
+    claim_fill(t, i);
+}
+
+static void on_goaway(struct transfer *t, unsigned i,
+                      const struct receiver_event *event)
+{
+    struct conn *c = &t->conn[i];
+    const struct msg_goaway *goaway = &event->goaway;
+    char text[300] = "the server is closing the connection";
+
+    c->draining = true;
+    if (goaway->message.len > 0) {
+        transfer_peer_text(text, sizeof text, goaway->message.ptr,
+                           goaway->message.len);
+    }
+    if (goaway->has_retry_after) {
+        conn_wait(t, i, goaway->retry_after_ms);
+    }
+    if (goaway->last_id == GOAWAY_ANNOUNCE) {
+        return; /* the real boundary follows */
+    }
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        if (c->claim[k].request > goaway->last_id) {
+            claim_end(t, i, c->claim[k].request, false);
+        }
+    }
+    if (receiver_outstanding(c->receiver) == 0 ||
+        c->open_request > goaway->last_id) {
+        conn_give_up(t, i, text, c->delivered > 0);
+    }
+}
+
+static void on_notice(struct transfer *t, const struct msg_notice *m)
+{
+    struct note n = {.note = TRANSFER_NOTE_SERVER};
+
+    transfer_peer_text(n.text, sizeof n.text, m->text.ptr, m->text.len);
+    transfer_say(t, &n);
+}
+
+void reply_event(struct transfer *t, unsigned i,
+                 const struct receiver_event *event,
+                 struct transfer_chunk *chunk)
+{
+    struct conn *c = &t->conn[i];
+
+    switch (event->type) {
+    case RECEIVER_HELLO:
+        c->greeted = true;
+        t->contact = true;
+        if (t->waiting_told) {
+            t->waiting_told = false;
+            transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BACK});
+        }
+        if (receiver_limits(c->receiver)->auth_required) {
+            transfer_fail(t, TRANSFER_ACCESS,
+                          "the server asks for credentials");
+        }
+        break;
+    case RECEIVER_INFO:
+        on_info(t, i, event);
+        break;
+    case RECEIVER_CHUNK:
+        on_chunk(t, i, event, chunk);
+        break;
+    case RECEIVER_DIGESTS:
+        if (t->list.asked && t->list.conn == i &&
+            event->request == t->list.request) {
+            list_digests(t, i, &event->digests, event->end);
+        }
+        break;
+    case RECEIVER_DONE:
+        on_done(t, i, event);
+        break;
+    case RECEIVER_ERROR:
+        on_error(t, i, event);
+        break;
+    case RECEIVER_GOAWAY:
+        on_goaway(t, i, event);
+        break;
+    case RECEIVER_NOTICE:
+        on_notice(t, &event->notice);
+        break;
+    case RECEIVER_PROGRESS:
+    case RECEIVER_ENTRIES:
+    case RECEIVER_NONE:
+        break;
+    }
+}
