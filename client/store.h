@@ -59,6 +59,7 @@
  *   ERR_NOT_A_FILE  the target or NAME.part is a directory, FIFO, device, ...
  *   ERR_DENIED      NAME.part or the journal is a symlink, has another owner
  *                   or another link: planted, never touched
+ *   ERR_NOT_FOUND, ERR_NOT_A_DIRECTORY  the directory is not there or none
  *   ERR_LOCKED      another process works on this target (why->owner_*)
  *   ERR_NO_SPACE    not enough room, quota or file-size limit
  *   ERR_IO          any other failed system call (why->sys_errno). With
@@ -197,7 +198,9 @@ enum store_reread {
 
 /* Before the re-hash of a resume: flush, then see to it that store_pread does
  * not answer from pages that the device may not have (a failed writeback
- * leaves such pages, clean). Brings a short partial to full size. */
+ * leaves such pages, clean). Brings a short partial to full size. ERR_JOURNAL:
+ * the last run met a write error and the device cannot be asked, so nothing
+ * counts; only store_begin may follow. */
 int store_resume_prepare(struct store *store, enum store_reread *reread,
                          struct store_error *why)
     __attribute__((warn_unused_result));
@@ -232,7 +235,7 @@ int store_pwrite(struct store *store, uint64_t offset, const struct iovec *iov,
 int store_zero(struct store *store, uint64_t offset, uint64_t len,
                struct store_error *why) __attribute__((warn_unused_result));
 
-/* Read exactly len bytes of the partial (ERR_IO where it is shorter). */
+/* Read exactly len bytes of the partial (ERR_EOF where it is shorter). */
 int store_pread(struct store *store, uint64_t offset, void *buffer, size_t len,
                 struct store_error *why) __attribute__((warn_unused_result));
 
@@ -260,7 +263,8 @@ enum store_warning {
     STORE_WARN_MODE = 1, /* the file system refused the mode */
     STORE_WARN_MTIME = 2, /* ... the time */
     STORE_WARN_LEFTOVER = 4, /* the journal could not be removed: harmless */
-    STORE_WARN_RACE = 8 /* no atomic "only if absent" on this file system */
+    STORE_WARN_RACE = 8, /* no atomic "only if absent" on this file system */
+    STORE_WARN_UNSYNCED = 16 /* no sync of directories on this one */
 };
 
 /* Commit. The caller has verified every chunk, in this process. The mode is

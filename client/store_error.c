@@ -1,0 +1,288 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/store_internal.h"
+#include "proto/base/err.h"
+
+static const char *file_name(const struct store *store, enum store_file file)
+{
+    switch (file) {
+    case STORE_FILE_PART:
+        return store->part_name;
+    case STORE_FILE_JOURNAL:
+        return store->journal_name;
+    case STORE_FILE_TARGET:
+        return store->name;
+    case STORE_FILE_DIR:
+        break;
+    }
+    return NULL;
+}
+
+static void file_path(const struct store *store, enum store_file file,
+                      char *text, size_t cap)
+{
+    const char *name = file_name(store, file);
+    size_t len = strlen(store->dir_path);
+    const char *slash = len > 0 && store->dir_path[len - 1] == '/' ? "" : "/";
+
+    if (name == NULL) {
+        snprintf(text, cap, "%s", store->dir_path);
+    } else if (strcmp(store->dir_path, ".") == 0) {
+        snprintf(text, cap, "%s", name);
+    } else {
+        snprintf(text, cap, "%s%s%s", store->dir_path, slash, name);
+    }
+}
+
+static const char *usual_advice(int code)
+{
+    switch (code) {
+    case ERR_NO_SPACE:
+        return "free some space, then run the same command again";
+    case ERR_EXISTS:
+        return "nothing was overwritten; ask for replacement or choose "
+               "another name";
+    case ERR_NOT_A_FILE:
+        return "choose another name, or write to standard output";
+    case ERR_DENIED:
+        return STORE_ADVICE_IN_THE_WAY;
+    case ERR_LOCKED:
+        return "wait for it to end";
+    case ERR_PATH:
+        return "choose another name";
+    default:
+        return "";
+    }
+}
+
+static const char *errno_advice(int error)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+        return "check the permissions of the directory";
+    case EROFS:
+        return "the file system is read-only; choose another directory";
+    case EDQUOT:
+        return "the disk quota is used up; free some space, then run the "
+               "same command again";
+    case EFBIG:
+        return "the file system or the file-size limit of the process "
+               "(ulimit -f) does not allow a file of this size";
+    case EMFILE:
+    case ENFILE:
+        return "too many open files; raise the limit (ulimit -n)";
+    case EIO:
+        return "the disk reports errors; check it (dmesg), then run the "
+               "same command again: everything is read back and verified";
+    default:
+        return "";
+    }
+}
+
+static int errno_code(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return ERR_NO_SPACE;
+    case EEXIST:
+        return ERR_EXISTS;
+    case ENOMEM:
+        return ERR_NOMEM;
+    case ENOENT:
+        return ERR_NOT_FOUND;
+    case ENOTDIR:
+        return ERR_NOT_A_DIRECTORY;
+    default:
+        return ERR_IO;
+    }
+}
+
+int store_fail(const struct store *store, struct store_error *why, int code,
+               const char *operation, enum store_file file)
+{
+    if (why != NULL) {
+        memset(why, 0, sizeof *why);
+        why->code = code;
+        why->operation = operation;
+        why->advice = usual_advice(code);
+        why->kept = store->have_head ? STORE_KEPT_PART : STORE_KEPT_UNCHANGED;
+        file_path(store, file, why->path, sizeof why->path);
+    }
+    return code;
+}
+
+int store_fail_errno(const struct store *store, struct store_error *why,
+                     const char *operation, enum store_file file)
+{
+    int error = errno;
+    int code = errno_code(error);
+
+    store_fail(store, why, code, operation, file);
+    if (why != NULL) {
+        const char *advice = errno_advice(error);
+
+        why->sys_errno = error;
+        why->advice = advice[0] != '\0' ? advice : why->advice;
+    }
+    return code;
+}
+
+void store_advise(struct store_error *why, const char *advice)
+{
+    if (why != NULL) {
+        why->advice = advice;
+    }
+}
+
+/* ---- Text. */
+
+struct text {
+    char *bytes;
+    size_t len;
+    size_t cap; /* without the terminator */
+};
+
+/* Append whole or not at all, so that no escape is cut in half. */
+static void append(struct text *text, const char *bytes, size_t len)
+{
+    if (len <= text->cap - text->len) {
+        memcpy(text->bytes + text->len, bytes, len);
+        text->len += len;
+    } else {
+        text->cap = text->len;
+    }
+}
+
+static void append_string(struct text *text, const char *string)
+{
+    append(text, string, strlen(string));
+}
+
+/* Decode one UTF-8 sequence; 0 where there is none. */
+static size_t utf8_len(const unsigned char *s, uint32_t *point)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = s[0] < 0x80   ? 1
+                 : s[0] < 0xc2 ? 0
+                 : s[0] < 0xe0 ? 2
+                 : s[0] < 0xf0 ? 3
+                 : s[0] < 0xf5 ? 4
+                               : 0;
+
+    if (len <= 1) {
+        *point = s[0];
+        return len;
+    }
+    *point = s[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        *point = *point << 6 | (s[i] & 0x3fu);
+    }
+    return *point >= least[len] && *point <= 0x10ffff &&
+                   !(*point >= 0xd800 && *point <= 0xdfff)
+               ? len
+               : 0;
+}
+
+/* Controls, invisible characters and those that turn the direction of what
+ * follows would let a name lie about itself. */
+static bool printable(uint32_t point)
+{
+    static const struct {
+        uint32_t first, last;
+    } hidden[] = {
+        {0x00, 0x1f},     {0x7f, 0xa0},     {0xad, 0xad},
+        {0x61c, 0x61c},   {0x180b, 0x180f}, {0x200b, 0x200f},
+        {0x2028, 0x202f}, {0x2060, 0x206f}, {0xe000, 0xf8ff},
+        {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xfff0, 0xffff},
+        {0xe0000, 0x10ffff},
+    };
+
+    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++) {
+        if (point >= hidden[i].first && point <= hidden[i].last) {
+            return false;
+        }
+    }
+    return point != '\\';
+}
+
+static void append_escaped(struct text *text, const char *string)
+{
+    const unsigned char *s = (const unsigned char *)string;
+
+    while (*s != '\0') {
+        uint32_t point = 0;
+        size_t len = utf8_len(s, &point);
+
+        if (len > 0 && printable(point)) {
+            append(text, (const char *)s, len);
+            s += len;
+        } else {
+            char hex[5];
+
+            snprintf(hex, sizeof hex, "\\x%02x", *s);
+            append(text, hex, 4);
+            s++;
+        }
+    }
+}
+
+static void append_cause(struct text *text, const struct store_error *error)
+{
+    char buffer[160];
+
+    append_string(text, ": ");
+    if (error->code == ERR_LOCKED && error->owner_pid != 0) {
+        snprintf(buffer, sizeof buffer, "in use by process %u on ",
+                 error->owner_pid);
+        append_string(text, buffer);
+        append_escaped(text, error->owner_host);
+    } else if (error->need_bytes != 0) {
+        snprintf(buffer, sizeof buffer,
+                 "%llu bytes are needed and %llu are available",
+                 (unsigned long long)error->need_bytes,
+                 (unsigned long long)error->have_bytes);
+        append_string(text, buffer);
+    } else if (error->sys_errno != 0) {
+        append_string(text, strerror_r(error->sys_errno, buffer,
+                                       sizeof buffer));
+    } else {
+        append_string(text, err_sentence(error->code));
+    }
+}
+
+size_t store_error_text(const struct store_error *error, char *text,
+                        size_t cap)
+{
+    struct text out = {text, 0, cap - 1};
+
+    BELAY_ASSERT(cap >= 1);
+    append_string(&out, "cannot ");
+    append_string(&out, error->operation != NULL ? error->operation : "go on");
+    append_string(&out, " ");
+    append_escaped(&out, error->path);
+    if (error->other_path[0] != '\0') {
+        append_string(&out, " to ");
+        append_escaped(&out, error->other_path);
+    }
+    append_cause(&out, error);
+    if (error->kept == STORE_KEPT_PART) {
+        append_string(&out, "; the partial file is kept");
+    } else if (error->kept == STORE_KEPT_FINAL) {
+        append_string(&out, "; the file is complete but may not survive a "
+                            "power loss (not durable)");
+    }
+    if (error->advice != NULL && error->advice[0] != '\0') {
+        append_string(&out, "; ");
+        append_string(&out, error->advice);
+    }
+    text[out.len] = '\0';
+    return out.len;
+}
