@@ -4,6 +4,8 @@
 
 #include "client/store_internal.h"
 #include "proto/base/err.h"
+#include "proto/base/limits.h"
+#include "proto/data/text.h"
 
 static const char *file_name(const struct store *store, enum store_file file)
 {
@@ -147,114 +149,48 @@ struct text {
     size_t cap; /* without the terminator */
 };
 
-/* Append whole or not at all, so that no escape is cut in half. */
-static void append(struct text *text, const char *bytes, size_t len)
+/* Append whole or not at all, so that nothing is cut in the middle of an
+ * escape; after the first piece that does not fit nothing else does. */
+static void append(struct text *text, const char *string)
 {
+    size_t len = strlen(string);
+
     if (len <= text->cap - text->len) {
-        memcpy(text->bytes + text->len, bytes, len);
+        memcpy(text->bytes + text->len, string, len);
         text->len += len;
     } else {
         text->cap = text->len;
     }
 }
 
-static void append_string(struct text *text, const char *string)
-{
-    append(text, string, strlen(string));
-}
-
-/* Decode one UTF-8 sequence; 0 where there is none. */
-static size_t utf8_len(const unsigned char *s, uint32_t *point)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80   ? 1
-                 : s[0] < 0xc2 ? 0
-                 : s[0] < 0xe0 ? 2
-                 : s[0] < 0xf0 ? 3
-                 : s[0] < 0xf5 ? 4
-                               : 0;
-
-    if (len <= 1) {
-        *point = s[0];
-        return len;
-    }
-    *point = s[0] & (0x7fu >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        *point = *point << 6 | (s[i] & 0x3fu);
-    }
-    return *point >= least[len] && *point <= 0x10ffff &&
-                   !(*point >= 0xd800 && *point <= 0xdfff)
-               ? len
-               : 0;
-}
-
-/* Controls, invisible characters and those that turn the direction of what
- * follows would let a name lie about itself. */
-static bool printable(uint32_t point)
-{
-    static const struct {
-        uint32_t first, last;
-    } hidden[] = {
-        {0x00, 0x1f},     {0x7f, 0xa0},     {0xad, 0xad},
-        {0x61c, 0x61c},   {0x180b, 0x180f}, {0x200b, 0x200f},
-        {0x2028, 0x202f}, {0x2060, 0x206f}, {0xe000, 0xf8ff},
-        {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xfff0, 0xffff},
-        {0xe0000, 0x10ffff},
-    };
-
-    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++) {
-        if (point >= hidden[i].first && point <= hidden[i].last) {
-            return false;
-        }
-    }
-    return point != '\\';
-}
-
 static void append_escaped(struct text *text, const char *string)
 {
-    const unsigned char *s = (const unsigned char *)string;
+    char escaped[TEXT_ESCAPE_SIZE(MAX_SHOWN_TEXT)];
 
-    while (*s != '\0') {
-        uint32_t point = 0;
-        size_t len = utf8_len(s, &point);
-
-        if (len > 0 && printable(point)) {
-            append(text, (const char *)s, len);
-            s += len;
-        } else {
-            char hex[5];
-
-            snprintf(hex, sizeof hex, "\\x%02x", *s);
-            append(text, hex, 4);
-            s++;
-        }
-    }
+    text_escape(escaped, sizeof escaped, string, strlen(string));
+    append(text, escaped);
 }
 
 static void append_cause(struct text *text, const struct store_error *error)
 {
     char buffer[160];
 
-    append_string(text, ": ");
+    append(text, ": ");
     if (error->code == ERR_LOCKED && error->owner_pid != 0) {
         snprintf(buffer, sizeof buffer, "in use by process %u on ",
                  error->owner_pid);
-        append_string(text, buffer);
+        append(text, buffer);
         append_escaped(text, error->owner_host);
     } else if (error->need_bytes != 0) {
         snprintf(buffer, sizeof buffer,
                  "%llu bytes are needed and %llu are available",
                  (unsigned long long)error->need_bytes,
                  (unsigned long long)error->have_bytes);
-        append_string(text, buffer);
+        append(text, buffer);
     } else if (error->sys_errno != 0) {
-        append_string(text, strerror_r(error->sys_errno, buffer,
-                                       sizeof buffer));
+        append(text, strerror_r(error->sys_errno, buffer, sizeof buffer));
     } else {
-        append_string(text, err_sentence(error->code));
+        append(text, err_sentence(error->code));
     }
 }
 
@@ -264,24 +200,24 @@ size_t store_error_text(const struct store_error *error, char *text,
     struct text out = {text, 0, cap - 1};
 
     BELAY_ASSERT(cap >= 1);
-    append_string(&out, "cannot ");
-    append_string(&out, error->operation != NULL ? error->operation : "go on");
-    append_string(&out, " ");
+    append(&out, "cannot ");
+    append(&out, error->operation != NULL ? error->operation : "go on");
+    append(&out, " ");
     append_escaped(&out, error->path);
     if (error->other_path[0] != '\0') {
-        append_string(&out, " to ");
+        append(&out, " to ");
         append_escaped(&out, error->other_path);
     }
     append_cause(&out, error);
     if (error->kept == STORE_KEPT_PART) {
-        append_string(&out, "; the partial file is kept");
+        append(&out, "; the partial file is kept");
     } else if (error->kept == STORE_KEPT_FINAL) {
-        append_string(&out, "; the file is complete but may not survive a "
-                            "power loss (not durable)");
+        append(&out, "; the file is complete but may not survive a power "
+                     "loss (not durable)");
     }
     if (error->advice != NULL && error->advice[0] != '\0') {
-        append_string(&out, "; ");
-        append_string(&out, error->advice);
+        append(&out, "; ");
+        append(&out, error->advice);
     }
     text[out.len] = '\0';
     return out.len;
