@@ -8,6 +8,7 @@
 #include "proto/wire/layout.h"
 #include "proto/wire/msg.h"
 #include "proto/wire/preface.h"
+#include "tests/unit/msg_again.h"
 
 /* Run one function over all vectors of a file. */
 static void each(const char *name, void (*check)(json_t *vector))
@@ -441,87 +442,6 @@ static json_t *fields_json(const struct msg *m, const uint8_t *payload,
 
 /* ---- message: encoding again */
 
-static int encode_digests(const struct msg_digests *m, bool end, uint32_t id,
-                          struct writer *w)
-{
-    struct msg_digests_builder b;
-    struct tlv none = { 0, { NULL, 0 } };
-    msg_digests_begin(&b, w, m->first_chunk, m->block_log2);
-    for (size_t i = 0; i < m->count; i++) {
-        int err = msg_digests_add(&b, msg_digest_at(m->digests, i));
-        if (err != BELAY_OK) {
-            return err;
-        }
-    }
-    return msg_digests_finish(&b, m->proof, end, id, &none);
-}
-
-static int encode_entries(const struct msg_entries *m, bool end, uint32_t id,
-                          struct writer *w)
-{
-    struct msg_entries_builder b;
-    struct tlv none = { 0, { NULL, 0 } };
-    struct reader at;
-    struct msg_entry one;
-    msg_entries_begin(&b, w);
-    reader_init(&at, m->entries.ptr, m->entries.len);
-    while (msg_entries_next(&at, &one)) {
-        int err = msg_entries_add(&b, &one);
-        if (err != BELAY_OK) {
-            return err;
-        }
-    }
-    return msg_entries_finish(&b, m->cursor, end, id, &none);
-}
-
-static int encode_again(const struct msg *m, const struct frame *f,
-                        uint8_t sender, struct writer *w)
-{
-    uint32_t id = f->request_id;
-    switch (m->type) {
-    case FRAME_HELLO:
-        return msg_hello_encode(&m->hello, sender, w);
-    case FRAME_PING:
-    case FRAME_PONG:
-        return msg_ping_encode(&m->ping, m->type, w);
-    case FRAME_GOAWAY:
-        return msg_goaway_encode(&m->goaway, w);
-    case FRAME_OPEN:
-        return msg_open_encode(&m->open, id, w);
-    case FRAME_LIST:
-        return msg_list_encode(&m->list, id, w);
-    case FRAME_GET:
-        return msg_get_encode(&m->get, id, w);
-    case FRAME_DIGEST:
-        return msg_digest_encode(&m->digest, id, w);
-    case FRAME_CLOSE:
-        return msg_close_encode(&m->close, id, w);
-    case FRAME_CANCEL:
-        return msg_cancel_encode(&m->cancel, id, w);
-    case FRAME_AUTH:
-        return msg_auth_encode(&m->auth, id, w);
-    case FRAME_INFO:
-        return msg_info_encode(&m->info, id, w);
-    case FRAME_ENTRIES:
-        return encode_entries(&m->entries, frame_is_end(f), id, w);
-    case FRAME_CHUNK:
-        return msg_chunk_encode(&m->chunk, id, w);
-    case FRAME_DIGESTS:
-        return encode_digests(&m->digests, frame_is_end(f), id, w);
-    case FRAME_DONE:
-        return msg_done_encode(&m->done, id, w);
-    case FRAME_ERROR:
-        return msg_error_encode(&m->error, id, w);
-    case FRAME_PROGRESS:
-        return msg_progress_encode(&m->progress, id, w);
-    case FRAME_NOTICE:
-        return msg_notice_encode(&m->notice, w);
-    default:
-        fail();
-        return ERR_INTERNAL;
-    }
-}
-
 static void check_canonical(json_t *vector, const struct msg *m,
                             const struct frame *f, uint8_t sender,
                             struct bytes_view whole)
@@ -532,7 +452,7 @@ static void check_canonical(json_t *vector, const struct msg *m,
     if (m->type == FRAME_CHUNK && msg_chunk_check(&m->chunk) != BELAY_OK) {
         return;
     }
-    int err = encode_again(m, f, sender, &w);
+    int err = msg_again(m, f, sender, &w);
     /* Our own frames keep room for a path: a full one is not ours. */
     if (err == ERR_LIMIT && m->type == FRAME_DIGESTS) {
         return;
