@@ -36,7 +36,7 @@ int store_names(struct store *store, const char *name, size_t name_max)
 {
     size_t len = strlen(name);
     size_t suffix = strlen(JOURNAL_SUFFIX);
-    char stem[NAME_MAX + 1];
+    char stem[NAME_MAX + 2 - sizeof JOURNAL_SUFFIX];
 
     if (name_max > NAME_MAX) {
         name_max = NAME_MAX;
