@@ -6,7 +6,7 @@ The oracle for section 12 (Z1 to Z3) and rules G2 to G4 of section 10.
 import zlib
 
 import belay_id as identity
-from belay_wire import LOCAL, R, WireError
+from belay_wire import LOCAL, R, WireError, malformed
 
 
 def refuse(reason, rule, why):
@@ -16,21 +16,23 @@ def refuse(reason, rule, why):
 
 # -- codecs -------------------------------------------------------------------
 
+def stored_len_fits(codec, raw_len, stored_len):
+    """Z1; a codec that version 1 does not have fits no length."""
+    if codec == R.CODEC_RAW:
+        return stored_len == raw_len
+    if codec == R.CODEC_ZLIB:
+        return R.LIMIT_ZLIB_STORED_MIN <= stored_len < raw_len
+    return codec == R.CODEC_ZERO and stored_len == 0
+
+
 def decode_data(codec, raw_len, stored):
     """The raw bytes of a chunk: exactly raw_len of them, or WireError."""
-    if codec == R.CODEC_RAW:
-        if len(stored) != raw_len:
-            raise refuse("BAD_STORED_LENGTH", "Z1", "raw: stored != raw")
-        return stored
+    if not stored_len_fits(codec, raw_len, len(stored)):
+        raise refuse("BAD_STORED_LENGTH", "Z1", "codec %d, %d bytes" %
+                     (codec, len(stored)))
     if codec == R.CODEC_ZLIB:
-        if not R.LIMIT_ZLIB_STORED_MIN <= len(stored) < raw_len:
-            raise refuse("BAD_STORED_LENGTH", "Z1", "zlib: 8 <= stored < raw")
         return inflate_exactly(raw_len, stored)
-    if codec == R.CODEC_ZERO:
-        if stored:
-            raise refuse("BAD_STORED_LENGTH", "Z1", "zero-fill stores nothing")
-        return bytes(raw_len)
-    raise refuse("UNKNOWN_CODEC", "Z1", "codec %d" % codec)
+    return stored if codec == R.CODEC_RAW else bytes(raw_len)
 
 
 def inflate_exactly(raw_len, stored):
@@ -91,37 +93,43 @@ def selected_chunks(size, c, ranges):
 # -- accepting a CHUNK (G4) ---------------------------------------------------
 
 class ChunkGate:
-    """What a client knows about one GET on one file version, and G4."""
+    """What a client knows about one GET on one file version, and the table
+    of G4 from top to bottom (G4a needs the whole connection)."""
 
-    def __init__(self, handle, size, c, ranges, digests=None, codecs=(0,)):
+    def __init__(self, handle, size, c, ranges, digests=None, codecs=()):
         self.handle, self.size, self.c = handle, size, c
-        self.wanted = set(selected_chunks(size, c, ranges))
+        self.selected = set(selected_chunks(size, c, ranges))
         self.digests = digests          # a verified digest list, or None
-        self.codecs = codecs            # what the client's HELLO announced
+        self.codecs = set(codecs) | {R.CODEC_RAW}
+        self.last = -1                  # index of the chunk before
 
     def accept(self, fields):
         """Returns (chunk index, raw bytes) and notes the delivery."""
         index = self.check_place(fields)
-        if fields["codec"] not in self.codecs:
-            raise refuse("UNKNOWN_CODEC", "Z1", "codec was not announced")
+        self.check_stored(fields)
         raw = decode_data(fields["codec"], fields["raw_len"], fields["data"])
         if identity.sha256(raw) != fields["digest"]:
-            raise refuse("DIGEST_MISMATCH", "G4", "payload and D_i differ")
+            raise refuse("DIGEST_MISMATCH", "G4g", "payload and D_i differ")
         if self.digests is not None and self.digests[index] != \
                 fields["digest"]:
-            raise refuse("LIST_MISMATCH", "G4", "D_i is not the list's")
-        self.wanted.discard(index)
+            raise refuse("LIST_MISMATCH", "G4h", "D_i is not the list's")
+        self.last = index
         return index, raw
 
     def check_place(self, fields):
         offset = fields["offset"]
         index = offset >> self.c
         if fields["handle"] != self.handle:
-            raise refuse("WRONG_HANDLE", "G4", "handle of another file")
-        if offset % (1 << self.c):
-            raise refuse("BAD_OFFSET", "G4", "offset is not on the grid")
-        if index not in self.wanted:
-            raise refuse("NOT_WANTED", "G4", "not asked for, or a second time")
+            raise malformed("G4b", "handle of another file")
+        if offset % (1 << self.c) or index not in self.selected or \
+                index <= self.last:
+            raise malformed("G4c", "offset %d" % offset)
         if fields["raw_len"] != identity.chunk_len(self.size, self.c, index):
-            raise refuse("BAD_LENGTH", "G4", "raw length is not len_i")
+            raise malformed("G4d", "raw length is not len_i")
         return index
+
+    def check_stored(self, fields):
+        codec, stored = fields["codec"], len(fields["data"])
+        if codec not in self.codecs or not stored_len_fits(
+                codec, fields["raw_len"], stored):
+            raise malformed("G4e", "codec %d with %d bytes" % (codec, stored))

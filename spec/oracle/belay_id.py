@@ -1,7 +1,7 @@
 """Identity of a file in Belay: chunks, digests, tree, proofs, CID.
 
-This is the oracle for belay-id-1.md (PROTOCOL.md section 9).  It is written to
-be read next to the text, not to be fast.  Nothing here knows about the wire.
+This is the oracle for belay-id-1.md.  It is written to be read next to the
+text, not to be fast.  Nothing here knows about the wire.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ def u64(n):
     return n.to_bytes(8, "big")
 
 
-# -- 9.1 chunks and digests ---------------------------------------------------
+# -- 1 chunks and digests -----------------------------------------------------
 
 def default_chunk_log2(size):
-    """The RECOMMENDED c: the smallest in 18..22 with size <= 2^(c+15)."""
+    """ID1-C4: the smallest in 18..22 with size <= 2^(c+15)."""
     for c in range(R.LIMIT_CHUNK_LOG2_AUTO_MIN, CHUNK_LOG2_MAX):
         if size <= 1 << (c + R.LIMIT_CHUNK_LOG2_AUTO_SPREAD):
             return c
@@ -40,8 +40,16 @@ def default_chunk_log2(size):
 
 
 def check_chunk_log2(c):
+    """ID1-C1"""
     if not CHUNK_LOG2_MIN <= c <= CHUNK_LOG2_MAX:
         raise IdError("chunk_log2 %d is outside 12..22" % c)
+
+
+def check_geometry(size, c):
+    """ID1-C1 and ID1-C5"""
+    check_chunk_log2(c)
+    if size >> 63 or chunk_count(size, c) > 1 << R.LIMIT_BLOCK_LOG2:
+        raise IdError("%d bytes are too many at c = %d" % (size, c))
 
 
 def chunk_count(size, c):
@@ -64,7 +72,7 @@ def digests_of(data, c):
     return [sha256(data[at:at + step]) for at in range(0, len(data), step)]
 
 
-# -- 9.2 tree -----------------------------------------------------------------
+# -- 2 tree -------------------------------------------------------------------
 
 def leaf(offset, length, digest):
     """The leaf commits to where the chunk lies as well as to its bytes."""
@@ -97,11 +105,11 @@ def mth(leaves):
     return node(mth(leaves[:k]), mth(leaves[k:]))
 
 
-# -- 9.3 content id -----------------------------------------------------------
+# -- 3 content id -------------------------------------------------------------
 
 def cid(size, c, root):
-    """CID = SHA-256(0x02 || version || c || 0 || size || root), 44 bytes in."""
-    check_chunk_log2(c)
+    """CID = SHA-256(0x02 || version || c || 0 || size || root)."""
+    check_geometry(size, c)
     return sha256(b"\x02", bytes([R.IDENTITY_VERSION, c, 0]), u64(size), root)
 
 
@@ -133,7 +141,7 @@ def cid_parse(text):
     return int(digits), bytes.fromhex(hexpart)
 
 
-# -- 9.4 proofs by block ------------------------------------------------------
+# -- 4 proofs by block --------------------------------------------------------
 
 def block_count(n, b):
     """m = ceil(n / 2^b)."""
@@ -163,7 +171,7 @@ def prove(leaves, b, j):
 
 
 def path_len(j, m):
-    """P1: the length of the path is a function of (j, m) alone."""
+    """ID1-P1: the length of the path is a function of (j, m) alone."""
     if not 0 <= j < m:
         raise IdError("block index outside the tree")
     if m == 1:

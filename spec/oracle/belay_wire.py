@@ -1,8 +1,8 @@
 """Bytes <-> messages: preface, frames, TLVs, and every payload of version 1.
 
-The oracle for belay-1.md (PROTOCOL.md sections 5 to 8 and 10).  Decoding is
+The oracle for belay-1.md, sections 5 to 8 and 10.  Decoding is
 strict and complete: each check names its rule, and checks run in the order of
-F3: length limit, CRC, direction and type, fixed fields, TLVs.
+F3a: length limit, CRC, direction and type, fixed fields, TLVs.
 
 A decoded message is a Message: the frame header, a dict of fields named as in
 the text, the TLVs this message defines, and the types of those it ignores.
@@ -63,14 +63,14 @@ def decode_preface(data, peer_role):
     raises VERSION_REJECTED."""
     magic, version, role, flags, crc = struct.unpack(">8sHBBI", data)
     if magic != R.PREFACE_MAGIC:
-        raise malformed("V2", "the first eight bytes are not the magic")
+        raise malformed("V2b", "the first eight bytes are not the magic")
     if crc != zlib.crc32(data[:12]):
-        raise WireError("CORRUPT_STREAM", "V2", "CRC of the preface")
+        raise WireError("CORRUPT_STREAM", "V2b", "CRC of the preface")
     if role != peer_role:
-        raise malformed("V1", "the peer has the wrong role")
+        raise malformed("V2b", "the peer has the wrong role")
     rejected = role == R.ROLE_SERVER and flags & R.PREFACE_REJECTED
     if not rejected and version != R.PROTO_VERSION:
-        raise WireError("VERSION_REJECTED", "V1", "version %d" % version)
+        raise WireError("VERSION_REJECTED", "V1c", "version %d" % version)
     return Preface(version, role, flags)
 
 
@@ -81,18 +81,19 @@ Header = namedtuple("Header", "length type flags request_id crc")
 NAMES = {value: frame.name for value, frame in R.FRAMES.items()}
 TYPES = {name: value for value, name in NAMES.items()}
 REQUESTS = {f.name for f in R.FRAMES.values() if f.id_rule == "new"}
+CONNECTION_FRAMES = {"HELLO-C", "HELLO-S", "GOAWAY"}
 
-END_ALWAYS = {"INFO", "DONE", "ERROR"}      # one frame is the whole answer
-END_NEVER = {"CHUNK"}                       # G5: an error can still follow
+END_ALWAYS = {f.name for f in R.FRAMES.values() if f.end_rule == "always"}
+END_NEVER = {f.name for f in R.FRAMES.values() if f.end_rule == "never"}
 
 ACCEPT = "accept"               # decode it
-SKIP = "skip"                   # F5: an ignorable type
-ANSWER_UNSUPPORTED = "answer_unsupported"   # F5: server, unknown request
-CANCEL_LOCALLY = "cancel_locally"           # F5: client, unknown answer
+SKIP = "skip"                   # F5a: an ignorable type
+ANSWER_UNSUPPORTED = "answer_unsupported"   # F5b: server, unknown request
+CANCEL_LOCALLY = "cancel_locally"           # F5c: client, unknown answer
 
 
 def covered(frame_type, payload):
-    """F1: the part of the payload under the frame's CRC."""
+    """F1a: the part of the payload under the frame's CRC."""
     return payload[:CHUNK_HEADER] if frame_type == R.FRAME_CHUNK else payload
 
 
@@ -110,22 +111,22 @@ def decode_header(data):
 
 
 def check_length(header):
-    """F2, from the 16 header bytes alone, before anything is allocated."""
+    """F2b, from the 16 header bytes alone, before anything is allocated."""
     limit = R.LIMIT_CONTROL_PAYLOAD
     if header.type == R.FRAME_CHUNK:
         limit = R.LIMIT_CHUNK_PAYLOAD
     if header.length > limit:
-        raise WireError("FRAME_TOO_LARGE", "F2",
+        raise WireError("FRAME_TOO_LARGE", "F2b",
                         "%d bytes for type 0x%02x" %
                         (header.length, header.type))
 
 
 def check_crc(head_bytes, payload):
-    """F1.  head_bytes are the 16 bytes as they came."""
+    """F1b.  head_bytes are the 16 bytes as they came."""
     header = decode_header(head_bytes)
     if header.crc != zlib.crc32(head_bytes[:12] +
                                 covered(header.type, payload)):
-        raise WireError("CORRUPT_STREAM", "F1", "CRC of a frame")
+        raise WireError("CORRUPT_STREAM", "F1b", "CRC of a frame")
 
 
 def check_type(header, sender):
@@ -136,7 +137,7 @@ def check_type(header, sender):
     frame = R.FRAMES[header.type]
     senders = frame.senders if header.request_id else frame.zero_senders
     if senders not in ("both", "c2s" if sender == "client" else "s2c"):
-        raise malformed("F5", "%s from the %s" % (name, sender))
+        raise malformed("F5d", "%s from the %s" % (name, sender))
     return ACCEPT
 
 
@@ -147,7 +148,7 @@ def disposition_of_unknown(frame_type, sender):
         return ANSWER_UNSUPPORTED
     if sender == "server" and 0x40 <= frame_type <= 0x7F:
         return CANCEL_LOCALLY
-    raise malformed("F5", "type 0x%02x from the %s" % (frame_type, sender))
+    raise malformed("F5d", "type 0x%02x from the %s" % (frame_type, sender))
 
 
 def check_header_fields(header):
@@ -157,15 +158,15 @@ def check_header_fields(header):
     ident = header.request_id
     end = header.flags & R.FRAME_FLAG_END
     if rule == "zero" and ident != 0:
-        raise malformed("F6", "%s with a request id" % name)
+        raise malformed("F6c", "%s with a request id" % name)
     if rule == "new" and ident in (0, R.REQUEST_ID_NEVER):
-        raise malformed("F6", "request id 0x%x" % ident)
+        raise malformed("F6b", "request id 0x%x" % ident)
     if rule == "answer" and ident == 0:
-        raise malformed("F6", "%s without a request id" % name)
+        raise malformed("F6d", "%s without a request id" % name)
     if name in END_ALWAYS and not end:
-        raise malformed("G5", "%s without END" % name)
+        raise malformed("F7b", "%s without END" % name)
     if name in END_NEVER and end:
-        raise malformed("G5", "%s with END" % name)
+        raise malformed("F7b", "%s with END" % name)
 
 
 # -- cursor -------------------------------------------------------------------
@@ -181,7 +182,7 @@ class Cursor:
 
     def take(self, n):
         if n > self.left():
-            raise malformed("F3", "%d bytes wanted, %d left" %
+            raise malformed("F3b", "%d bytes wanted, %d left" %
                             (n, self.left()))
         self.at += n
         return self.data[self.at - n:self.at]
@@ -228,7 +229,7 @@ def decode_tlvs(cursor, context):
         value = cursor.take(length)
         order = tlv_type & ~R.TLV_CRITICAL
         if order <= last:
-            raise malformed("X1", "TLV 0x%04x is out of order or twice" %
+            raise malformed("X1a", "TLV 0x%04x is out of order or twice" %
                             tlv_type)
         last = order
         pairs.append((tlv_type, value))
@@ -254,39 +255,39 @@ def tlv_known(tlv_type, context):
 def unknown_critical(tlv_type, context):
     why = "critical TLV 0x%04x is unknown in %s" % (tlv_type, context)
     if context in REQUESTS:
-        return refused("UNSUPPORTED", "X1", why)
-    return malformed("X1", why)
+        return refused("UNSUPPORTED", "X1c", why)
+    return malformed("X1e" if context in CONNECTION_FRAMES else "X1d", why)
 
 
 def check_tlv_value(tlv_type, value):
     row = R.TLVS[tlv_type]
     if not row.len_min <= len(value) <= row.len_max:
-        raise malformed("X1", "TLV 0x%04x has %d bytes" %
+        raise malformed("F3b", "TLV 0x%04x has %d bytes" %
                         (tlv_type, len(value)))
     if row.type == "u16list" and len(value) % 2:
-        raise malformed("X1", "TLV 0x%04x is a list of u16" % tlv_type)
+        raise malformed("F3b", "TLV 0x%04x is a list of u16" % tlv_type)
     if tlv_type in TLV_RANGES:
         least, most = TLV_RANGES[tlv_type]
         if not least <= int.from_bytes(value, "big") <= most:
-            raise malformed("X1", "TLV 0x%04x is out of range" % tlv_type)
+            raise malformed("H4", "TLV 0x%04x is out of range" % tlv_type)
 
 
-# -- paths and names (N1, N3) -------------------------------------------------
+# -- paths and names (N1a, N3a) -----------------------------------------------
 
 def check_path(path):
-    """N1.  Violations are refused, never cleaned."""
+    """N1a.  Violations are refused, never cleaned."""
     if len(path) > R.LIMIT_PATH:
-        raise refused("BAD_PATH", "N1", "longer than 4096 bytes")
+        raise refused("BAD_PATH", "N1a", "longer than 4096 bytes")
     if path == b"":
         return []
     parts = path.split(b"/")
     for part in parts:
         if part in (b"", b".", b".."):
-            raise refused("BAD_PATH", "N1", "component %r" % part)
+            raise refused("BAD_PATH", "N1a", "component %r" % part)
         if len(part) > R.LIMIT_COMPONENT:
-            raise refused("BAD_PATH", "N1", "component over 255 bytes")
+            raise refused("BAD_PATH", "N1a", "component over 255 bytes")
         if b"\x00" in part:
-            raise refused("BAD_PATH", "N1", "NUL")
+            raise refused("BAD_PATH", "N1a", "NUL")
     return parts
 
 
@@ -295,7 +296,7 @@ WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {
 
 
 def check_name(name, windows=False):
-    """N3: may a client create a file with this name from a listing?"""
+    """N3a: may a client create a file with this name from a listing?"""
     bad = (not 1 <= len(name) <= R.LIMIT_COMPONENT or name in (b".", b"..")
            or b"/" in name or b"\x00" in name)
     if windows and not bad:
@@ -303,7 +304,7 @@ def check_name(name, windows=False):
         bad = (b"\\" in name or b":" in name or stem in WINDOWS_DEVICES
                or name[-1:] in (b" ", b"."))
     if bad:
-        raise WireError("HOSTILE_NAME", "N3", repr(name), LOCAL)
+        raise WireError("HOSTILE_NAME", "N3a", repr(name), LOCAL)
 
 
 # -- payloads (sections 8, 10, 15) --------------------------------------------
@@ -375,7 +376,7 @@ def decode_message(header, payload, sender, max_ranges=None):
         check(fields, max_ranges or R.LIMIT_RANGES_DEFAULT)
     if name in WITHOUT_TLVS:
         if cursor.left():
-            raise malformed("F3", "%s has %d bytes too many" %
+            raise malformed("F3b", "%s has %d bytes too many" %
                             (name, cursor.left()))
         return Message(header, name, fields)
     message = Message(header, name, fields,
@@ -391,12 +392,16 @@ def tlv_context(name, sender):
 
 
 def check_required_tlvs(message):
+    """Fields and TLVs together."""
     if message.name == "INFO" and message.tlv(R.TLV_VERSION) is None \
             and message.fields["file_type"] == R.FILE_REGULAR:
-        raise malformed("N2", "INFO of a regular file without VERSION")
+        raise malformed("N2a", "INFO of a regular file without VERSION")
     if message.name == "AUTH" and message.tlv(R.TLV_TOKEN) is None \
             and message.fields["method"] == R.AUTH_BEARER:
-        raise refused("BAD_REQUEST", "S2", "bearer without TOKEN")
+        raise refused("BAD_REQUEST", "F3c", "bearer without TOKEN")
+    if message.name == "LIST" and \
+            message.tlv_uint(R.TLV_MAX_ENTRIES, 1) == 0:
+        raise refused("BAD_REQUEST", "Q6", "MAX_ENTRIES 0")
 
 
 # Variable parts, between the fixed fields and the TLVs.
@@ -445,9 +450,9 @@ READ_VARIABLE = {"OPEN": read_path, "LIST": read_path, "GET": read_ranges,
 def check_open(fields, _):
     want = fields["want_chunk_log2"]
     if bool(fields["flags"] & R.OPEN_NO_HANDLE) != (fields["handle"] == 0):
-        raise refused("BAD_REQUEST", "N1", "handle and NO_HANDLE disagree")
+        raise refused("BAD_REQUEST", "O1", "handle and NO_HANDLE disagree")
     if want and not R.LIMIT_CHUNK_LOG2_MIN <= want <= R.LIMIT_CHUNK_LOG2_MAX:
-        raise refused("UNSUPPORTED", "N2", "chunk_log2 %d" % want)
+        raise refused("UNSUPPORTED", "O4", "chunk_log2 %d" % want)
     check_path(fields["path"])
 
 
@@ -457,33 +462,33 @@ def check_list(fields, _):
 
 def check_get(fields, max_ranges):
     if fields["urgency"] > R.LIMIT_URGENCY:
-        raise refused("BAD_REQUEST", "L3", "urgency %d" % fields["urgency"])
+        raise refused("BAD_REQUEST", "G1d", "urgency %d" % fields["urgency"])
     check_ranges(fields["ranges"], max_ranges)
 
 
 def check_ranges(ranges, max_ranges):
-    """G1: at least one, sorted, disjoint, none empty, none overflowing."""
+    """G1a, G1b: at least one, sorted, disjoint, none empty or overflowing."""
     if not 1 <= len(ranges) <= max_ranges:
-        raise refused("BAD_REQUEST", "G1", "%d ranges" % len(ranges))
+        raise refused("BAD_REQUEST", "G1a", "%d ranges" % len(ranges))
     end = 0
     for i, (offset, length) in enumerate(ranges):
         last = i == len(ranges) - 1
         if length == 0 or offset < end:
-            raise refused("BAD_REQUEST", "G1", "range %d" % i)
+            raise refused("BAD_REQUEST", "G1a", "range %d" % i)
         if length == R.GET_TO_END:
             if not last:
-                raise refused("BAD_REQUEST", "G1",
+                raise refused("BAD_REQUEST", "G1b",
                               "only the last range may be open")
             end = U64_MAX
         elif offset + length > U64_MAX:
-            raise refused("BAD_REQUEST", "G1", "range %d overflows" % i)
+            raise refused("BAD_REQUEST", "G1a", "range %d overflows" % i)
         else:
             end = offset + length
 
 
 def check_digest(fields, _):
     if fields["block_log2"] > R.LIMIT_BLOCK_LOG2:
-        raise refused("BAD_REQUEST", "P1", "block_log2 over 32")
+        raise refused("BAD_REQUEST", "D1", "block_log2 over 32")
 
 
 def check_info(fields, _):
@@ -491,14 +496,16 @@ def check_info(fields, _):
     c = fields["chunk_log2"]
     if fields["file_type"] == R.FILE_REGULAR and not \
             R.LIMIT_CHUNK_LOG2_MIN <= c <= R.LIMIT_CHUNK_LOG2_MAX:
-        raise malformed("N2", "chunk_log2 %d in INFO" % c)
+        raise malformed("I3", "chunk_log2 %d in INFO" % c)
+    if fields["size"] >> 63:
+        raise malformed("O14", "size %d" % fields["size"])
 
 
 def check_file_type(fields):
     if not R.FILE_REGULAR <= fields["file_type"] <= R.FILE_OTHER:
-        raise malformed("N2", "file type %d" % fields["file_type"])
+        raise malformed("F3b", "file type %d" % fields["file_type"])
     if fields["mtime_ns"] > 999999999:
-        raise malformed("N2", "mtime_ns over 999999999")
+        raise malformed("O13", "mtime_ns over 999999999")
 
 
 def check_entries(fields, _):
@@ -508,27 +515,27 @@ def check_entries(fields, _):
     for entry in fields["entries"]:
         check_file_type(entry)
         if not 1 <= len(entry["name"]) <= R.LIMIT_COMPONENT:
-            raise malformed("N3", "a name of %d bytes" % len(entry["name"]))
+            raise malformed("Q3", "a name of %d bytes" % len(entry["name"]))
         if last is not None and entry["name"] <= last:
-            raise malformed("N3", "entries do not ascend")
+            raise malformed("Q1", "entries do not ascend")
         last = entry["name"]
 
 
 def check_digests(fields, _):
     if not 1 <= fields["count"] <= R.LIMIT_DIGESTS_PER_FRAME:
-        raise malformed("P1", "%d digests" % fields["count"])
+        raise malformed("D6", "%d digests" % fields["count"])
     if fields["block_log2"] > R.LIMIT_BLOCK_LOG2:
-        raise malformed("P1", "block_log2 over 32")
+        raise malformed("D6", "block_log2 over 32")
 
 
 def check_chunk(fields, _):
     if fields["stored_len"] != len(fields["data"]):
-        raise malformed("G4", "stored length is not L - 56")
+        raise malformed("G4e", "stored length is not L - 56")
 
 
 def check_notice(fields, _):
     if len(fields["text"]) > R.LIMIT_NOTICE:
-        raise malformed("F2", "NOTICE over 1024 bytes")
+        raise malformed("F2a", "NOTICE over 1024 bytes")
 
 
 CHECK = {"OPEN": check_open, "LIST": check_list, "GET": check_get,
@@ -637,7 +644,7 @@ class StreamReader:
         """A foreign peer shows at its first wrong byte."""
         n = min(len(self.buffer), len(R.PREFACE_MAGIC))
         if self.buffer[:n] != R.PREFACE_MAGIC[:n]:
-            raise malformed("V2", "the first eight bytes are not the magic")
+            raise malformed("V2c", "the first eight bytes are not the magic")
 
     def cut(self, n):
         piece = bytes(self.buffer[:n])

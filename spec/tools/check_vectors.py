@@ -28,7 +28,16 @@ import vector_runs  # noqa: E402
 # Fewer vectors than this means that something was lost.
 LEAST = {"merkle": 400, "cid": 90, "preface": 60, "frame": 150, "tlv": 100,
          "message": 330, "path": 80, "chunk": 70, "range": 45}
-REQUIREMENT = re.compile(r"^B1-[A-Z][0-9]+$")
+REQUIREMENT = re.compile(r"\*\*((?:B1|ID1|MF1|U1)-[A-Z]*[0-9]+[a-z]?)\*\*")
+
+
+def requirement_ids():
+    """Every id that a document defines."""
+    ids = set()
+    for path in glob.glob(os.path.join(SPEC, "belay*.md")):
+        with open(path, encoding="utf-8") as f:
+            ids.update(REQUIREMENT.findall(f.read()))
+    return ids
 
 
 def check_entry(vector, notes, seen):
@@ -40,8 +49,8 @@ def check_entry(vector, notes, seen):
         if flag not in notes:
             yield "flag %s is not explained" % flag
     for req in vector["req"]:
-        if not REQUIREMENT.match(req):
-            yield "requirement id %s" % req
+        if req not in REQUIREMENTS:
+            yield "no document defines %s" % req
     if vector["result"] == "valid" and (
             vector["error"] is not None or vector["expected"] is None):
         yield "a valid vector has expected and no error"
@@ -58,9 +67,16 @@ def check_verdict(kind, vector):
         if error != vector["error"]:
             yield "oracle's error %r, stated %r (split %s)" % (
                 error, vector["error"], split)
+        elif kind == "streams" and error and \
+                expected != vector["prefix_ok"]:
+            yield "oracle accepted %s, prefix_ok is %s (split %s)" % (
+                json.dumps(expected), json.dumps(vector["prefix_ok"]), split)
         elif vector["result"] == "valid" and expected != vector["expected"]:
             yield "oracle's result %s, stated %s (split %s)" % (
                 json.dumps(expected), json.dumps(vector["expected"]), split)
+
+
+REQUIREMENTS = requirement_ids()
 
 
 def check_file(path):

@@ -18,7 +18,7 @@ sys.path.insert(0, HERE)
 import vectorgen.common as common  # noqa: E402  (needs the path above)
 
 FILES = ("merkle", "cid", "preface", "frame", "tlv", "message", "path",
-         "chunk", "range")
+         "chunk", "range", "streams")
 
 
 def outputs(names):

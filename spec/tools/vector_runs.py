@@ -1,8 +1,11 @@
 """How the oracle answers one vector: (expected, error) as JSON values."""
 
+import hashlib
+
 import belay_chunk as chunk
 import belay_id as identity
 import belay_json
+import belay_verify as verify
 import belay_wire as wire
 
 R = wire.R
@@ -26,6 +29,8 @@ def pieces(data, split):
 
 def run(kind, given, split):
     """split is the size of the pieces in which streams are fed."""
+    if kind == "streams":
+        return run_stream(given, split)
     try:
         return RUNS[kind](given, split), None
     except wire.WireError as error:
@@ -37,7 +42,7 @@ def run(kind, given, split):
 # -- identity -----------------------------------------------------------------
 
 IDENTITY_REASON = {"proof": "PROOF_REJECTED", "path_len": "PROOF_REJECTED",
-                   "text": "BAD_CID_TEXT", "parts": "BAD_CHUNK_LOG2"}
+                   "text": "BAD_CID_TEXT", "parts": "BAD_GEOMETRY"}
 
 
 def recipe(given):
@@ -214,6 +219,47 @@ def run_chunk(given, _):
         wire.read_chunk_data(cursor, fields)
         accepted.append(gate.accept(fields)[0])
     return {"accepted": accepted}
+
+
+# -- conversations ------------------------------------------------------------
+
+def run_stream(given, split):
+    """(events and chunks accepted, error): the caller compares them with
+    expected or, after an error, with prefix_ok."""
+    witness = verify.Witness()
+    events, chunks = [], []
+    try:
+        for sender, data in segments(given):
+            for piece in pieces(data, split):
+                for event in witness.feed(sender, piece):
+                    events.append({"from": event.sender, "what": event.what,
+                                   "request_id": event.request_id,
+                                   "chunk": event.chunk})
+                    if event.chunk >= 0:
+                        chunks.append({"request_id": event.request_id,
+                                       "chunk": event.chunk})
+        if given["eof"]:
+            witness.end_of_stream()
+    except wire.WireError as error:
+        return {"events": events, "chunks": chunks}, error_json(error)
+    return {"events": events, "chunks": chunks}, None
+
+
+def segments(given):
+    """(sender, bytes) in order; the announced sums are checked."""
+    streams = {"client": b"", "server": b""}
+    out = []
+    for s in given["segments"]:
+        data = bytes.fromhex(s["hex"]) + identity.pattern(
+            s["pattern_len"], s["pattern_at"])
+        streams[s["from"]] += data
+        out.append((s["from"], data))
+    for sender, data in streams.items():
+        if len(data) != int(given[sender + "_len"]) or hashlib.sha256(
+                data).hexdigest() != given[sender + "_sha256"]:
+            raise AssertionError("the %s's bytes are not those announced" %
+                                 sender)
+    return out
 
 
 RUNS = {"merkle": run_merkle, "cid": run_cid, "preface": run_preface,

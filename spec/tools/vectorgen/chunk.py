@@ -8,7 +8,7 @@ import zlib
 import belay_id as identity
 import belay_wire as wire
 
-from .common import R, VectorFile, local_error, u64
+from .common import R, VectorFile, local_error, u64, wire_error
 from .zlib_streams import NEEDS_DICTIONARY, STREAMS
 
 NOTES = {
@@ -38,22 +38,22 @@ def add_codec(out, name, req, comment, codec, raw_len, stored, raw=None,
 
 def add_raw_and_zero(out):
     raw = identity.pattern(4096)
-    add_codec(out, "raw", "Z1", "4096 bytes as they are", 0, 4096, raw, raw)
-    add_codec(out, "raw-1", "Z1", "a chunk of one byte", 0, 1, b"\0", b"\0",
+    add_codec(out, "raw", "Z1a", "4096 bytes as they are", 0, 4096, raw, raw)
+    add_codec(out, "raw-1", "Z1a", "a chunk of one byte", 0, 1, b"\0", b"\0",
               flags=["EDGE"])
     for n in (0, 4095, 4097):
-        add_codec(out, "raw-stored-%d" % n, "Z1", "stored is not raw length",
+        add_codec(out, "raw-stored-%d" % n, "Z1a", "stored is not raw length",
                   0, 4096, identity.pattern(n), error="BAD_STORED_LENGTH",
                   flags=["STORED_LENGTH"])
     for n in (1, 4095, 4096, 1 << 22):
-        add_codec(out, "zero-%d" % n, "Z1", "%d zero bytes" % n, 2, n, b"",
+        add_codec(out, "zero-%d" % n, "Z1c", "%d zero bytes" % n, 2, n, b"",
                   bytes(n), flags=["EDGE"] if n == 1 else [])
-    add_codec(out, "zero-with-data", "Z1", "zero-fill stores nothing", 2,
+    add_codec(out, "zero-with-data", "Z1c", "zero-fill stores nothing", 2,
               4096, b"\0", error="BAD_STORED_LENGTH",
               flags=["STORED_LENGTH"])
     for codec in (3, 64, 127, 255) + R.GREASE_CODEC:
-        add_codec(out, "codec-%d" % codec, "Z1 X4", "no codec of version 1",
-                  codec, 4096, raw, error="UNKNOWN_CODEC",
+        add_codec(out, "codec-%d" % codec, "Z1d X4a", "no codec of version 1",
+                  codec, 4096, raw, error="BAD_STORED_LENGTH",
                   flags=["UNKNOWN_CODEC"])
 
 
@@ -61,7 +61,7 @@ def add_zlib(out):
     for name, row in STREAMS.items():
         stored = bytes.fromhex(row["stored"])
         raw = zlib.decompress(stored)
-        add_codec(out, "zlib-" + name, "Z2 Z3", row["comment"], 1, len(raw),
+        add_codec(out, "zlib-" + name, "Z2 Z3 Z5", row["comment"], 1, len(raw),
                   stored, raw)
     base = bytes.fromhex(STREAMS["pattern-4096-level-9"]["stored"])
     size = 4096
@@ -95,13 +95,13 @@ def add_zlib(out):
     bad("raw-deflate", base[2:-4], "DAMAGED", req="Z2")
     bad("all-zero", bytes(64), "DAMAGED")
     length = "BAD_STORED_LENGTH"
-    bad("stored-7", base[:7], "STORED_LENGTH", req="Z1", error=length)
-    bad("stored-0", b"", "STORED_LENGTH", req="Z1", error=length)
+    bad("stored-7", base[:7], "STORED_LENGTH", req="Z1b", error=length)
+    bad("stored-0", b"", "STORED_LENGTH", req="Z1b", error=length)
     tiny = bytes.fromhex(STREAMS["zeros-16"]["stored"])
-    bad("stored-is-raw", tiny, "STORED_LENGTH", raw_len=len(tiny), req="Z1",
+    bad("stored-is-raw", tiny, "STORED_LENGTH", raw_len=len(tiny), req="Z1b",
         error=length)
     bad("stored-above-raw", tiny, "STORED_LENGTH", raw_len=len(tiny) - 1,
-        req="Z1", error=length)
+        req="Z1b", error=length)
 
 
 def add_gate(out):
@@ -119,8 +119,8 @@ def add_gate(out):
 
     def gate(name, comment, payloads, accepted=None, error=None, flag=None,
              ranges=((4096, 4096), (12288, wire.U64_MAX)), listed=None,
-             codecs=(0, 1, 2), handle=1):
-        out.add("gate-" + name, "G4", comment,
+             codecs=(0, 1, 2), handle=1, req="G4"):
+        out.add("gate-" + name, req, comment,
                 {"kind": "gate", "handle": handle, "size": u64(20000),
                  "chunk_log2": 12, "codecs": list(codecs),
                  "ranges": [{"offset": u64(o), "length": u64(n)}
@@ -128,8 +128,7 @@ def add_gate(out):
                  "digests": [d.hex() for d in listed or []],
                  "payloads": [p.hex() for p in payloads]},
                 {"accepted": accepted} if error is None else None,
-                error and local_error(error),
-                [flag] if flag else [])
+                error, [flag] if flag else [])
 
     gate("in-order", "the three chunks asked for",
          [chunk(1), chunk(3), chunk(4)], [1, 3, 4])
@@ -141,45 +140,64 @@ def add_gate(out):
          [1])
     stream = bytes.fromhex(STREAMS["pattern-chunk-1"]["stored"])
     gate("zlib", "a compressed chunk", [chunk(1, codec=1, data=stream)], [1])
+    closed = wire_error("PROTOCOL_ERROR")
     bad = (
-        ("not-asked", "chunk 2 was not asked for", [chunk(2)],
-         "NOT_WANTED", "PLACE"),
-        ("twice", "chunk 1 a second time", [chunk(1), chunk(1)],
-         "NOT_WANTED", "TWICE"),
-        ("beyond", "offset beyond the file", [chunk(4, offset=5 << 12)],
-         "NOT_WANTED", "PLACE"),
-        ("far-beyond", "offset near 2^64",
-         [chunk(4, offset=(1 << 64) - 4096)], "NOT_WANTED", "PLACE"),
-        ("off-grid", "offset 4097", [chunk(1, offset=4097)], "BAD_OFFSET",
+        ("not-asked", "G4c", "chunk 2 was not asked for", [chunk(2)],
+         closed, "PLACE"),
+        ("twice", "G4c", "chunk 1 a second time", [chunk(1), chunk(1)],
+         closed, "TWICE"),
+        ("backwards", "G4c", "chunk 1 after chunk 3", [chunk(3), chunk(1)],
+         closed, "PLACE"),
+        ("beyond", "G4c", "offset beyond the file",
+         [chunk(4, offset=5 << 12)], closed, "PLACE"),
+        ("far-beyond", "G4c", "offset near 2^64",
+         [chunk(4, offset=(1 << 64) - 4096)], closed, "PLACE"),
+        ("off-grid", "G4c", "offset 4097", [chunk(1, offset=4097)], closed,
          "PLACE"),
-        ("wrong-place", "chunk 1 labelled as chunk 3, lengths fit",
-         [chunk(1, offset=3 << 12)], "LIST_MISMATCH", "PLACE"),
-        ("other-handle", "handle of another file", [chunk(1, handle=2)],
-         "WRONG_HANDLE", "PLACE"),
-        ("short", "raw length 4095", [chunk(1, raw_len=4095,
-                                            data=data[4096:8191])],
-         "BAD_LENGTH", "PLACE"),
-        ("empty", "raw length 0", [chunk(1, raw_len=0, data=b"")],
-         "BAD_LENGTH", "PLACE"),
-        ("last-full", "the last chunk as long as the others",
-         [chunk(4, raw_len=4096, data=bytes(4096))], "BAD_LENGTH", "PLACE"),
-        ("digest", "data of chunk 1 with the digest of chunk 3",
-         [chunk(1, digest=digests[3])], "DIGEST_MISMATCH", "DIGEST"),
-        ("data-flip", "one bit of the data",
+        ("other-handle", "G4b", "handle of another file",
+         [chunk(1, handle=2)], closed, "PLACE"),
+        ("short", "G4d", "raw length 4095",
+         [chunk(1, raw_len=4095, data=data[4096:8191])], closed, "PLACE"),
+        ("empty", "G4d", "raw length 0", [chunk(1, raw_len=0, data=b"")],
+         closed, "PLACE"),
+        ("last-full", "G4d", "the last chunk as long as the others",
+         [chunk(4, raw_len=4096, data=bytes(4096))], closed, "PLACE"),
+        ("raw-stored-less", "G4e Z1a", "raw, stored length 4095",
+         [chunk(1, data=data[4096:8191])], closed, "STORED_LENGTH"),
+        ("zero-stored-1", "G4e Z1c", "zero-fill with a byte of data",
+         [chunk(1, codec=2, data=b"x")], closed, "STORED_LENGTH"),
+        ("zlib-stored-raw", "G4e Z1b", "zlib as long as the raw bytes",
+         [chunk(1, codec=1)], closed, "STORED_LENGTH"),
+        ("unknown-codec", "G4e X4a", "a grease codec",
+         [chunk(1, codec=0x0A)], closed, "UNKNOWN_CODEC"),
+        ("unannounced", "G4e Z1d", "zlib though only raw was announced",
+         [chunk(1, codec=1, data=stream)], closed, "UNKNOWN_CODEC"),
+        ("inflate", "G4f", "a zlib stream of another length",
+         [chunk(1, codec=1, data=bytes.fromhex(
+             STREAMS["last-3616"]["stored"]))],
+         local_error("BAD_STREAM"), "SHORT"),
+        ("digest", "G4g", "data of chunk 1 with the digest of chunk 3",
+         [chunk(1, digest=digests[3])], local_error("DIGEST_MISMATCH"),
+         "DIGEST"),
+        ("data-flip", "G4g", "one bit of the data",
          [chunk(1, data=data[4096:8191] + bytes([data[8191] ^ 1]))],
-         "DIGEST_MISMATCH", "DIGEST"),
-        ("other-version", "digest and data of another version",
+         local_error("DIGEST_MISMATCH"), "DIGEST"),
+        ("zeros-are-not", "G4g Z1c", "zero-fill with another digest",
+         [chunk(1, codec=2, data=b"")], local_error("DIGEST_MISMATCH"),
+         "DIGEST"),
+        ("wrong-place", "G4h R10a", "chunk 1 labelled as chunk 3, lengths "
+         "fit", [chunk(1, offset=3 << 12)], local_error("LIST_MISMATCH"),
+         "PLACE"),
+        ("other-version", "G4h R10a", "digest and data of another version",
          [chunk(1, data=bytes(4096), digest=identity.sha256(bytes(4096)))],
-         "LIST_MISMATCH", "DIGEST"),
-        ("unannounced", "zlib though only raw was announced",
-         [chunk(1, codec=1, data=stream)], "UNKNOWN_CODEC",
-         "UNKNOWN_CODEC"))
-    for name, comment, payloads, error, flag in bad:
+         local_error("LIST_MISMATCH"), "DIGEST"))
+    for name, req, comment, payloads, error, flag in bad:
         gate("bad-" + name, comment, payloads, error=error, flag=flag,
-             listed=digests if error == "LIST_MISMATCH" else None,
+             req=req, listed=digests
+             if error["code"] == "LIST_MISMATCH" else None,
              codecs=(0,) if name == "unannounced" else (0, 1, 2))
-    gate("bad-empty-file", "any chunk of a file when nothing was selected",
-         [chunk(0)], error="NOT_WANTED", flag="PLACE",
+    gate("bad-empty-selection", "any chunk when nothing was selected",
+         [chunk(0)], error=closed, flag="PLACE", req="G4c",
          ranges=((20000, wire.U64_MAX),))
 
 

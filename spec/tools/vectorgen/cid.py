@@ -1,4 +1,4 @@
-"""cid.json: content ids, their text form, the default chunk size (9.1, 9.3)."""
+"""cid.json: content ids, their text form, the default chunk size."""
 
 import belay_id as identity
 
@@ -8,7 +8,7 @@ from .merkle import SIZES, recipe
 NOTES = {
     "SIZE_EDGE": "a size next to a border of the chunk grid or of the rule",
     "NOT_CANONICAL": "another spelling of a value that has exactly one",
-    "BAD_RANGE": "chunk_log2 outside 12..22",
+    "BAD_RANGE": "chunk_log2 outside 12..22, or too many chunks",
     "BAD_LENGTH": "too few or too many characters",
 }
 
@@ -19,7 +19,7 @@ def add_file(out, size, c, invert_at=()):
         data[at] ^= 0xFF
     value = identity.cid_of(bytes(data), c)
     out.add("file-%d-c%d%s" % (size, c, "-inverted" if invert_at else ""),
-            "P2", "CID of %d bytes at c = %d" % (size, c),
+            "ID1-I1", "CID of %d bytes at c = %d" % (size, c),
             dict(kind="file", chunk_log2=c, **recipe(size, invert_at)),
             {"cid": value.hex(), "text": identity.cid_text(c, value)},
             flags=["SIZE_EDGE"] if size % (1 << c) in (0, 1, (1 << c) - 1)
@@ -28,7 +28,7 @@ def add_file(out, size, c, invert_at=()):
 
 def add_parts(out, size, c, root):
     value = identity.cid(size, c, root)
-    out.add("parts-%d-c%d" % (size, c), "P2",
+    out.add("parts-%d-c%d" % (size, c), "ID1-C5 ID1-I1",
             "CID from size %d, c = %d and a root" % (size, c),
             {"kind": "parts", "size": u64(size), "chunk_log2": c,
              "root": root.hex()},
@@ -40,7 +40,7 @@ def add_texts(out):
     good = identity.cid_text(12, value)
     for c in (12, 18, 22):
         text = identity.cid_text(c, value)
-        out.add("text-c%d" % c, "P2", "text form at c = %d" % c,
+        out.add("text-c%d" % c, "ID1-I2", "text form at c = %d" % c,
                 {"kind": "text", "text": text},
                 {"chunk_log2": c, "cid": value.hex()})
     for name, text, flag in (
@@ -66,7 +66,9 @@ def add_texts(out):
             ("c-23", "bl1-23" + good[6:], "BAD_RANGE"),
             ("c-99", "bl1-99" + good[6:], "BAD_RANGE"),
             ("three-digit-c", "bl1-012" + good[6:], "NOT_CANONICAL")):
-        out.add("bad-text-" + name, "P2", "not a CID: " + name,
+        out.add("bad-text-" + name,
+                "ID1-I3" if name == "other-version" else "ID1-I2",
+                "not a CID: " + name,
                 {"kind": "text", "text": text},
                 error=local_error("BAD_CID_TEXT"), flags=[flag])
 
@@ -76,9 +78,9 @@ def add_defaults(out):
     table = [(0, 18), (1, 18), ((1 << 33) - 1, 18), (1 << 33, 18),
              ((1 << 33) + 1, 19), (1 << 34, 19), ((1 << 34) + 1, 20),
              (1 << 35, 20), ((1 << 35) + 1, 21), (1 << 36, 21),
-             ((1 << 36) + 1, 22), (1 << 40, 22), ((1 << 64) - 1, 22)]
+             ((1 << 36) + 1, 22), (1 << 40, 22), (1 << 54, 22)]
     for size, c in table:
-        out.add("default-%d" % size, "N2", "chunk_log2 a server picks",
+        out.add("default-%d" % size, "ID1-C4 I4", "chunk_log2 a server picks",
                 {"kind": "default", "size": u64(size)}, {"chunk_log2": c},
                 flags=["SIZE_EDGE"])
 
@@ -94,14 +96,21 @@ def build():
                     (1000003, 16)):
         add_file(out, size, c)
     root = identity.sha256(b"any root")
-    for size in (0, 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
-        for c in (12, 22):
-            add_parts(out, size, c, root)
+    for size, c in ((0, 12), (0, 22), (1, 12), (1, 22), (1 << 32, 12),
+                    (1 << 32, 22), (1 << 44, 12), (1 << 54, 22)):
+        add_parts(out, size, c, root)
+    for size, c in (((1 << 44) + 1, 12), (1 << 54 | 1, 22),
+                    ((1 << 63) - 1, 22), (1 << 63, 22), ((1 << 64) - 1, 22)):
+        out.add("bad-parts-%d-c%d" % (size, c), "ID1-C5",
+                "more than 2^32 chunks, or 2^63 bytes",
+                {"kind": "parts", "size": u64(size), "chunk_log2": c,
+                 "root": root.hex()},
+                error=local_error("BAD_GEOMETRY"), flags=["BAD_RANGE"])
     for c in (0, 11, 23, 255):
-        out.add("bad-parts-c%d" % c, "N2", "c = %d has no CID" % c,
+        out.add("bad-parts-c%d" % c, "ID1-C1", "c = %d has no CID" % c,
                 {"kind": "parts", "size": "1", "chunk_log2": c,
                  "root": root.hex()},
-                error=local_error("BAD_CHUNK_LOG2"), flags=["BAD_RANGE"])
+                error=local_error("BAD_GEOMETRY"), flags=["BAD_RANGE"])
     add_texts(out)
     add_defaults(out)
     return out

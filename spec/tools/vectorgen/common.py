@@ -37,6 +37,11 @@ def local_error(reason):
     return {"code": reason, "value": 0, "class": 0, "scope": "local"}
 
 
+def full_id(tag):
+    """Tags without a document belong to the wire protocol."""
+    return tag if "-" in tag else "B1-" + tag
+
+
 class VectorFile:
     """Collects the vectors of one file and writes it."""
 
@@ -56,7 +61,7 @@ class VectorFile:
             result = "acceptable"
         self.vectors.append({
             "id": ident,
-            "req": ["B1-" + tag for tag in req.split()],
+            "req": [full_id(tag) for tag in req.split()],
             "comment": comment,
             "result": result,
             "flags": list(flags),

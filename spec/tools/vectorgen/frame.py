@@ -20,7 +20,7 @@ NOTES = {
     "GREASE": "X4: values that mean nothing",
     "ORDER": "F3: the first failing check decides",
     "REQUEST_ID": "F6: request ids that a frame cannot have",
-    "END": "G5: END where it must be, or must not be",
+    "END": "F7: END where it must be, or must not be",
     "ZEROS": "zero-filled garbage is not a frame",
 }
 
@@ -97,10 +97,10 @@ def add_samples(f):
                  ("notice", R.FRAME_NOTICE, 0, b"hello", 0))
     for receiver, rows in (("server", to_server), ("client", to_client)):
         for name, frame_type, ident, payload, flags in rows:
-            f.add("%s-%s" % (receiver, name), "F1 F3",
+            f.add("%s-%s" % (receiver, name), "F1a F3a",
                   "a plain %s" % name.upper(), receiver,
                   raw_frame(frame_type, ident, payload, flags))
-    f.add("largest-id", "F6", "the largest request id there is", "server",
+    f.add("largest-id", "F6a", "the largest request id there is", "server",
           raw_frame(R.FRAME_LIST, 0xFFFFFFFE, bytes(4)))
 
 
@@ -109,7 +109,7 @@ def add_lengths(f):
     for receiver, frame_type, ident, name in (
             ("server", 0x9A, 7, "grease"), ("client", 0x9A, 0, "grease"),
             ("server", 0x3F, 7, "unknown-request")):
-        f.add("%s-%s-65535" % (receiver, name), "F2 F5",
+        f.add("%s-%s-65535" % (receiver, name), "F2b F5a",
               "the longest control frame", receiver,
               patterned(frame_type, ident, top),
               "skip" if name == "grease" else "answer_unsupported",
@@ -117,15 +117,15 @@ def add_lengths(f):
     too_large = wire_error("FRAME_TOO_LARGE")
     for frame_type in (0x01, 0x10, 0x12, 0x40, 0x45, 0x81, 0x8A, 0x00, 0x7F):
         for receiver in ("server", "client"):
-            f.add("%s-%02x-65536" % (receiver, frame_type), "F2 F3",
+            f.add("%s-%02x-65536" % (receiver, frame_type), "F2b F3a",
                   "one byte over the limit, judged from the header alone",
                   receiver, patterned(frame_type, 1, top + 1), error=too_large,
                   flags=["LENGTH", "ORDER"])
     for length in (R.LIMIT_CHUNK_PAYLOAD + 1, 0x7FFFFFFF, 0xFFFFFFFF):
-        f.add("client-chunk-%x" % length, "F2", "CHUNK over 56 + 2^22",
+        f.add("client-chunk-%x" % length, "F2b S16", "CHUNK over 56 + 2^22",
               "client", raw_frame(R.FRAME_CHUNK, 1, b"", length=length),
               error=too_large, flags=["LENGTH"])
-    f.add("length-before-crc", "F2 F3", "too large and a wrong CRC",
+    f.add("length-before-crc", "F2b F3a", "too large and a wrong CRC",
           "server", raw_frame(R.FRAME_GET, 1, b"", length=0xFFFFFFFF,
                               crc_xor=1),
           error=too_large, flags=["LENGTH", "ORDER"])
@@ -137,16 +137,16 @@ def add_crc(f):
     for i in list(range(4, 24)):
         bad = bytearray(ping)
         bad[i] ^= 0x01
-        f.add("crc-flip-byte-%d" % i, "F1 F3", "a bit of byte %d" % i,
+        f.add("crc-flip-byte-%d" % i, "F1b E4", "a bit of byte %d" % i,
               "server", bytes(bad), error=wire_error("CORRUPT_STREAM"),
               flags=["CRC"])
-    f.add("crc-before-type", "F3", "wrong CRC and a type that does not exist",
+    f.add("crc-before-type", "F3a", "wrong CRC and a type that does not exist",
           "server", raw_frame(0x00, 0, b"", crc_xor=0x80000000),
           error=wire_error("CORRUPT_STREAM"), flags=["CRC", "ORDER"])
-    f.add("zeros", "F1 F3", "sixteen zero bytes: the CRC fails first",
+    f.add("zeros", "F1b F3a", "sixteen zero bytes: the CRC fails first",
           "client", bytes(16), error=wire_error("CORRUPT_STREAM"),
           flags=["ZEROS"])
-    f.add("type-zero", "F5", "type 0 with a fitting CRC", "client",
+    f.add("type-zero", "F5d", "type 0 with a fitting CRC", "client",
           raw_frame(0, 0, b""), error=wire_error("PROTOCOL_ERROR"),
           flags=["ZEROS"])
 
@@ -157,21 +157,21 @@ def add_chunk_crc(f):
         "raw_len": 64, "handle": 1, "digest": identity.sha256(raw),
         "data": raw})
     good = raw_frame(R.FRAME_CHUNK, 2, payload)
-    f.add("chunk", "F1", "CHUNK of 64 raw bytes", "client", good)
+    f.add("chunk", "F1a", "CHUNK of 64 raw bytes", "client", good)
     bad = bytearray(good)
     bad[-1] ^= 1
-    f.add("chunk-data-flip", "F1",
+    f.add("chunk-data-flip", "F1a",
           "a flipped data bit passes the CRC; the digest finds it later",
           "client", bytes(bad), flags=["CHUNK_DATA"])
     for at in (16, 23, 36, 39, 40, 71):
         bad = bytearray(good)
         bad[at] ^= 1
-        f.add("chunk-header-flip-%d" % at, "F1",
+        f.add("chunk-header-flip-%d" % at, "F1a F1b",
               "a bit of byte %d, in the first 56 payload bytes" % at,
               "client", bytes(bad), error=wire_error("CORRUPT_STREAM"),
               flags=["CRC"])
     whole = zlib.crc32(good[:12] + payload)
-    f.add("chunk-crc-over-all", "F1", "CRC over the data as well",
+    f.add("chunk-crc-over-all", "F1a", "CRC over the data as well",
           "client", good[:12] + struct.pack(">I", whole) + payload,
           error=wire_error("CORRUPT_STREAM"), flags=["CRC"])
 
@@ -183,7 +183,7 @@ def add_reserved(f):
     f.add("reserved-flags", "X2", "reserved flag bits set", "server",
           raw_frame(R.FRAME_PING, 0, bytes(8), flags=0xFE),
           flags=["RESERVED"])
-    f.add("end-on-request", "X2", "END has no meaning on a request",
+    f.add("end-on-request", "F7c", "END has no meaning on a request",
           "server", raw_frame(R.FRAME_LIST, 1, bytes(4), flags=0x01),
           flags=["RESERVED", "END"])
 
@@ -191,34 +191,34 @@ def add_reserved(f):
 def add_unknown(f):
     for value in R.GREASE_FRAME:
         for receiver in ("server", "client"):
-            f.add("%s-grease-%02x" % (receiver, value), "F5 X4",
+            f.add("%s-grease-%02x" % (receiver, value), "F5a X4a",
                   "grease, any request id", receiver,
                   raw_frame(value, 0xDEADBEEF, b"\xDE\xAD"), "skip",
                   flags=["GREASE"])
     for value in (0x82, 0xBF, 0xF0, 0xFF):
         for receiver in ("server", "client"):
-            f.add("%s-ignorable-%02x" % (receiver, value), "F5",
+            f.add("%s-ignorable-%02x" % (receiver, value), "F5a",
                   "an unknown type in the ignorable half", receiver,
                   raw_frame(value, 0, b""), "skip", flags=["UNKNOWN_TYPE"])
     for value in (0x17, 0x20, 0x3F):
-        f.add("server-request-%02x" % value, "F5", "an unknown request",
+        f.add("server-request-%02x" % value, "F5b", "an unknown request",
               "server", raw_frame(value, 9, b"?"), "answer_unsupported",
               flags=["UNKNOWN_TYPE"])
-        f.add("client-request-%02x" % value, "F5",
+        f.add("client-request-%02x" % value, "F5d",
               "an unknown request type from a server", "client",
               raw_frame(value, 9, b"?"), error=wire_error("PROTOCOL_ERROR"),
               flags=["UNKNOWN_TYPE", "DIRECTION"])
     for value in (0x46, 0x5A, 0x7F):
-        f.add("client-answer-%02x" % value, "F5", "an unknown answer",
+        f.add("client-answer-%02x" % value, "F5c", "an unknown answer",
               "client", raw_frame(value, 9, b"?"), "cancel_locally",
               flags=["UNKNOWN_TYPE"])
-        f.add("server-answer-%02x" % value, "F5",
+        f.add("server-answer-%02x" % value, "F5d",
               "an unknown answer type from a client", "server",
               raw_frame(value, 9, b"?"), error=wire_error("PROTOCOL_ERROR"),
               flags=["UNKNOWN_TYPE", "DIRECTION"])
     for value in (0x02, 0x06, 0x0F):
         for receiver in ("server", "client"):
-            f.add("%s-connection-%02x" % (receiver, value), "F5",
+            f.add("%s-connection-%02x" % (receiver, value), "F5d",
                   "an unknown connection type", receiver,
                   raw_frame(value, 0, b""),
                   error=wire_error("PROTOCOL_ERROR"), flags=["UNKNOWN_TYPE"])
@@ -231,12 +231,12 @@ def add_directions(f):
         if receiver is None:
             continue
         # A baseline receiver may not know an advisory type and skips it.
-        f.add("%s-gets-%s" % (receiver, frame.name.lower()), "F5",
+        f.add("%s-gets-%s" % (receiver, frame.name.lower()), "F5d",
               "%s from the %s" % (frame.name, OTHER[receiver]), receiver,
               raw_frame(value, 1, b"", 1),
               error=wire_error("PROTOCOL_ERROR"), flags=["DIRECTION"],
               acceptable=value >= 0x80)
-    f.add("direction-before-fields", "F3",
+    f.add("direction-before-fields", "F3a",
           "GET from a server, and malformed as well", "client",
           raw_frame(R.FRAME_GET, 0, b"\x01"),
           error=wire_error("PROTOCOL_ERROR"), flags=["DIRECTION", "ORDER"])
@@ -247,41 +247,45 @@ def add_ids_and_end(f):
     wrong = wire_error("PROTOCOL_ERROR")
     for value, length in ((R.FRAME_HELLO, 0), (R.FRAME_PING, 8),
                           (R.FRAME_PONG, 8), (R.FRAME_GOAWAY, 8)):
-        f.add("id-on-%02x" % value, "F6", "a connection frame with an id",
+        f.add("id-on-%02x" % value, "F6c", "a connection frame with an id",
               "client", raw_frame(value, 1, bytes(length)), error=wrong,
               flags=["REQUEST_ID"])
     for ident in (0, 0xFFFFFFFF):
-        f.add("request-id-%x" % ident, "F6", "an id no request has",
+        f.add("request-id-%x" % ident, "F6b", "an id no request has",
               "server", raw_frame(R.FRAME_LIST, ident, bytes(4)),
               error=wrong, flags=["REQUEST_ID"])
     for value, length in ((R.FRAME_INFO, 32), (R.FRAME_DONE, 16),
                           (R.FRAME_CHUNK, 56), (R.FRAME_DIGESTS, 48),
                           (R.FRAME_ENTRIES, 4)):
-        f.add("answer-id-0-%02x" % value, "F6", "an answer to nothing",
+        f.add("answer-id-0-%02x" % value, "F6d", "an answer to nothing",
               "client", raw_frame(value, 0, bytes(length), flags=1
                                   if value != R.FRAME_CHUNK else 0),
               error=wrong, flags=["REQUEST_ID"])
-    f.add("client-error-for-request", "F5",
+    f.add("client-error-for-request", "F5d",
           "a client's ERROR is only about the connection", "server",
           raw_frame(R.FRAME_ERROR, 3, b"\x06\x01\0\0", 1), error=wrong,
           flags=["DIRECTION"])
     done = bytes(16)
-    f.add("done-without-end", "G5", "DONE is always the last frame",
+    f.add("done-without-end", "F7b", "DONE is always the last frame",
           "client", raw_frame(R.FRAME_DONE, 1, done), error=wrong,
           flags=["END"])
-    f.add("error-without-end", "G5", "ERROR is always the last frame",
+    f.add("error-without-end", "F7b", "ERROR is always the last frame",
           "client", raw_frame(R.FRAME_ERROR, 1, b"\x01\x03\0\0"),
           error=wrong, flags=["END"])
-    f.add("info-without-end", "G5", "INFO is always the last frame",
+    f.add("info-without-end", "F7b", "INFO is always the last frame",
           "client", raw_frame(R.FRAME_INFO, 1, wire.encode_payload(
               "INFO", {"file_type": R.FILE_DIRECTORY})), error=wrong,
           flags=["END"])
     payload = wire.encode_payload("CHUNK", {
         "raw_len": 1, "handle": 1, "digest": identity.sha256(b"x"),
         "data": b"x"})
-    f.add("chunk-with-end", "G5", "CHUNK never carries END", "client",
+    f.add("chunk-with-end", "F7b", "CHUNK never carries END", "client",
           raw_frame(R.FRAME_CHUNK, 1, payload, flags=1), error=wrong,
           flags=["END"])
+    f.add("progress-with-end", "F7b", "PROGRESS never ends a request; a "
+          "receiver that does not know it skips it", "client",
+          raw_frame(R.FRAME_PROGRESS, 1, bytes(16), flags=1), error=wrong,
+          flags=["END"], acceptable=True)
 
 
 def build():

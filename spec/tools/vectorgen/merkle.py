@@ -1,4 +1,4 @@
-"""merkle.json: leaves, trees, proofs by block (sections 9.1, 9.2, 9.4)."""
+"""merkle.json: leaves, trees, proofs by block (belay-id-1)."""
 
 import random
 
@@ -14,7 +14,8 @@ NOTES = {
     "BIT_FLIP": "one bit of the proof's input differs",
     "WRONG_INDEX": "the proof belongs to a neighbouring block",
     "WRONG_COUNT": "the tree is claimed to have another number of blocks",
-    "PATH_LENGTH": "P1: a path of another length than (index, count) allow",
+    "PATH_LENGTH": "ID1-P1: a path of another length than (index, count) "
+                   "allow",
     "WRONG_LEAF": "a hash of something other than the block",
     "WRONG_ROOT": "the root belongs to something else",
 }
@@ -62,7 +63,7 @@ def add_file(out, size, c, invert_at=()):
         ["RAGGED"] if size % (1 << c) or len(leaves) & (len(leaves) - 1) \
         else []
     name = "file-%d-c%d%s" % (size, c, "-inverted" if invert_at else "")
-    out.add(name, "P2" if not leaves else "P1",
+    out.add(name, "ID1-T2 ID1-P2" if not leaves else "ID1-C2 ID1-C3 ID1-T1",
             "%d bytes in chunks of 2^%d" % (size, c),
             dict(kind="file", chunk_log2=c, **recipe(size, invert_at)),
             {"chunks": len(leaves), "last_len":
@@ -86,7 +87,7 @@ def add_good_proofs(out, n):
         for j in range(m):
             block_hash, path = identity.prove(leaves, b, j)
             ragged = n & (n - 1) != 0
-            out.add("proof-n%d-b%d-j%d" % (n, b, j), "P1",
+            out.add("proof-n%d-b%d-j%d" % (n, b, j), "ID1-P1 ID1-P3",
                     "block %d of %d, 2^%d chunks each, %d chunks in all" %
                     (j, m, b, n),
                     proof_input(root, j, m, block_hash, path),
@@ -160,7 +161,9 @@ def add_bad_proofs(out, n, b, j):
         # size and c and never asks that question.
         if identity.verify_block(c_root, c_j, c_m, c_block, c_path):
             continue
-        out.add("bad-n%d-b%d-j%d-%s" % (n, b, j, name), "P1", comment,
+        out.add("bad-n%d-b%d-j%d-%s" % (n, b, j, name),
+                "ID1-P1" if flag in ("PATH_LENGTH", "WRONG_COUNT",
+                                     "WRONG_INDEX") else "ID1-P4", comment,
                 proof_input(c_root, c_j, c_m, c_block, c_path),
                 error=local_error("PROOF_REJECTED"), flags=[flag])
 
@@ -170,11 +173,11 @@ def add_digest_as_leaf(out):
     data = identity.pattern(2 * STEP)
     digests = identity.digests_of(data, C)
     leaves = identity.leaves_of(len(data), C, digests)
-    out.add("bad-digest-as-leaf", "P1", "D_0 where leaf_0 belongs",
+    out.add("bad-digest-as-leaf", "ID1-T1", "D_0 where leaf_0 belongs",
             proof_input(identity.mth(leaves), 0, 2, digests[0], [leaves[1]]),
             error=local_error("PROOF_REJECTED"), flags=["WRONG_LEAF"])
     swapped = identity.leaf(STEP, STEP, digests[0])
-    out.add("bad-leaf-offset", "P1", "leaf_0 hashed with the offset of 1",
+    out.add("bad-leaf-offset", "ID1-C3", "leaf_0 hashed with the offset of 1",
             proof_input(identity.mth(leaves), 0, 2, swapped, [leaves[1]]),
             error=local_error("PROOF_REJECTED"), flags=["WRONG_LEAF"])
 
@@ -183,7 +186,8 @@ def build():
     out = VectorFile("merkle", NOTES)
     for n in range(9):
         entries = RFC6962_ENTRIES[:n]
-        out.add("rfc6962-%d" % n, "P1", "public tree of %d entries" % n,
+        out.add("rfc6962-%d" % n, "ID1-T1" if n else "ID1-T2",
+                "public tree of %d entries" % n,
                 {"kind": "tree", "leaves": [
                     identity.sha256(b"\x00", bytes.fromhex(e)).hex()
                     for e in entries]},
@@ -205,20 +209,20 @@ def build():
 
 
 def add_path_lengths(out):
-    """P1 for trees too large to build; j and m up to 2^52."""
+    """Trees too large to build; as many blocks as a file can have."""
     rng = random.Random(9162)
     pairs = [(0, 1), (0, 2), (1, 2), (2, 3), (4, 5), (8, 9), (129, 130),
-             (0, 1 << 52), ((1 << 52) - 1, 1 << 52), ((1 << 51), (1 << 51) + 1),
-             ((1 << 40) - 2, (1 << 40) - 1)]
+             (0, 1 << 32), ((1 << 32) - 1, 1 << 32), (1 << 31, (1 << 31) + 1),
+             ((1 << 20) - 2, (1 << 20) - 1)]
     for _ in range(20):
-        m = rng.getrandbits(rng.randrange(2, 53)) + 1
+        m = rng.getrandbits(rng.randrange(2, 33)) + 1
         pairs.append((rng.randrange(m), m))
     for j, m in dict.fromkeys(pairs):
-        out.add("path-len-%d-of-%d" % (j, m), "P1",
+        out.add("path-len-%d-of-%d" % (j, m), "ID1-P1",
                 "length of the path of block %d of %d" % (j, m),
                 {"kind": "path_len", "block_index": u64(j),
                  "block_count": u64(m)},
                 {"path_len": identity.path_len(j, m)})
-    out.add("path-len-outside", "P1", "no path beyond the last block",
+    out.add("path-len-outside", "ID1-P1", "no path beyond the last block",
             {"kind": "path_len", "block_index": "5", "block_count": "5"},
             error=local_error("PROOF_REJECTED"), flags=["WRONG_INDEX"])

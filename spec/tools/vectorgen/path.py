@@ -23,7 +23,7 @@ def build():
 def add_good_paths(out):
     def good(name, path, flags=()):
         parts = path.split(b"/") if path else []
-        out.add("path-" + name, "N1", "a path: " + name,
+        out.add("path-" + name, "N1a N1b", "a path: " + name,
                 {"kind": "path", "bytes": path.hex()},
                 {"parts": [p.hex() for p in parts]}, flags=flags)
 
@@ -49,7 +49,7 @@ def add_good_paths(out):
 
 def add_bad_paths(out):
     def bad(name, path, flag):
-        out.add("bad-path-" + name, "N1", "not a path: " + name,
+        out.add("bad-path-" + name, "N1a", "not a path: " + name,
                 {"kind": "path", "bytes": path.hex()},
                 error=request_error("BAD_PATH"), flags=[flag])
 
@@ -80,7 +80,7 @@ def add_bad_paths(out):
 def add_names(out):
     def name(label, value, posix, windows, flags=()):
         for system, fine in (("posix", posix), ("windows", windows)):
-            out.add("%s-%s" % (system, label), "N3",
+            out.add("%s-%s" % (system, label), "N3a",
                     "a name from a listing, to be created on " + system,
                     {"kind": system, "bytes": value.hex()},
                     {"parts": [value.hex()]} if fine else None,

@@ -35,18 +35,18 @@ def build():
              ("server", client, R.ROLE_CLIENT))
     for receiver, good, role in peers:
         add_for(out, receiver, good, role)
-    add(out, "client-rejected", "V1", "the server speaks only version 1",
+    add(out, "client-rejected", "V1d", "the server speaks only version 1",
         wire.encode_preface(R.ROLE_SERVER, 1, 1), "client",
         {"version": 1, "flags": 1, "rejected": True}, flags=["VERSION"])
-    add(out, "client-rejected-other-bits", "V1 X2",
+    add(out, "client-rejected-other-bits", "V1d X2",
         "rejection with reserved bits set",
         wire.encode_preface(R.ROLE_SERVER, 1, 0xFF), "client",
         {"version": 1, "flags": 255, "rejected": True},
         flags=["VERSION", "RESERVED"])
-    add(out, "client-rejected-newer", "V1", "the server speaks up to 3",
+    add(out, "client-rejected-newer", "V1d", "the server speaks up to 3",
         wire.encode_preface(R.ROLE_SERVER, 3, 1), "client",
         {"version": 3, "flags": 1, "rejected": True}, flags=["VERSION"])
-    add(out, "server-flag-from-client", "V1 X2",
+    add(out, "server-flag-from-client", "X2",
         "in a client's preface all flag bits are reserved",
         wire.encode_preface(R.ROLE_CLIENT, 1, 1), "server",
         {"version": 1, "flags": 1, "rejected": False}, flags=["RESERVED"])
@@ -55,26 +55,27 @@ def build():
 
 def add_for(out, receiver, good, role):
     """The cases that are alike on both sides."""
-    add(out, receiver + "-good", "V1 V2", "version 1", good, receiver,
+    add(out, receiver + "-good", "V2a V2b", "version 1", good, receiver,
         {"version": 1, "flags": 0, "rejected": False})
     add(out, receiver + "-reserved", "X2", "reserved flag bits set",
         wire.encode_preface(role, 1, 0xFE), receiver,
         {"version": 1, "flags": 0xFE, "rejected": False},
         flags=["RESERVED"])
     for version in (0, 2, 0xFFFF):
-        add(out, "%s-version-%d" % (receiver, version), "V1",
+        add(out, "%s-version-%d" % (receiver, version),
+            "V1c" if receiver == "server" else "V1d",
             "version %d" % version, wire.encode_preface(role, version),
             receiver, error=wire_error("VERSION_REJECTED"),
             flags=["VERSION"])
     other = R.ROLE_CLIENT if role == R.ROLE_SERVER else R.ROLE_SERVER
     for name, value in (("own", other), ("zero", 0), ("lower", role | 0x20)):
-        add(out, "%s-role-%s" % (receiver, name), "V2",
+        add(out, "%s-role-%s" % (receiver, name), "V2b",
             "role 0x%02x" % value, wire.encode_preface(value), receiver,
             error=wire_error("PROTOCOL_ERROR"), flags=["ROLE"])
     for i in range(8):
         bad = bytearray(good)
         bad[i] ^= 0x80 if i == 0 else 0x01
-        add(out, "%s-magic-%d" % (receiver, i), "V2",
+        add(out, "%s-magic-%d" % (receiver, i), "V2b V2c",
             "magic byte %d is wrong, CRC fits" % i,
             with_crc(bytes(bad[:12])), receiver,
             error=wire_error("PROTOCOL_ERROR"), flags=["MAGIC"])
@@ -82,7 +83,7 @@ def add_for(out, receiver, good, role):
     for i in range(8, 16):
         bad = bytearray(good)
         bad[i] ^= 0x10
-        add(out, "%s-flip-%d" % (receiver, i), "V2",
+        add(out, "%s-flip-%d" % (receiver, i), "V2b",
             "a bit of byte %d flipped" % i, bytes(bad), receiver,
             error=wire_error("CORRUPT_STREAM"), flags=["CRC"])
 
@@ -97,7 +98,7 @@ def add_mangled(out, receiver, good):
             ("lf-for-crlf", good.replace(b"\r\n", b"\n") + b"\x00"),
             ("crlf-for-lf", good.replace(b"\x1a\n", b"\x1a\r\n")[:16]),
             ("seven-bit", bytes(b & 0x7F for b in good))):
-        add(out, "%s-%s" % (receiver, name), "V2",
+        add(out, "%s-%s" % (receiver, name), "V2c W1",
             "not a preface: " + name, bad, receiver,
             error=wire_error("PROTOCOL_ERROR"),
             flags=["NEWLINES" if name in ("lf-for-crlf", "crlf-for-lf",

@@ -9,7 +9,7 @@ NOTES = {
     "NOTHING": "G2: a GET that selects nothing ends with DONE, 0 chunks",
     "ONCE": "G3: two ranges in one chunk send it once",
     "G1": "a list of ranges that is refused",
-    "EDGE": "near 2^64, or exactly MAX_RANGES",
+    "EDGE": "near 2^64, the largest file, or exactly MAX_RANGES",
 }
 TOP = (1 << 64) - 1
 
@@ -18,7 +18,7 @@ def build():
     out = VectorFile("range", NOTES)
 
     def get(name, comment, size, ranges, runs=None, error=False, flags=(),
-            c=12, max_ranges=64, req="G1 G2 G3"):
+            c=12, max_ranges=64, req="G2 G3"):
         """runs: (first chunk, how many), ascending."""
         out.add(name, req, comment,
                 {"size": u64(size), "chunk_log2": c,
@@ -84,12 +84,16 @@ def add_ends(get):
         flags=["NOTHING"])
     get("one-over", "two chunks and a byte", 8193, [(8192, TOP)], [(2, 1)],
         flags=["LAST"])
-    get("largest-file", "the last byte of 2^64 - 1", TOP, [(TOP - 1, 1)],
-        [((1 << 52) - 1, 1)], flags=["EDGE"])
-    get("largest-file-open", "an open range from 2^64 - 1", TOP,
-        [(TOP, TOP)], [], flags=["EDGE", "NOTHING"])
-    get("largest-file-all", "all of 2^64 - 1 at c = 22", TOP, [(0, TOP)],
-        [(0, 1 << 42)], flags=["EDGE"], c=22)
+    large, larger = 1 << 44, 1 << 54
+    get("largest-at-12", "the last byte of the largest file at c = 12",
+        large, [(large - 1, 1)], [((1 << 32) - 1, 1)], flags=["EDGE"])
+    get("largest-at-22", "all of the largest file there is", larger,
+        [(0, TOP)], [(0, 1 << 32)], flags=["EDGE"], c=22)
+    get("open-from-u64-end", "an open range from 2^64 - 1", larger,
+        [(TOP, TOP)], [], flags=["EDGE", "NOTHING"], c=22)
+    get("ends-at-u64-end", "a range that ends at 2^64 - 1", larger,
+        [(larger - 1, TOP - larger + 1)], [((1 << 32) - 1, 1)],
+        flags=["EDGE"], c=22)
 
 
 def add_several(get):
@@ -131,7 +135,8 @@ def add_refused(get):
             ("overflow-large", [(1 << 63, 1 << 63)]),
             ("overflow-not-last", [(TOP - 1, 2), (TOP, TOP)])):
         get("bad-" + name, name.replace("-", " "), n, ranges, error=True,
-            flags=["G1"], req="G1")
+            flags=["G1"],
+            req="G1b" if "open" in name else "G1a")
     get("bad-65-ranges", "one more than MAX_RANGES", n,
         [(i, 1) for i in range(65)], error=True, flags=["G1", "EDGE"],
-        req="G1")
+        req="G1a")

@@ -24,7 +24,7 @@ class Tlvs:
     def __init__(self, out):
         self.out = out
 
-    def good(self, name, context, tlvs, ignored=(), req="X1", comment=None,
+    def good(self, name, context, tlvs, ignored=(), req="X1a", comment=None,
              flags=()):
         """tlvs as (type, value bytes) in wire order; ignored by type."""
         data = b"".join(encode_tlv(t, v) for t, v in tlvs)
@@ -34,7 +34,7 @@ class Tlvs:
                                for t, v in tlvs if t not in ignored],
                       "ignored": list(ignored)}, flags=flags)
 
-    def bad(self, name, context, data, error, flag, req="X1", comment=None,
+    def bad(self, name, context, data, error, flag, req="X1a", comment=None,
             **more):
         if not isinstance(data, bytes):
             data = b"".join(encode_tlv(t, v) for t, v in data)
@@ -52,13 +52,13 @@ def add_good(t):
     t.good("hello-client", "HELLO-C", [
         (R.TLV_MAX_CHUNK_LOG2, b"\x14"), (R.TLV_CODECS, b"\0\1\2"),
         (R.TLV_IDLE_TIMEOUT, u16(10)), (R.TLV_AGENT, b"demo/1"),
-        (R.TLV_FEATURES, u16(0x1234))], req="X3")
+        (R.TLV_FEATURES, u16(0x1234))], req="H4")
     t.good("hello-server", "HELLO-S", [
         (R.TLV_MAX_CHUNK_LOG2, b"\x0c"), (R.TLV_MAX_REQUESTS, u16(16)),
         (R.TLV_MAX_HANDLES, u16(16)), (R.TLV_MAX_RANGES, u16(64)),
         (R.TLV_CODECS, b"\0"), (R.TLV_IDLE_TIMEOUT, u16(65535)),
         (R.TLV_PING_INTERVAL, u16(0)), (R.TLV_AGENT, b"a" * 128),
-        (R.TLV_AUTH_METHODS, b"\1\2")], req="X3")
+        (R.TLV_AUTH_METHODS, b"\1\2")], req="H4")
     t.good("open", "OPEN", [(R.TLV_EXPECT_VERSION, b"v"),
                             (R.TLV_EXPECT_CID, bytes(32))])
     t.good("open-order-ignores-critical-bit", "OPEN",
@@ -75,46 +75,48 @@ def add_good(t):
                               (R.TLV_LINK_TARGET, b"../t")])
     t.good("list", "LIST", [(R.TLV_CURSOR, b"c" * 64),
                             (R.TLV_MAX_ENTRIES, bytes(4))])
-    t.good("auth", "AUTH", [(R.TLV_TOKEN, b"t" * 4096)], req="S2")
+    t.good("auth", "AUTH", [(R.TLV_TOKEN, b"t" * 4096)], req="X1a")
 
 
 def add_ignored(t):
     for value in R.GREASE_TLV:
         t.good("grease-%04x" % value, "HELLO-C",
                [(R.TLV_AGENT, b"a"), (value, bytes.fromhex("deadbe"))],
-               ignored=[value], req="X4", flags=["GREASE"])
+               ignored=[value], req="X4a X1b", flags=["GREASE"])
     t.good("unknown-long", "GET", [(0x7F01, b"\xAA" * 300)],
-           ignored=[0x7F01], flags=["IGNORED"])
+           ignored=[0x7F01], req="X1b", flags=["IGNORED"])
     t.good("unknown-empty", "CLOSE", [(0x0001 + 0x6000, b"")],
-           ignored=[0x6001], flags=["IGNORED"])
+           ignored=[0x6001], req="X1b", flags=["IGNORED"])
     t.good("type-zero", "OPEN", [(0x0000, b"x")], ignored=[0],
-           flags=["IGNORED"])
+           req="X1b", flags=["IGNORED"])
     t.good("client-declares-server-value", "HELLO-C",
            [(R.TLV_MAX_REQUESTS, b"\0")], ignored=[R.TLV_MAX_REQUESTS],
            comment="MAX_REQUESTS from a client is unknown, so its bad length "
-           "does not matter", flags=["OTHER_CONTEXT"])
+           "does not matter", req="X1f", flags=["OTHER_CONTEXT"])
     t.good("version-in-open", "OPEN", [(R.TLV_VERSION, b"")],
-           ignored=[R.TLV_VERSION], flags=["OTHER_CONTEXT"])
+           ignored=[R.TLV_VERSION], req="X1f", flags=["OTHER_CONTEXT"])
     t.good("message-in-done", "DONE", [(R.TLV_MESSAGE, b"hi")],
-           ignored=[R.TLV_MESSAGE], flags=["OTHER_CONTEXT"])
+           ignored=[R.TLV_MESSAGE], req="X1f", flags=["OTHER_CONTEXT"])
 
 
 def add_critical(t):
     refused = request_error("UNSUPPORTED")
     for context in ("OPEN", "GET", "LIST", "DIGEST", "CLOSE", "AUTH"):
         t.bad("critical-in-%s" % context.lower(), context,
-              [(0xFF01, b"x")], refused, "CRITICAL")
+              [(0xFF01, b"x")], refused, "CRITICAL", req="X1c")
     for value in R.GREASE_TLV[:2]:
         t.bad("critical-grease-%04x" % (value | 0x8000), "OPEN",
-              [(value | 0x8000, b"")], refused, "CRITICAL", req="X1 X4",
+              [(value | 0x8000, b"")], refused, "CRITICAL", req="X1c X4a",
               comment="grease has no critical bit; with it, it is a TLV "
               "nobody knows")
     t.bad("critical-other-context", "GET", [(R.TLV_TOKEN, b"t")], refused,
-          "OTHER_CONTEXT")
+          "OTHER_CONTEXT", req="X1f X1c")
     t.bad("critical-in-hello-c", "HELLO-C", [(0x8003, b"")], FATAL,
-          "CRITICAL")
+          "CRITICAL", req="X1e")
     t.bad("critical-in-hello-s", "HELLO-S", [(0xFF01, b"")], FATAL,
-          "CRITICAL")
+          "CRITICAL", req="X1e")
+    t.bad("critical-in-goaway", "GOAWAY", [(0xFF01, b"")], FATAL,
+          "CRITICAL", req="X1e")
     t.bad("critical-before-bad-order", "OPEN",
           [(0xFF01, b""), (0x0001, b"")], FATAL, "ORDER",
           comment="a malformed list is malformed even if it holds an "
@@ -137,11 +139,14 @@ def add_order(t):
 def add_truncated(t):
     whole = encode_tlv(R.TLV_AGENT, b"demo")
     for n in range(1, len(whole)):
-        t.bad("cut-at-%d" % n, "HELLO-C", whole[:n], FATAL, "TRUNCATED")
-    t.bad("length-ffff", "HELLO-C", b"\x00\x08\xff\xffa", FATAL, "TRUNCATED")
+        t.bad("cut-at-%d" % n, "HELLO-C", whole[:n], FATAL, "TRUNCATED",
+              req="F3b")
+    t.bad("length-ffff", "HELLO-C", b"\x00\x08\xff\xffa", FATAL, "TRUNCATED",
+          req="F3b")
     t.bad("cut-second", "HELLO-C", whole + b"\x1a\x1a\x00", FATAL,
-          "TRUNCATED")
-    t.bad("cut-unknown", "GET", b"\x7f\x01\x00\x02x", FATAL, "TRUNCATED")
+          "TRUNCATED", req="F3b")
+    t.bad("cut-unknown", "GET", b"\x7f\x01\x00\x02x", FATAL, "TRUNCATED",
+          req="F3b")
 
 
 def add_lengths(t):
@@ -169,7 +174,8 @@ def add_lengths(t):
             ("token", "AUTH", R.TLV_TOKEN, (0, 4097))):
         for n in lengths:
             t.bad("length-%s-%d" % (name, n), context,
-                  [(tlv_type, b"\x10" * n)], FATAL, "VALUE_LENGTH")
+                  [(tlv_type, b"\x10" * n)], FATAL, "VALUE_LENGTH",
+                  req="H4" if context.startswith("HELLO") else "F3b")
 
 
 def add_ranges(t):
@@ -184,7 +190,7 @@ def add_ranges(t):
             ("idle", "HELLO-S", R.TLV_IDLE_TIMEOUT, (u16(0), u16(9)))):
         for value in values:
             t.bad("range-%s-%s" % (name, value.hex()), context,
-                  [(tlv_type, value)], FATAL, "VALUE_RANGE", req="X3")
+                  [(tlv_type, value)], FATAL, "VALUE_RANGE", req="H4")
 
 
 def build():
