@@ -254,8 +254,9 @@ void msg_digests_begin(struct msg_digests_builder *b, struct writer *w,
                        uint64_t first_chunk, uint8_t block_log2);
 
 /* BELAY_OK; ERR_LIMIT when the frame would have no room left for a path of
- * LIMIT_PROOF digests and grease; ERR_SPACE when the writer is full. After an error the frame is as before and can be finished
- * if it holds at least one digest. */
+ * LIMIT_PROOF digests and grease; ERR_SPACE when the writer is full. After
+ * an error the frame is as before and can be finished if it holds at least
+ * one digest. */
 MUST_USE int msg_digests_add(struct msg_digests_builder *b,
                              const uint8_t digest[DIGEST_LEN]);
 
