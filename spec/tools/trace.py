@@ -13,8 +13,8 @@ Sources of citations
   tests         ids in tests/
 
 An id is cited as B1-F2a, or as B1-F2 for the whole family (shown as ~). In C
-comments "rule F2", "rules F2 and F3", and within proto/ also "(F2)", mean the
-same; P1 to P9 are those of identity. Requirements that cannot be tested from
+comments "rule F2", "rules F2 and F3", and within the rooms wire, data and
+session also "(F2)", mean the same; P1 and P2 are those of identity. Requirements that cannot be tested from
 outside stand in untestable.tsv with the reason.
 """
 
@@ -99,7 +99,8 @@ class Trace:
             for path in text_files(ROOT / room):
                 if path.name in ("registry.h", "layout.h", "layout.c"):
                     continue
-                for name, where in citations(path, room == "proto"):
+                pure = path.parent.name in ("wire", "data", "session")
+                for name, where in citations(path, pure):
                     self.cite("code", name, where)
 
     def read_tests(self):
