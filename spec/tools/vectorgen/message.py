@@ -353,7 +353,8 @@ def add_info(m):
     for size in (1 << 63, (1 << 64) - 1):
         m.bad("INFO", "size-%d" % size, payload(
             "INFO", dict(INFO, chunk_log2=22, size=size), [VERSION]), FATAL,
-            "FIELD", req="O14")
+            "FIELD", req="O14", comment="the decoder finds it, or the check "
+            "of INFO against the request", acceptable=True)
     m.bad("INFO", "too-many-chunks", payload(
         "INFO", dict(INFO, size=(1 << 44) + 1), [VERSION]), FATAL, "FIELD",
         req="I3 ID1-C5", comment="2^32 + 1 chunks; the decoder finds it, or "

@@ -756,6 +756,12 @@ def add_answer_faults(out):
         t.add(out, "info-" + name, "N2a", "chunk_log2 %d where %d was asked "
               "and 20 is the client's maximum" % (c, want),
               error=FATAL, flags=["LIE"])
+    for name, size in (("size-2-63", 1 << 63), ("too-many-chunks",
+                                                (1 << 44) + 1)):
+        t = Talk().hello().open(1, 1).info(1, 1, fault=True, size=size)
+        t.add(out, "info-" + name, "O14" if size >> 63 else "I3 ID1-C5",
+              "INFO with a size that no file has at c = 12", error=FATAL,
+              flags=["LIE"])
     t = started().chunk(2, 1, 0).done(2, 1, 4096, fault=True)
     t.add(out, "done-too-early", "G9", "DONE before chunk 1",
           error=FATAL, flags=["INCOMPLETE"])
