@@ -3,8 +3,8 @@
 
     python3 spec/tools/make_vectors.py [--check] [name ...]
 
-Every run gives the same bytes.  Signatures in manifest.json are data kept in
-vectorgen/manifest_keys.py; everything else is computed.
+Every run gives the same bytes; zlib streams, which another zlib would write
+differently, are kept as data in vectorgen/zlib_streams.py.
 """
 
 import importlib
@@ -18,7 +18,7 @@ sys.path.insert(0, HERE)
 import vectorgen.common as common  # noqa: E402  (needs the path above)
 
 FILES = ("merkle", "cid", "preface", "frame", "tlv", "message", "path",
-         "chunk", "range", "streams")
+         "chunk", "range", "manifest", "uri", "streams")
 
 
 def outputs(names):

@@ -5,6 +5,8 @@ import hashlib
 import belay_chunk as chunk
 import belay_id as identity
 import belay_json
+import belay_manifest as manifest
+import belay_uri
 import belay_verify as verify
 import belay_wire as wire
 
@@ -262,6 +264,30 @@ def segments(given):
     return out
 
 
+# -- manifests and URIs -------------------------------------------------------
+
+def run_manifest(given, _):
+    keys = [manifest.Key(text) for text in given["keys"]]
+    found = manifest.parse(bytes.fromhex(given["data"]), keys)
+    serial = int(given["stored_serial"]) if given["stored_serial"] else None
+    manifest.accept(found, int(given["now"]), serial,
+                    bytes.fromhex(given["stored_sha256"]))
+    return {"origin": found.origin.hex(), "serial": str(found.serial),
+            "expires": str(found.expires), "signers": found.signers,
+            "files": [{"path": path.hex(), "chunk_log2": c,
+                       "size": str(size), "cid": cid.hex()}
+                      for path, c, size, cid in found.files]}
+
+
+def run_uri(given, _):
+    uri = belay_uri.parse(given["uri"])
+    return {"scheme": uri.scheme, "user": uri.user, "host": uri.host,
+            "port": uri.port, "path": uri.path.hex(),
+            "socket": uri.socket.hex(), "pin_chunk_log2": uri.pin_c,
+            "pin": uri.pin.hex()}
+
+
 RUNS = {"merkle": run_merkle, "cid": run_cid, "preface": run_preface,
         "frame": run_frame, "tlv": run_tlv, "message": run_message,
-        "path": run_path, "range": run_range, "chunk": run_chunk}
+        "path": run_path, "range": run_range, "chunk": run_chunk,
+        "manifest": run_manifest, "uri": run_uri}
