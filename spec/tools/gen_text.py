@@ -148,6 +148,8 @@ def registry_lua(entries, layouts):
             text += f"M.{entry.c_name} = {entry.text}\n"
         elif isinstance(entry.value, bytes):
             text += f'M.{entry.c_name} = "{entry.value.hex()}"\n'
+        elif isinstance(entry.value, str):
+            text += f'M.{entry.c_name} = "{entry.value}"\n'
     text += "\n"
     for kind, table in (("frame", "frames"), ("code", "codes"),
                         ("class", "classes"), ("codec", "codecs"),
