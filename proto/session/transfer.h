@@ -61,10 +61,12 @@ struct transfer_config {
     unsigned conns;     /* connections to use; 0: chosen by what helps */
     unsigned tries_max; /* fruitless connections in a row; 0: no limit */
     bool wait_first;    /* keep trying even before the first contact */
+    bool probe; /* ask for INFO only: TRANSFER_BEGIN is all that comes */
     bool stop_on_change;
     bool in_order;      /* output is a stream: nothing can be taken back */
     uint32_t window_chunks_bytes; /* in_order: bytes held ahead at most */
     uint64_t max_size;  /* 0: no limit */
+    uint64_t silence_ms; /* without a byte before a PING; 0: the default */
     const char *agent;  /* borrowed */
     uint64_t seed;      /* randomness for back-off and grease */
 };

@@ -268,6 +268,7 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
     }
     identity_adopt(t, info);
     t->confirmed = true;
+    t->looked = true;
     c->bound = true;
     grid_free(&t->old); /* a check on another grid, now pointless */
     t->anchor_hash = false;
@@ -473,6 +474,22 @@ static void recheck(struct transfer *t)
     list_pump(t);
 }
 
+/* Without a CID the last chunk may be of a later version than the rest: the
+ * server has to name the version once more (rule R5e). */
+static void look_again(struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP && !c->draining) {
+            if (c->bound) {
+                conn_open(t, i);
+            }
+            return;
+        }
+    }
+}
+
 /* The CID at another grid: the local bytes are hashed on that grid. */
 static bool anchor_holds(struct transfer *t, const uint8_t *cid)
 {
@@ -552,6 +569,11 @@ void check_complete(struct transfer *t)
     } else if (t->any_weak) {
         if (!claim_any(t)) { /* a DONE on its way may still bring the CID */
             recheck(t);
+        }
+        return;
+    } else if (!t->looked) {
+        if (!claim_any(t)) {
+            look_again(t);
         }
         return;
     }

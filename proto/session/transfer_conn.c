@@ -86,6 +86,7 @@ static void start_receiver(struct transfer *t, struct conn *c)
         .compression = t->config.compression,
         .agent = t->config.agent,
         .grease_seed = transfer_random(t),
+        .silence_ms = t->config.silence_ms,
     };
 
     receiver_start(c->receiver, &config, t->now);
@@ -147,13 +148,16 @@ void conn_open(struct transfer *t, unsigned i)
             open.expect_cid.ptr = t->identity.cid;
             open.expect_cid.len = HASH_LEN;
         }
-    } else if (t->anchor && t->anchor_log2 == open.want_chunk_log2 &&
-               t->config.pinned) {
-        open.expect_cid.ptr = t->anchor_cid;
+    }
+    if (t->config.pinned && t->config.pin_log2 == open.want_chunk_log2) {
+        open.expect_cid.ptr = t->config.pin_cid;
         open.expect_cid.len = HASH_LEN;
     }
     if (receiver_open(c->receiver, &open, t->now, &c->open_request) != 0) {
         conn_give_up(t, i, "too many requests on one connection", false);
+        return;
+    }
+    if (t->config.probe) {
         return;
     }
     if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned)) {

@@ -142,6 +142,7 @@ struct transfer {
     struct transfer_identity identity;
     bool confirmed; /* an INFO of this run agreed with the identity */
     bool any_weak;  /* an INFO that counted was not strong */
+    bool looked;    /* INFO or DONE named the version after the last chunk */
     struct grid grid;
     uint8_t (*expect)[HASH_LEN]; /* verified digest list, or NULL */
     bool expect_final;           /* it hashes to the identity's CID */

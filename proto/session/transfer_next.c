@@ -204,7 +204,8 @@ static void pump(struct transfer *t)
 static bool next_conn(struct transfer *t, struct transfer_action *a)
 {
     bool dial = t->phase != PHASE_FINISH && t->phase != PHASE_REGRID &&
-                (t->phase != PHASE_CHECK || t->list.use != LIST_NONE);
+                (t->phase != PHASE_CHECK || t->list.use != LIST_NONE ||
+                 !t->looked);
 
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         if (t->conn[i].drop) {
@@ -352,7 +353,9 @@ enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
         tell_waiting(t);
     }
     if (t->phase == PHASE_OVER) {
-        if (!t->fail_told) {
+        if (t->fail_told) {
+            (void)next_record(t, a);
+        } else {
             t->fail_told = true;
             a->type = TRANSFER_FAIL;
             a->reason = t->reason;

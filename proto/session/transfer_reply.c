@@ -119,6 +119,7 @@ static void info_confirm(struct transfer *t, const struct msg_info *info)
         t->any_weak = true;
     }
     t->confirmed = true;
+    t->looked = true;
 }
 
 static bool info_first(struct transfer *t, unsigned i,
@@ -131,8 +132,8 @@ static bool info_first(struct transfer *t, unsigned i,
         return false;
     }
     identity_adopt(t, info);
-    t->any_weak = !t->identity.strong;
     t->confirmed = true;
+    t->looked = true;
     t->need_begin = true;
     t->ledger.size = info->size;
     t->phase = PHASE_FETCH;
@@ -176,6 +177,11 @@ static void on_info(struct transfer *t, unsigned i,
     }
     if (t->phase == PHASE_NEW) {
         if (!info_first(t, i, info)) {
+            return;
+        }
+        if (t->config.probe) {
+            t->phase = PHASE_OVER;
+            t->fail_told = true;
             return;
         }
     } else if (!info_same(t, info)) {
@@ -238,6 +244,7 @@ static void on_chunk(struct transfer *t, unsigned i,
     enum chunk_state state = current ? grid_state(&t->grid, index)
                                      : CHUNK_HAVE;
 
+    t->looked = false;
     out->present = true;
     out->conn = i;
     out->index = index;
@@ -327,6 +334,12 @@ static void open_refused(struct transfer *t, unsigned i,
 
     switch (err_wire_class(error->code)) {
     case WIRE_CLASS_STALE:
+        if (t->phase == PHASE_CHANGED) {
+            /* Only the pin was expected in this OPEN. */
+            transfer_fail(t, TRANSFER_WRONG_CONTENT,
+                          "the server's file is not the pinned content");
+            break;
+        }
         change_begin(t, i, "the file on the server is another version");
         break;
     case WIRE_CLASS_TRANSIENT:
@@ -469,14 +482,16 @@ static void on_done(struct transfer *t, unsigned i,
         list_digests(t, i, NULL, true); /* an empty file's empty list */
         return;
     }
-    if (c->bound && event->handle == c->handle && done->cid.len != 0 &&
+    if (c->bound && event->handle == c->handle &&
         done->version.len == t->identity.version_len &&
         memcmp(done->version.ptr, t->identity.version, done->version.len) ==
-            0 &&
-        !t->identity.cid_known) {
-        t->identity.cid_known = true;
-        memcpy(t->identity.cid, done->cid.ptr, HASH_LEN);
-        t->need_identity = true;
+            0) {
+        t->looked = true;
+        if (done->cid.len != 0 && !t->identity.cid_known) {
+            t->identity.cid_known = true;
+            memcpy(t->identity.cid, done->cid.ptr, HASH_LEN);
+            t->need_identity = true;
+        }
     }
     claim_end(t, i, event->request, true);
     claim_fill(t, i);

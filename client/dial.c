@@ -1,0 +1,424 @@
+#include "client/dial.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/base/limits.h"
+
+#define ADDRS_MAX 16u
+/* Data that nobody acknowledges for so long means a dead path. */
+#define USER_TIMEOUT_MS 60000u
+
+struct attempt {
+    struct dial *dial;
+    int fd; /* -1: free */
+    unsigned addr;
+    struct loop_poll *poll;
+};
+
+struct dial {
+    struct dialer *dialer;
+    dial_fn *fn;
+    void *arg;
+    struct loop_timer *stagger;
+    struct loop_timer *timeout;
+    struct loop_defer *over;
+    unsigned next; /* next address to try */
+    unsigned live;
+    unsigned failures;
+    int result; /* fd, or -1 */
+    bool waiting; /* for the look-up */
+    char text[200];
+    struct attempt attempt[ADDRS_MAX];
+    struct dial *sibling;
+};
+
+struct dialer {
+    struct loop *loop;
+    char *host;
+    char service[8];
+    enum dial_family family;
+    bool fresh; /* addresses are usable */
+    bool doomed;
+    unsigned count;
+    unsigned best;
+    struct net_addr addr[ADDRS_MAX];
+    struct loop_work *work;
+    struct dial *dials;
+    int lookup_error; /* of getaddrinfo() */
+    unsigned found;
+    struct net_addr found_addr[ADDRS_MAX]; /* the worker's */
+};
+
+/* --- looking up ---------------------------------------------------------------- */
+
+static void take_family(struct dialer *d, const struct addrinfo *list,
+                        int family, struct net_addr *out, unsigned *count)
+{
+    *count = 0;
+    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next) {
+        if (a->ai_family == family && *count < ADDRS_MAX &&
+            net_addr_set(a->ai_addr, a->ai_addrlen, &out[*count]) == 0) {
+            (*count)++;
+        }
+    }
+    (void)d;
+}
+
+/* Families alternate, the resolver's preferred one first. */
+static void interleave(struct dialer *d, const struct addrinfo *list)
+{
+    struct net_addr first[ADDRS_MAX];
+    struct net_addr second[ADDRS_MAX];
+    unsigned n1, n2;
+    int lead = list->ai_family;
+
+    take_family(d, list, lead, first, &n1);
+    take_family(d, list, lead == AF_INET6 ? AF_INET : AF_INET6, second, &n2);
+    d->found = 0;
+    for (unsigned k = 0; k < ADDRS_MAX; k++) {
+        if (k < n1 && d->found < ADDRS_MAX) {
+            d->found_addr[d->found++] = first[k];
+        }
+        if (k < n2 && d->found < ADDRS_MAX) {
+            d->found_addr[d->found++] = second[k];
+        }
+    }
+}
+
+static void look_up(struct dialer *d, int flags)
+{
+    struct addrinfo hints = {0};
+    struct addrinfo *list = NULL;
+
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV | flags;
+    hints.ai_family = d->family == DIAL_IPV4   ? AF_INET
+                      : d->family == DIAL_IPV6 ? AF_INET6
+                                               : AF_UNSPEC;
+    if ((flags & AI_NUMERICHOST) != 0) {
+        hints.ai_flags &= ~AI_ADDRCONFIG;
+    }
+    d->found = 0;
+    d->lookup_error = getaddrinfo(d->host, d->service, &hints, &list);
+    if (d->lookup_error == 0 && list != NULL) {
+        interleave(d, list);
+        freeaddrinfo(list);
+    }
+}
+
+static void lookup_work(void *arg)
+{
+    look_up(arg, 0);
+}
+
+static void adopt_found(struct dialer *d)
+{
+    struct net_addr best = d->addr[d->best];
+    unsigned old = d->count;
+
+    if (d->found == 0) {
+        return;
+    }
+    memcpy(d->addr, d->found_addr, d->found * sizeof d->addr[0]);
+    d->count = d->found;
+    d->best = 0;
+    for (unsigned k = 0; old > 0 && k < d->count; k++) {
+        if (d->addr[k].len == best.len &&
+            memcmp(&d->addr[k].storage, &best.storage, best.len) == 0) {
+            d->best = k;
+        }
+    }
+    d->fresh = true;
+}
+
+/* --- one dial -------------------------------------------------------------------- */
+
+static void try_next(struct dial *dial);
+
+static void end_attempt(struct attempt *a, bool keep_fd)
+{
+    loop_poll_free(a->poll);
+    a->poll = NULL;
+    if (a->fd >= 0 && !keep_fd) {
+        close(a->fd);
+    }
+    a->fd = -1;
+}
+
+static void conclude(struct dial *dial, int fd)
+{
+    dial->result = fd;
+    loop_timer_stop(dial->stagger);
+    loop_timer_stop(dial->timeout);
+    for (unsigned k = 0; k < ADDRS_MAX; k++) {
+        if (dial->attempt[k].fd >= 0) {
+            end_attempt(&dial->attempt[k], false);
+        }
+    }
+    if (fd < 0) {
+        dial->dialer->fresh = false; /* look again next time */
+    }
+    loop_defer_arm(dial->over);
+}
+
+static void dial_dispose(struct dial *dial)
+{
+    struct dial **at = &dial->dialer->dials;
+
+    while (*at != dial) {
+        at = &(*at)->sibling;
+    }
+    *at = dial->sibling;
+    loop_timer_free(dial->stagger);
+    loop_timer_free(dial->timeout);
+    loop_defer_free(dial->over);
+    free(dial);
+}
+
+static void on_over(void *arg)
+{
+    struct dial *dial = arg;
+    dial_fn *fn = dial->fn;
+    void *fn_arg = dial->arg;
+    int fd = dial->result;
+    char text[sizeof dial->text];
+
+    memcpy(text, dial->text, sizeof text);
+    dial_dispose(dial);
+    fn(fn_arg, fd, text);
+}
+
+static void fail_text(struct dial *dial, const char *address,
+                      const char *reason)
+{
+    (void)snprintf(dial->text, sizeof dial->text, "cannot connect to %s: %s",
+                   address, reason);
+}
+
+static void attempt_failed(struct attempt *a, int sys_errno)
+{
+    struct dial *dial = a->dial;
+    char address[NET_TEXT_MAX];
+
+    net_addr_text(&dial->dialer->addr[a->addr], address);
+    fail_text(dial, address, strerror(sys_errno));
+    end_attempt(a, false);
+    dial->live--;
+    try_next(dial);
+}
+
+static void on_writable(void *arg, unsigned events)
+{
+    struct attempt *a = arg;
+    struct dial *dial = a->dial;
+    int err = net_connect_result(a->fd);
+    int fd = a->fd;
+
+    (void)events;
+    if (err == ERR_AGAIN) {
+        return;
+    }
+    if (err != 0) {
+        attempt_failed(a, errno);
+        return;
+    }
+    dial->dialer->best = a->addr;
+    net_addr_text(&dial->dialer->addr[a->addr], dial->text);
+    net_tune(fd, USER_TIMEOUT_MS);
+    end_attempt(a, true);
+    conclude(dial, fd);
+}
+
+static void try_addr(struct dial *dial, unsigned index)
+{
+    struct dialer *d = dial->dialer;
+    struct attempt *a = &dial->attempt[index];
+
+    a->dial = dial;
+    a->addr = index;
+    dial->live++;
+    if (net_connect(&d->addr[index], &a->fd) != 0) {
+        int sys_errno = errno;
+
+        a->fd = -1;
+        attempt_failed(a, sys_errno);
+        return;
+    }
+    if (loop_poll_new(d->loop, a->fd, on_writable, a, &a->poll) != 0) {
+        attempt_failed(a, ENOMEM);
+        return;
+    }
+    loop_poll_set(a->poll, LOOP_WRITE);
+}
+
+/* Start the next address; when none is left and none is live, it is over. */
+static void try_next(struct dial *dial)
+{
+    struct dialer *d = dial->dialer;
+
+    if (dial->next < d->count) {
+        unsigned index = (d->best + dial->next) % d->count;
+
+        dial->next++;
+        if (dial->next < d->count) {
+            loop_timer_start(dial->stagger, DIAL_STAGGER_MS);
+        }
+        try_addr(dial, index);
+    } else if (dial->live == 0 && dial->result == -2) {
+        conclude(dial, -1);
+    }
+}
+
+static void on_stagger(void *arg)
+{
+    try_next(arg);
+}
+
+static void on_timeout(void *arg)
+{
+    struct dial *dial = arg;
+
+    if (dial->text[0] == '\0') {
+        fail_text(dial, dial->dialer->host,
+                  dial->waiting ? "no answer from the name service"
+                                : "no answer");
+    }
+    conclude(dial, -1);
+}
+
+static void lookup_done(void *arg)
+{
+    struct dialer *d = arg;
+    struct dial *next;
+
+    if (d->doomed) {
+        loop_work_free(d->work);
+        free(d->host);
+        free(d);
+        return;
+    }
+    adopt_found(d);
+    for (struct dial *dial = d->dials; dial != NULL; dial = next) {
+        next = dial->sibling;
+        if (!dial->waiting) {
+            continue;
+        }
+        dial->waiting = false;
+        if (d->found == 0 && d->count == 0) {
+            (void)snprintf(dial->text, sizeof dial->text,
+                           "cannot look up %s: %s", d->host,
+                           gai_strerror(d->lookup_error));
+            conclude(dial, -1);
+        } else {
+            try_next(dial);
+        }
+    }
+}
+
+/* --- life -------------------------------------------------------------------------- */
+
+int dialer_new(struct loop *loop, const char *host, uint16_t port,
+               enum dial_family family, struct dialer **out)
+{
+    struct dialer *d = calloc(1, sizeof *d);
+
+    if (d == NULL) {
+        return ERR_NOMEM;
+    }
+    d->loop = loop;
+    d->family = family;
+    d->host = strdup(host);
+    (void)snprintf(d->service, sizeof d->service, "%u", port);
+    if (d->host == NULL ||
+        loop_work_new(loop, lookup_work, lookup_done, d, &d->work) != 0) {
+        free(d->host);
+        free(d);
+        return ERR_NOMEM;
+    }
+    *out = d;
+    return 0;
+}
+
+void dialer_free(struct dialer *d)
+{
+    if (d == NULL) {
+        return;
+    }
+    BELAY_ASSERT(d->dials == NULL);
+    if (loop_work_pending(d->work)) {
+        d->doomed = true; /* lookup_done() frees it */
+        return;
+    }
+    loop_work_free(d->work);
+    free(d->host);
+    free(d);
+}
+
+/* Addresses now if they are known or the host is a number; else look up. */
+static void dial_begin(struct dial *dial)
+{
+    struct dialer *d = dial->dialer;
+
+    if (!d->fresh && !loop_work_pending(d->work)) {
+        look_up(d, AI_NUMERICHOST);
+        adopt_found(d);
+    }
+    if (d->fresh) {
+        try_next(dial);
+        return;
+    }
+    dial->waiting = true;
+    if (!loop_work_pending(d->work)) {
+        loop_work_submit(d->work);
+    }
+}
+
+int dial_start(struct dialer *dialer, uint64_t timeout_ms, dial_fn *fn,
+               void *arg, struct dial **out)
+{
+    struct dial *dial = calloc(1, sizeof *dial);
+
+    if (dial == NULL) {
+        return ERR_NOMEM;
+    }
+    dial->dialer = dialer;
+    dial->fn = fn;
+    dial->arg = arg;
+    dial->result = -2;
+    for (unsigned k = 0; k < ADDRS_MAX; k++) {
+        dial->attempt[k].fd = -1;
+    }
+    dial->sibling = dialer->dials;
+    dialer->dials = dial;
+    if (loop_timer_new(dialer->loop, on_stagger, dial, &dial->stagger) != 0 ||
+        loop_timer_new(dialer->loop, on_timeout, dial, &dial->timeout) != 0 ||
+        loop_defer_new(dialer->loop, on_over, dial, &dial->over) != 0) {
+        dial_dispose(dial);
+        return ERR_NOMEM;
+    }
+    loop_timer_start(dial->timeout, timeout_ms);
+    *out = dial;
+    dial_begin(dial);
+    return 0;
+}
+
+void dial_cancel(struct dial *dial)
+{
+    if (dial == NULL) {
+        return;
+    }
+    for (unsigned k = 0; k < ADDRS_MAX; k++) {
+        if (dial->attempt[k].fd >= 0) {
+            end_attempt(&dial->attempt[k], false);
+        }
+    }
+    if (dial->result >= 0) {
+        close(dial->result); /* connected, but nobody was told yet */
+    }
+    dial_dispose(dial);
+}

@@ -1,0 +1,589 @@
+/* Fetch: life, the transfer's actions, the end. */
+#include "client/fetch.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/fetch_internal.h"
+#include "client/link.h"
+#include "proto/io/clock.h"
+#include "proto/io/rand.h"
+
+/* Complete chunks wait so long for their neighbours before they are written:
+ * one write of 1 MiB costs half of four of 256 KiB. */
+#define FLUSH_MS 20u
+/* A rate limit is kept in steps of this length. */
+#define RATE_STEP_MS 20u
+
+/* --- the end ------------------------------------------------------------------- */
+
+void fetch_over(struct fetch *f, enum fetch_end end, const char *format, ...)
+{
+    va_list args;
+
+    if (f->over) {
+        return;
+    }
+    f->over = true;
+    f->end = end;
+    va_start(args, format);
+    (void)vsnprintf(f->text, sizeof f->text, format, args);
+    va_end(args);
+    fetch_pump_later(f); /* settles from the top of the loop */
+}
+
+static bool jobs_left(const struct fetch *f)
+{
+    return pipeline_pending(f->pipeline) > 0 || f->local_busy > 0 ||
+           loop_work_pending(f->sync_work) ||
+           loop_work_pending(f->finish_work) || stream_busy(f->stream);
+}
+
+static void close_links(struct fetch *f)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        dial_cancel(f->link[i].dial);
+        f->link[i].dial = NULL;
+        link_close(&f->link[i]);
+    }
+}
+
+/* The result is decided: tell it once nobody works on anything any more. */
+void fetch_settle(struct fetch *f)
+{
+    if (!f->over || f->ended) {
+        return;
+    }
+    close_links(f);
+    loop_timer_stop(f->timer);
+    loop_timer_stop(f->flush_timer);
+    loop_timer_stop(f->rate_timer);
+    loop_timer_stop(f->deadline_timer);
+    if (jobs_left(f)) {
+        return; /* their done callbacks come back here */
+    }
+    fetch_store_close(f);
+    f->ended = true;
+    f->observer.end(f->observer.arg, f->end, f->text);
+}
+
+void fetch_note(struct fetch *f, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    f->observer.note(f->observer.arg, false, text);
+}
+
+static void fetch_detail(struct fetch *f, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void fetch_detail(struct fetch *f, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    f->observer.note(f->observer.arg, true, text);
+}
+
+/* --- pipeline ------------------------------------------------------------------- */
+
+static void run_finished(void *arg, struct run *run)
+{
+    struct fetch *f = arg;
+    uint64_t now = loop_now_ms(f->loop);
+
+    if (run->failed && !f->over) {
+        fetch_store_error(f, &run->error);
+    }
+    for (unsigned k = 0; k < run->count && !f->over; k++) {
+        struct piece *piece = &run->piece[k];
+
+        if (piece->ok && f->stream != NULL) {
+            stream_ready(f->stream, piece);
+        } else {
+            transfer_chunk_done(f->transfer, piece->chunk.conn,
+                                piece->chunk.index, piece->digest, piece->ok,
+                                now);
+        }
+    }
+    fetch_pump_later(f);
+}
+
+static void room_again(void *arg)
+{
+    fetch_pump_later(arg); /* held links go on from there */
+}
+
+void fetch_arm_flush(struct fetch *f)
+{
+    if (!f->flush_armed) {
+        f->flush_armed = true;
+        loop_timer_start(f->flush_timer, FLUSH_MS);
+    }
+}
+
+static void on_flush(void *arg)
+{
+    struct fetch *f = arg;
+    uint64_t now = loop_now_ms(f->loop);
+
+    f->flush_armed = false;
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct link *link = &f->link[i];
+
+        if (link->run == NULL || link->run->count == 0) {
+            continue;
+        }
+        if (now >= link->run_since + FLUSH_MS) {
+            link_flush(link);
+        } else {
+            fetch_arm_flush(f);
+        }
+    }
+    fetch_pump_later(f);
+}
+
+/* --- rate limit ------------------------------------------------------------------- */
+
+size_t fetch_allowance(struct fetch *f)
+{
+    uint64_t now = clock_mono_ms();
+    uint64_t most = f->options.rate / 10 + 1; /* a tenth of a second */
+
+    if (f->options.rate == 0) {
+        return SIZE_MAX;
+    }
+    if (now > f->rate_at) {
+        uint64_t elapsed = now - f->rate_at;
+
+        f->rate_tokens += elapsed >= 1000 ? most
+                                          : f->options.rate * elapsed / 1000;
+        f->rate_at = now;
+    }
+    if (f->rate_tokens > most) {
+        f->rate_tokens = most;
+    }
+    if (f->rate_tokens == 0) {
+        loop_timer_start(f->rate_timer, RATE_STEP_MS);
+    }
+    return (size_t)f->rate_tokens;
+}
+
+void fetch_spent(struct fetch *f, size_t bytes)
+{
+    f->rate_tokens -= bytes < f->rate_tokens ? bytes : f->rate_tokens;
+}
+
+static void on_rate(void *arg)
+{
+    struct fetch *f = arg;
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX && !f->over; i++) {
+        if (f->link[i].throttled) {
+            link_resume(&f->link[i]);
+        }
+    }
+    fetch_pump(f);
+}
+
+/* --- connections --------------------------------------------------------------------- */
+
+static void on_dialed(void *arg, int fd, const char *text)
+{
+    struct link *link = arg;
+    struct fetch *f = link->fetch;
+    uint64_t now = loop_now_ms(f->loop);
+
+    link->dial = NULL;
+    if (fd < 0) {
+        transfer_dial_failed(f->transfer, link->conn, text, now);
+        fetch_pump(f);
+        return;
+    }
+    transfer_connected(f->transfer, link->conn, now);
+    if (!transfer_conn_open(f->transfer, link->conn) ||
+        link_open(link, fd) != 0) {
+        close(fd);
+        transfer_lost(f->transfer, link->conn, "out of memory", now);
+    } else {
+        link_send(link);
+    }
+    fetch_pump(f);
+}
+
+static void start_dial(struct fetch *f, unsigned conn)
+{
+    struct link *link = &f->link[conn];
+
+    if (dial_start(f->dialer, f->options.connect_timeout_ms, on_dialed, link,
+                   &link->dial) != 0) {
+        transfer_dial_failed(f->transfer, conn, "out of memory",
+                             loop_now_ms(f->loop));
+    }
+}
+
+static void drop_conn(struct fetch *f, unsigned conn)
+{
+    dial_cancel(f->link[conn].dial);
+    f->link[conn].dial = NULL;
+    link_close(&f->link[conn]);
+}
+
+/* --- notes ------------------------------------------------------------------------------ */
+
+static void tell(struct fetch *f, const struct transfer_action *a)
+{
+    const char *detail = transfer_detail(f->transfer);
+
+    switch (a->note) {
+    case TRANSFER_NOTE_CHANGED:
+        fetch_note(f, "the file on the server changed; comparing, so that "
+                      "no two versions are mixed");
+        break;
+    case TRANSFER_NOTE_REUSED:
+        fetch_note(f, "%" PRIu64 " chunks of the earlier version are also in "
+                      "the new one and are kept", a->count);
+        break;
+    case TRANSFER_NOTE_SHRUNK:
+        fetch_note(f, "the link breaks often: chunks are now %" PRIu64
+                      " KiB, so that a break costs less",
+                   ((uint64_t)1 << a->count) / 1024);
+        break;
+    case TRANSFER_NOTE_BAD_CHUNK:
+        fetch_detail(f, "chunk %" PRIu64 " arrived damaged (time %" PRIu64
+                      "); it is fetched again", a->first, a->count);
+        break;
+    case TRANSFER_NOTE_LOST:
+        fetch_detail(f, "connection %u lost: %s", a->conn + 1, detail);
+        break;
+    case TRANSFER_NOTE_WAIT:
+        fetch_note(f, "no connection; next try in %.1f s, everything "
+                      "received is kept", (double)a->count / 1000);
+        break;
+    case TRANSFER_NOTE_BACK:
+        fetch_note(f, "connected again");
+        break;
+    case TRANSFER_NOTE_HINTS_BAD:
+        fetch_note(f, "%" PRIu64 " chunks in the partial file were not as "
+                      "recorded and are fetched again", a->count);
+        break;
+    case TRANSFER_NOTE_RECHECK:
+        fetch_note(f, "comparing with the server's complete digest list");
+        break;
+    case TRANSFER_NOTE_SERVER:
+        fetch_note(f, "the server says: %s", detail);
+        break;
+    }
+}
+
+static enum fetch_end end_of(enum transfer_reason reason)
+{
+    switch (reason) {
+    case TRANSFER_REFUSED:
+    case TRANSFER_NOT_A_FILE:
+        return FETCH_REFUSED;
+    case TRANSFER_ACCESS:
+        return FETCH_ACCESS;
+    case TRANSFER_UNREACHABLE:
+        return FETCH_UNREACHABLE;
+    case TRANSFER_SERVER:
+        return FETCH_SERVER;
+    case TRANSFER_NOT_BELAY:
+    case TRANSFER_VERSION:
+    case TRANSFER_PROTOCOL:
+        return FETCH_NOT_BELAY;
+    case TRANSFER_WRONG_CONTENT:
+        return FETCH_WRONG_CONTENT;
+    case TRANSFER_CHANGED:
+        return FETCH_CHANGED;
+    case TRANSFER_TOO_LARGE:
+        return FETCH_LIMIT;
+    case TRANSFER_NOMEM:
+    case TRANSFER_OK:
+        break;
+    }
+    return FETCH_INTERNAL;
+}
+
+/* --- the pump ------------------------------------------------------------------------------ */
+
+static void act(struct fetch *f, const struct transfer_action *a)
+{
+    switch (a->type) {
+    case TRANSFER_DIAL:
+        start_dial(f, a->conn);
+        break;
+    case TRANSFER_DROP:
+        drop_conn(f, a->conn);
+        break;
+    case TRANSFER_BEGIN:
+        fetch_store_begin(f);
+        fetch_pump_later(f); /* links may wait for this */
+        break;
+    case TRANSFER_REBASE:
+        fetch_store_rebase(f);
+        break;
+    case TRANSFER_IDENTITY:
+        fetch_store_identity(f);
+        break;
+    case TRANSFER_HASH:
+    case TRANSFER_COPY:
+        local_add(f, a);
+        break;
+    case TRANSFER_FINISH:
+        fetch_store_finish(f);
+        break;
+    case TRANSFER_FAIL:
+        fetch_over(f, end_of(a->reason), "%s", transfer_detail(f->transfer));
+        break;
+    case TRANSFER_NOTE:
+        tell(f, a);
+        break;
+    case TRANSFER_IDLE:
+        break;
+    }
+}
+
+static void arm_timer(struct fetch *f)
+{
+    uint64_t now = loop_now_ms(f->loop);
+    uint64_t at = transfer_deadline(f->transfer);
+
+    if (at != UINT64_MAX) {
+        loop_timer_start(f->timer, at > now ? at - now : 0);
+    }
+}
+
+static bool begin_again(struct fetch *f);
+
+/* Do what the transfer says until it has nothing more to say. */
+void fetch_pump(struct fetch *f)
+{
+    struct transfer_action action;
+
+    if (f->in_pump || f->over) {
+        return;
+    }
+    f->in_pump = true;
+    while (!f->over && !f->restart &&
+           transfer_next(f->transfer, loop_now_ms(f->loop), &action) !=
+               TRANSFER_IDLE) {
+        act(f, &action);
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX && !f->over; i++) {
+        if (f->link[i].fd >= 0) {
+            link_send(&f->link[i]);
+        }
+    }
+    f->in_pump = false;
+    if (f->restart) {
+        fetch_pump_later(f);
+    } else if (!f->over) {
+        fetch_store_sync(f);
+        arm_timer(f);
+    }
+}
+
+void fetch_pump_later(struct fetch *f)
+{
+    loop_defer_arm(f->pump_defer);
+}
+
+static void on_defer(void *arg)
+{
+    struct fetch *f = arg;
+
+    if (f->restart && !f->over) {
+        f->restart = false;
+        if (!begin_again(f)) {
+            fetch_over(f, FETCH_INTERNAL, "out of memory");
+        }
+    }
+    if (f->over) {
+        fetch_settle(f);
+        return;
+    }
+    for (unsigned i = 0; f->begun && i < TRANSFER_CONNS_MAX; i++) {
+        if (f->link[i].held) {
+            link_resume(&f->link[i]);
+        }
+    }
+    fetch_pump(f);
+}
+
+static void on_timer(void *arg)
+{
+    struct fetch *f = arg;
+
+    if (f->over) {
+        return;
+    }
+    transfer_tick(f->transfer, loop_now_ms(f->loop));
+    fetch_pump(f);
+}
+
+static void on_deadline(void *arg)
+{
+    struct fetch *f = arg;
+
+    fetch_over(f, FETCH_LIMIT, "the time allowed by --deadline is over");
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+static bool make_transfer(struct fetch *f)
+{
+    const struct fetch_options *o = &f->options;
+    struct transfer_config config = {
+        .path = (const uint8_t *)o->uri->path,
+        .path_len = o->uri->path_len,
+        .pinned = o->uri->pinned,
+        .pin_log2 = o->uri->chunk_log2,
+        .want_chunk_log2 = o->want_chunk_log2,
+        .max_chunk_log2 = LIMIT_CHUNK_LOG2_MAX,
+        .compression = o->compression,
+        .conns = o->conns,
+        .tries_max = o->tries,
+        .wait_first = o->wait_first,
+        .stop_on_change = o->stop_on_change,
+        .probe = f->probing,
+        .in_order = o->name == NULL,
+        .window_chunks_bytes = STREAM_WINDOW,
+        .max_size = o->max_size,
+        .silence_ms = o->stall_ms,
+        .agent = "belay/" BELAY_VERSION,
+        .seed = rand_u64(),
+    };
+
+    memcpy(config.pin_cid, o->uri->cid, HASH_LEN);
+    transfer_free(f->transfer);
+    f->transfer = transfer_new(&config, loop_now_ms(f->loop));
+    return f->transfer != NULL;
+}
+
+/* The target exists and shall be replaced: from a look to a download. */
+static bool begin_again(struct fetch *f)
+{
+    close_links(f);
+    f->probing = false;
+    f->probed = true;
+    f->begun = false;
+    if (!make_transfer(f)) {
+        return false;
+    }
+    (void)fetch_store_open(f);
+    return true;
+}
+
+static int make_parts(struct fetch *f)
+{
+    struct pipeline_config config = {.loop = f->loop,
+                                     .done = run_finished,
+                                     .room = room_again,
+                                     .arg = f};
+
+    if (dialer_new(f->loop, f->options.uri->host, f->options.uri->port,
+                   f->options.family, &f->dialer) != 0 ||
+        pipeline_new(&config, &f->pipeline) != 0 ||
+        loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
+        loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
+        loop_timer_new(f->loop, on_rate, f, &f->rate_timer) != 0 ||
+        loop_timer_new(f->loop, on_deadline, f, &f->deadline_timer) != 0 ||
+        loop_defer_new(f->loop, on_defer, f, &f->pump_defer) != 0 ||
+        loop_work_new(f->loop, fetch_sync_work, fetch_sync_done, f,
+                      &f->sync_work) != 0 ||
+        loop_work_new(f->loop, fetch_finish_work, fetch_finish_done, f,
+                      &f->finish_work) != 0 ||
+        local_init(f) != 0) {
+        return ERR_NOMEM;
+    }
+    return f->options.name == NULL ? stream_new(f, &f->stream) : 0;
+}
+
+int fetch_start(struct loop *loop, const struct fetch_options *options,
+                const struct fetch_observer *observer, struct fetch **out)
+{
+    struct fetch *f = calloc(1, sizeof *f);
+
+    if (f == NULL) {
+        return ERR_NOMEM;
+    }
+    f->loop = loop;
+    f->options = *options;
+    f->observer = *observer;
+    f->started = loop_now_ms(loop);
+    f->synced_at = f->started;
+    f->rate_at = clock_mono_ms();
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        f->link[i].fetch = f;
+        f->link[i].conn = i;
+        f->link[i].fd = -1;
+    }
+    if (make_parts(f) != 0) {
+        fetch_free(f);
+        return ERR_NOMEM;
+    }
+    *out = f;
+    if (!make_transfer(f)) {
+        fetch_over(f, FETCH_INTERNAL, "out of memory");
+    } else if (fetch_store_open(f) && f->probing && !make_transfer(f)) {
+        fetch_over(f, FETCH_INTERNAL, "out of memory");
+    }
+    if (options->deadline_ms > 0) {
+        loop_timer_start(f->deadline_timer, options->deadline_ms);
+    }
+    fetch_pump_later(f);
+    return 0;
+}
+
+void fetch_interrupt(struct fetch *f)
+{
+    fetch_over(f, FETCH_INTERRUPTED, "interrupted");
+}
+
+void fetch_free(struct fetch *f)
+{
+    if (f == NULL) {
+        return;
+    }
+    close_links(f);
+    fetch_store_close(f);
+    stream_free(f->stream);
+    local_free(f);
+    loop_timer_free(f->timer);
+    loop_timer_free(f->flush_timer);
+    loop_timer_free(f->rate_timer);
+    loop_timer_free(f->deadline_timer);
+    loop_defer_free(f->pump_defer);
+    loop_work_free(f->sync_work);
+    loop_work_free(f->finish_work);
+    pipeline_free(f->pipeline);
+    dialer_free(f->dialer);
+    transfer_free(f->transfer);
+    free(f);
+}
+
+void fetch_stats(const struct fetch *f, struct fetch_stats *out)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+
+    memset(out, 0, sizeof *out);
+    out->ledger = *transfer_ledger(f->transfer);
+    out->conns = transfer_conns_used(f->transfer);
+    out->verifying = f->verifying;
+    out->elapsed_ms = loop_now_ms(f->loop) - f->started;
+    out->chunk_log2 = id->chunk_log2;
+    out->cid_known = id->cid_known;
+    memcpy(out->cid, id->cid, HASH_LEN);
+}

@@ -1,0 +1,94 @@
+/* Fetch: download one file, from URL to verified file.
+ *
+ * The runner of proto/session/transfer.h: sockets, worker threads, the store
+ * and the clock around the pure machine.  One loop can run many fetches.
+ *
+ * Loop thread only. */
+#ifndef CLIENT_FETCH_H
+#define CLIENT_FETCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/dial.h"
+#include "proto/data/uri.h"
+#include "proto/io/loop.h"
+#include "proto/session/transfer.h"
+
+/* How a fetch ended.  exit_code_of() in exitcode.h maps it. */
+enum fetch_end {
+    FETCH_OK,
+    FETCH_UP_TO_DATE,    /* the target was already this file */
+    FETCH_SKIPPED,       /* exists, and --no-clobber was said */
+    FETCH_USAGE,
+    FETCH_UNREACHABLE,   /* temporary: no contact, tries used up */
+    FETCH_SERVER,        /* temporary: the server's own trouble */
+    FETCH_REFUSED,       /* permanent: not found, denied, not a file */
+    FETCH_ACCESS,        /* credentials */
+    FETCH_NOT_BELAY,     /* no protocol, or no common version */
+    FETCH_WRONG_CONTENT, /* pin, digest or CID do not match */
+    FETCH_CHANGED,       /* changed, and it was not allowed to */
+    FETCH_DISK,          /* cannot write, no space */
+    FETCH_EXISTS,        /* the target exists and may not be replaced */
+    FETCH_BUSY,          /* another process works on the target */
+    FETCH_LIMIT,         /* own limit: time, size */
+    FETCH_NOT_DURABLE,   /* in place, but the directory would not sync */
+    FETCH_INTERRUPTED,
+    FETCH_INTERNAL,
+};
+
+struct fetch_options {
+    const struct uri *uri;  /* borrowed until the fetch ends */
+    const char *url_text;   /* for messages and the journal; no secrets */
+    const char *dir;        /* directory of the target */
+    const char *name;       /* its name; NULL: verified stream to stdout */
+    bool overwrite;
+    bool no_clobber;
+    bool compression;
+    bool remote_time;
+    bool stop_on_change;
+    bool have_sha256;
+    uint8_t sha256[HASH_LEN];
+    uint8_t want_chunk_log2;
+    unsigned conns;
+    unsigned tries;         /* 0: no limit once there was contact */
+    bool wait_first;
+    enum dial_family family;
+    uint64_t connect_timeout_ms;
+    uint64_t stall_ms;      /* silence before a PING; 0: default */
+    uint64_t deadline_ms;   /* for the whole fetch; 0: none */
+    uint64_t rate;          /* bytes per second; 0: no limit */
+    uint64_t max_size;      /* 0: no limit */
+};
+
+/* What a fetch tells while it runs.  Text is printable; it lives for the
+ * call. */
+struct fetch_observer {
+    /* detail: of interest only to somebody who looks closely. */
+    void (*note)(void *arg, bool detail, const char *text);
+    void (*end)(void *arg, enum fetch_end end, const char *text);
+    void *arg;
+};
+
+struct fetch_stats {
+    struct transfer_ledger ledger;
+    unsigned conns;          /* up now */
+    bool verifying;          /* hashing, syncing: no bytes are expected */
+    uint64_t elapsed_ms;
+    uint8_t chunk_log2;
+    bool cid_known;
+    uint8_t cid[HASH_LEN];
+};
+
+struct fetch;
+
+/* Starts at once; observer->end comes exactly once, later.  Then free. */
+int fetch_start(struct loop *loop, const struct fetch_options *options,
+                const struct fetch_observer *observer,
+                struct fetch **out) MUST_USE;
+/* End soon, keeping everything: FETCH_INTERRUPTED. */
+void fetch_interrupt(struct fetch *fetch);
+void fetch_free(struct fetch *fetch);
+void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);
+
+#endif

@@ -1,0 +1,162 @@
+/* Private parts of fetch: shared by fetch*.c, link.c, local.c, stream.c.
+ *
+ *   fetch.c        life, actions of the transfer, the end
+ *   fetch_store.c  partial file and journal: begin, resume, finish
+ *   link.c         sockets
+ *   local.c        hashing and copying local chunks on workers
+ *   stream.c       output in order to a descriptor */
+#ifndef CLIENT_FETCH_INTERNAL_H
+#define CLIENT_FETCH_INTERNAL_H
+
+#include "client/fetch.h"
+#include "client/pipeline.h"
+#include "client/store.h"
+
+/* Room for one frame header, a chunk's fields, and control frames. */
+#define LINK_STAGE ((size_t)16 << 10)
+
+struct link {
+    struct fetch *fetch;
+    unsigned conn;
+    int fd; /* -1: closed */
+    struct dial *dial;
+    struct loop_poll *poll;
+    unsigned events;
+    bool held;       /* no slab for the chunk that begins */
+    bool throttled;  /* no allowance left */
+    bool in_chunk;
+    uint8_t *dest;   /* where its data goes; NULL: nowhere */
+    size_t left;
+    struct piece piece; /* the chunk that is coming */
+    struct run *run;    /* chunks that are complete */
+    uint64_t run_since;
+    struct slab *slab;
+    struct slab *packed;
+    size_t stage_at; /* bytes received and not looked at yet */
+    size_t stage_len;
+    uint8_t *spill;  /* ... and those behind them, after a wrong guess */
+    size_t spill_at;
+    size_t spill_len;
+    uint8_t stage[LINK_STAGE];
+};
+
+#define LOCAL_JOBS 2u
+#define LOCAL_QUEUE 16u
+#define LOCAL_BUFFER ((size_t)1 << 20)
+
+struct local_job {
+    struct fetch *fetch;
+    struct loop_work *work;
+    struct hasher *hasher;
+    struct transfer_action action;
+    uint64_t size; /* of the file whose grid action refers to */
+    uint8_t *buffer;
+    size_t buffer_len;
+    uint8_t (*digest)[HASH_LEN];
+    bool *ok;
+    bool copied;
+    bool busy;
+    struct store_error error;
+};
+
+/* Verified bytes that wait for their turn in ordered output. */
+#define STREAM_WINDOW ((uint32_t)16 << 20)
+
+struct stream;
+
+struct fetch {
+    struct loop *loop;
+    struct fetch_options options;
+    struct fetch_observer observer;
+    struct transfer *transfer;
+    struct dialer *dialer;
+    struct pipeline *pipeline;
+    struct store *store;
+    struct stream *stream;
+    struct link link[TRANSFER_CONNS_MAX];
+    struct loop_timer *timer;      /* the transfer's deadline */
+    struct loop_timer *flush_timer;
+    struct loop_timer *rate_timer;
+    struct loop_timer *deadline_timer;
+    struct loop_defer *pump_defer;
+    struct loop_work *sync_work;
+    struct loop_work *finish_work;
+    bool flush_armed;
+    bool probing;     /* the target exists: only compare */
+    bool probed;      /* ... and it is going to be replaced */
+    bool restart;     /* begin again, for real */
+    bool check_target; /* finish_work hashes the existing target */
+    bool finished;
+    bool rebased;
+    bool resumed;
+    bool begun;
+    bool started_partial; /* something is on disk that can be resumed */
+    bool over;        /* result is decided, waiting for jobs */
+    bool ended;       /* observer was told */
+    bool in_pump;
+    bool verifying;
+    enum fetch_end end;
+    char text[1400];
+    uint64_t started;
+    uint64_t synced_at;
+    uint64_t synced_bytes;
+    struct store_error sync_error;
+    bool sync_failed;
+    /* Rate limit: a bucket of bytes. */
+    uint64_t rate_tokens;
+    uint64_t rate_at;
+    /* Local work. */
+    struct local_job local[LOCAL_JOBS];
+    struct transfer_action queue[LOCAL_QUEUE];
+    unsigned queue_head, queue_count;
+    unsigned local_busy;
+    /* Finishing. */
+    int finish_result;
+    bool digest_wrong;
+    uint8_t whole[HASH_LEN];
+    unsigned warnings;
+    struct store_error finish_error;
+};
+
+/* fetch.c */
+void fetch_pump(struct fetch *f);
+void fetch_pump_later(struct fetch *f);
+void fetch_over(struct fetch *f, enum fetch_end end, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void fetch_note(struct fetch *f, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void fetch_settle(struct fetch *f);
+void fetch_arm_flush(struct fetch *f);
+/* Bytes that may be received now; 0 with a limit in force means wait. */
+size_t fetch_allowance(struct fetch *f);
+void fetch_spent(struct fetch *f, size_t bytes);
+
+/* fetch_store.c */
+bool fetch_store_open(struct fetch *f);
+void fetch_store_begin(struct fetch *f);
+void fetch_store_rebase(struct fetch *f);
+void fetch_store_identity(struct fetch *f);
+void fetch_store_error(struct fetch *f, const struct store_error *error);
+void fetch_store_sync(struct fetch *f);
+void fetch_store_finish(struct fetch *f);
+void fetch_store_close(struct fetch *f);
+void fetch_sync_work(void *arg);
+void fetch_sync_done(void *arg);
+void fetch_finish_work(void *arg);
+void fetch_finish_done(void *arg);
+void fetch_store_remark(struct fetch *f, uint64_t first, uint64_t count);
+
+/* local.c */
+int local_init(struct fetch *f) MUST_USE;
+void local_free(struct fetch *f);
+void local_add(struct fetch *f, const struct transfer_action *action);
+void local_pump(struct fetch *f);
+
+/* stream.c */
+int stream_new(struct fetch *f, struct stream **out) MUST_USE;
+void stream_free(struct stream *s);
+int stream_begin(struct stream *s, uint64_t size, uint8_t chunk_log2) MUST_USE;
+void stream_ready(struct stream *s, const struct piece *piece);
+bool stream_busy(const struct stream *s);
+
+#endif

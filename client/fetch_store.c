@@ -1,0 +1,579 @@
+/* Fetch: the partial file and its journal. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/fetch_internal.h"
+#include "client/filecid.h"
+#include "proto/base/limits.h"
+#include "proto/data/cid.h"
+#include "proto/data/text.h"
+
+#define HINTS_AT_ONCE 512u
+#define MARKS_AT_ONCE 1024u
+#define READ_LEN ((size_t)1 << 20)
+
+void fetch_store_error(struct fetch *f, const struct store_error *error)
+{
+    char text[STORE_ERROR_TEXT];
+    enum fetch_end end = FETCH_DISK;
+
+    (void)store_error_text(error, text, sizeof text);
+    if (error->code == ERR_LOCKED) {
+        end = FETCH_BUSY;
+    } else if (error->code == ERR_EXISTS) {
+        end = FETCH_EXISTS;
+    } else if (error->kept == STORE_KEPT_FINAL) {
+        end = FETCH_NOT_DURABLE;
+    } else if (error->code == ERR_NOMEM || error->code == ERR_STATE) {
+        end = FETCH_INTERNAL;
+    }
+    fetch_over(f, end, "%s", text);
+}
+
+/* --- identities ------------------------------------------------------------------ */
+
+static void to_journal(const struct fetch *f, struct journal_identity *j)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    size_t url = strlen(f->options.url_text);
+
+    memset(j, 0, sizeof *j);
+    j->size = id->size;
+    j->chunk_log2 = id->chunk_log2;
+    j->version_len = id->version_len;
+    j->version_strong = id->strong;
+    memcpy(j->version, id->version, id->version_len);
+    j->cid_known = id->cid_known;
+    memcpy(j->cid, id->cid, HASH_LEN);
+    j->mtime_known = true;
+    j->mtime_s = id->mtime_s;
+    j->mtime_ns = id->mtime_ns;
+    j->mode = id->mode & 0777;
+    j->url_len = (uint16_t)(url < sizeof j->url ? url : sizeof j->url);
+    memcpy(j->url, f->options.url_text, j->url_len);
+}
+
+static void from_journal(const struct journal_identity *j,
+                         struct transfer_identity *id)
+{
+    memset(id, 0, sizeof *id);
+    id->size = j->size;
+    id->chunk_log2 = j->chunk_log2;
+    id->version_len = j->version_len;
+    id->strong = j->version_strong;
+    memcpy(id->version, j->version, j->version_len);
+    id->cid_known = j->cid_known;
+    memcpy(id->cid, j->cid, HASH_LEN);
+    id->mtime_s = j->mtime_s;
+    id->mtime_ns = j->mtime_ns;
+    id->mode = j->mode;
+}
+
+/* --- opening ----------------------------------------------------------------------- */
+
+static bool load_hints(struct fetch *f, const struct journal_identity *j)
+{
+    struct store_hint hints[HINTS_AT_ONCE];
+    struct store_error why;
+    uint64_t next = 0;
+
+    while (next < journal_chunks(j)) {
+        size_t count = HINTS_AT_ONCE;
+
+        if (store_hints(f->store, &next, hints, &count, &why) != 0) {
+            fetch_store_error(f, &why);
+            return false;
+        }
+        for (size_t k = 0; k < count; k++) {
+            transfer_hint(f->transfer, hints[k].index, hints[k].digest);
+        }
+    }
+    return true;
+}
+
+static void note_other_url(struct fetch *f, const struct journal_identity *j)
+{
+    char text[300];
+
+    if (j->url_len == strlen(f->options.url_text) &&
+        memcmp(j->url, f->options.url_text, j->url_len) == 0) {
+        return;
+    }
+    (void)text_escape(text, sizeof text, j->url, j->url_len);
+    fetch_note(f, "the partial file was begun from %s; equal chunks are "
+                  "reused", text);
+}
+
+static bool resume(struct fetch *f, bool suspect)
+{
+    const struct journal_identity *j = store_identity(f->store);
+    struct transfer_identity id;
+    enum store_reread reread;
+    struct store_error why;
+
+    if (store_resume_prepare(f->store, &reread, &why) != 0) {
+        fetch_store_error(f, &why);
+        return false;
+    }
+    if (suspect) {
+        fetch_note(f, "the last run met a write error; the partial file is "
+                      "read back from the disk");
+    }
+    if (reread == STORE_REREAD_CACHED) {
+        fetch_note(f, "the partial file could not be read past the cache");
+    }
+    from_journal(j, &id);
+    if (transfer_resume(f->transfer, &id) != 0) {
+        return true; /* too large for us: begin afresh instead */
+    }
+    pipeline_chunks(f->pipeline, id.chunk_log2);
+    note_other_url(f, j);
+    f->resumed = true;
+    f->begun = true;
+    return load_hints(f, j);
+}
+
+static bool open_store(struct fetch *f, struct store_report *report)
+{
+    struct store_opts opts = {
+        .dir_fd = AT_FDCWD,
+        .dir_path = f->options.dir,
+        .name = f->options.name,
+        .policy = f->options.overwrite ? STORE_REPLACE : STORE_KEEP,
+    };
+    struct store_error why;
+
+    if (store_open(&opts, &f->store, report, &why) != 0) {
+        fetch_store_error(f, &why);
+        return false;
+    }
+    return true;
+}
+
+/* The target is there already: is something left of the run that made it? */
+static void settle_leftovers(struct fetch *f)
+{
+    struct store_opts opts = {
+        .dir_fd = AT_FDCWD,
+        .dir_path = f->options.dir,
+        .name = f->options.name,
+        .policy = STORE_REPLACE,
+    };
+    struct store_report report;
+    struct store_error why;
+    struct store *store;
+    unsigned warnings = 0;
+
+    if (store_open(&opts, &store, &report, &why) != 0) {
+        return; /* none of our business now */
+    }
+    if (report.found == STORE_FOUND_DONE) {
+        (void)!store_settle(store, &warnings, &why);
+    }
+    (void)store_close(store, &why);
+}
+
+static int target_stat(const struct fetch *f, struct stat *st)
+{
+    int dir = open(f->options.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int result;
+
+    if (dir < 0) {
+        return -1;
+    }
+    result = fstatat(dir, f->options.name, st, AT_SYMLINK_NOFOLLOW);
+    close(dir);
+    return result;
+}
+
+/* Decide what to do with what is there.  False: the fetch is over. */
+bool fetch_store_open(struct fetch *f)
+{
+    struct store_report report;
+    struct stat st;
+
+    if (f->options.name == NULL) {
+        return true;
+    }
+    if (!f->probing && !f->probed && target_stat(f, &st) == 0 &&
+        S_ISREG(st.st_mode)) {
+        if (f->options.no_clobber) {
+            fetch_over(f, FETCH_SKIPPED, "the target exists");
+            return false;
+        }
+        settle_leftovers(f);
+        f->probing = true;
+        return true;
+    }
+    if (!open_store(f, &report)) {
+        return false;
+    }
+    pipeline_to_store(f->pipeline, f->store);
+    if (report.unlocked) {
+        fetch_note(f, "this file system has no locks: take care that no "
+                      "other process writes the same target");
+    }
+    if (report.found == STORE_FOUND_UNUSABLE) {
+        fetch_note(f, "the record of the partial file cannot be used; "
+                      "starting again");
+    }
+    if (report.found == STORE_FOUND_PARTIAL) {
+        return resume(f, report.suspect);
+    }
+    return true;
+}
+
+/* --- the target exists ---------------------------------------------------------------- */
+
+static bool same_as_target(struct fetch *f)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    struct stat st;
+
+    return target_stat(f, &st) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == id->size &&
+           st.st_mtim.tv_sec == id->mtime_s &&
+           st.st_mtim.tv_nsec == (long)id->mtime_ns;
+}
+
+static void judge_target(struct fetch *f)
+{
+    bool same = same_as_target(f);
+
+    if (same && !f->options.have_sha256 && !f->options.uri->pinned) {
+        fetch_over(f, FETCH_UP_TO_DATE,
+                   "already there, with the server's size and time");
+    } else if (f->options.overwrite) {
+        f->restart = true;
+    } else if (same) {
+        f->check_target = true;
+        loop_work_submit(f->finish_work);
+    } else {
+        fetch_over(f, FETCH_EXISTS,
+                   "the target exists and is not the server's current file; "
+                   "--overwrite replaces it, -o NAME saves elsewhere");
+    }
+}
+
+/* --- recording -------------------------------------------------------------------------- */
+
+void fetch_store_begin(struct fetch *f)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    struct journal_identity j;
+    struct store_error why;
+
+    if (f->probing) {
+        judge_target(f);
+        return;
+    }
+    pipeline_chunks(f->pipeline, id->chunk_log2);
+    if (f->stream != NULL) {
+        if (stream_begin(f->stream, id->size, id->chunk_log2) != 0) {
+            fetch_over(f, FETCH_INTERNAL, "out of memory");
+        }
+        f->begun = true;
+        return;
+    }
+    to_journal(f, &j);
+    if (!journal_identity_valid(&j)) {
+        fetch_over(f, FETCH_REFUSED, "the server's description of the file "
+                                     "is out of bounds");
+        return;
+    }
+    if (store_space(f->store, id->size, &why) != 0 ||
+        store_begin(f->store, &j, &why) != 0) {
+        fetch_store_error(f, &why);
+        return;
+    }
+    f->begun = true;
+    f->synced_at = loop_now_ms(f->loop);
+}
+
+/* Record chunks of [first, first + count) that are held. */
+void fetch_store_remark(struct fetch *f, uint64_t first, uint64_t count)
+{
+    uint8_t digests[MARKS_AT_ONCE][HASH_LEN];
+    struct store_error why;
+    uint64_t end = first + count;
+
+    for (uint64_t at = first; at < end;) {
+        size_t n = 0;
+
+        while (at + n < end && n < MARKS_AT_ONCE &&
+               transfer_have(f->transfer, at + n)) {
+            memcpy(digests[n], transfer_digest(f->transfer, at + n),
+                   HASH_LEN);
+            n++;
+        }
+        if (n > 0 && store_mark(f->store, at, n,
+                                (const uint8_t (*)[HASH_LEN])digests,
+                                &why) != 0) {
+            fetch_store_error(f, &why);
+            return;
+        }
+        at += n > 0 ? n : 1;
+    }
+}
+
+void fetch_store_rebase(struct fetch *f)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    struct journal_identity j;
+    struct store_error why;
+
+    if (f->stream != NULL) {
+        if (stream_begin(f->stream, id->size, id->chunk_log2) != 0) {
+            fetch_over(f, FETCH_INTERNAL, "out of memory");
+        }
+        return;
+    }
+    to_journal(f, &j);
+    if (!journal_identity_valid(&j)) {
+        fetch_over(f, FETCH_REFUSED, "the server's description of the file "
+                                     "is out of bounds");
+        return;
+    }
+    if (store_space(f->store, id->size, &why) != 0 ||
+        store_rebase(f->store, &j, &why) != 0) {
+        fetch_store_error(f, &why);
+        return;
+    }
+    f->rebased = true;
+    fetch_store_remark(f, 0, transfer_chunks(f->transfer));
+}
+
+void fetch_store_identity(struct fetch *f)
+{
+    struct journal_identity j;
+    struct store_error why;
+
+    if (f->store == NULL || !f->begun) {
+        return;
+    }
+    to_journal(f, &j);
+    if (store_update_identity(f->store, &j, &why) != 0) {
+        fetch_store_error(f, &why);
+    }
+}
+
+/* --- workers ------------------------------------------------------------------------------ */
+
+void fetch_sync_work(void *arg)
+{
+    struct fetch *f = arg;
+
+    f->sync_failed = store_sync(f->store, &f->sync_error) != 0;
+}
+
+void fetch_sync_done(void *arg)
+{
+    struct fetch *f = arg;
+
+    if (f->over) {
+        fetch_settle(f);
+        return;
+    }
+    if (f->sync_failed) {
+        fetch_store_error(f, &f->sync_error);
+        fetch_settle(f);
+    }
+}
+
+/* Bound what a power cut can take: sync now and then, off this thread. */
+void fetch_store_sync(struct fetch *f)
+{
+    const struct transfer_ledger *ledger = transfer_ledger(f->transfer);
+    uint64_t now = loop_now_ms(f->loop);
+    uint64_t bytes = ledger->fresh - f->synced_bytes;
+
+    if (f->store == NULL || !f->begun || bytes == 0 || f->verifying ||
+        loop_work_pending(f->sync_work) ||
+        (bytes < SYNC_INTERVAL_BYTES &&
+         now < f->synced_at + SYNC_INTERVAL_MS)) {
+        return;
+    }
+    f->synced_bytes = ledger->fresh;
+    f->synced_at = now;
+    loop_work_submit(f->sync_work);
+}
+
+/* Plain SHA-256 of `size` bytes, by whichever way they are read. */
+static int hash_whole(struct fetch *f, int fd, uint64_t size)
+{
+    struct hasher *hasher = hasher_new();
+    uint8_t *buffer = malloc(READ_LEN);
+    int err = hasher == NULL || buffer == NULL ? ERR_NOMEM
+                                               : hasher_begin(hasher);
+
+    for (uint64_t at = 0; err == 0 && at < size;) {
+        size_t n = size - at < READ_LEN ? (size_t)(size - at) : READ_LEN;
+
+        if (fd < 0) {
+            err = store_pread(f->store, at, buffer, n, &f->finish_error);
+        } else {
+            ssize_t got = pread(fd, buffer, n, (off_t)at);
+
+            err = got > 0 ? 0 : ERR_IO;
+            n = got > 0 ? (size_t)got : 0;
+        }
+        if (err == 0) {
+            err = hasher_update(hasher, buffer, n);
+        }
+        at += n;
+    }
+    if (err == 0) {
+        err = hasher_final(hasher, f->whole);
+    }
+    free(buffer);
+    hasher_free(hasher);
+    return err;
+}
+
+static int target_open(const struct fetch *f)
+{
+    int dir = open(f->options.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd;
+
+    if (dir < 0) {
+        return -1;
+    }
+    fd = openat(dir, f->options.name,
+                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    close(dir);
+    return fd;
+}
+
+/* The digest asked for, or the pin, against the file that is there. */
+static void check_target(struct fetch *f)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    int fd = target_open(f);
+
+    f->digest_wrong = true;
+    f->finish_result = ERR_IO;
+    if (fd < 0) {
+        return;
+    }
+    f->finish_result = 0;
+    if (f->options.have_sha256) {
+        f->digest_wrong = hash_whole(f, fd, id->size) != 0 ||
+                          memcmp(f->whole, f->options.sha256, HASH_LEN) != 0;
+    } else {
+        uint8_t cid[HASH_LEN];
+
+        f->digest_wrong =
+            file_cid(fd, id->size, f->options.uri->chunk_log2, cid) != 0 ||
+            memcmp(cid, f->options.uri->cid, HASH_LEN) != 0;
+    }
+    close(fd);
+}
+
+void fetch_finish_work(void *arg)
+{
+    struct fetch *f = arg;
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    struct store_attrs attrs = {.mode = id->mode,
+                                .mtime_known = f->options.remote_time,
+                                .mtime_s = id->mtime_s,
+                                .mtime_ns = id->mtime_ns};
+
+    if (f->check_target) {
+        check_target(f);
+        return;
+    }
+    f->finish_result = 0;
+    f->digest_wrong = false;
+    if (f->options.have_sha256) {
+        f->finish_result = hash_whole(f, -1, id->size);
+        if (f->finish_result == 0 &&
+            memcmp(f->whole, f->options.sha256, HASH_LEN) != 0) {
+            f->digest_wrong = true;
+        }
+        if (f->finish_result != 0 || f->digest_wrong) {
+            return;
+        }
+    }
+    f->finish_result = store_finish(f->store, &attrs, &f->warnings,
+                                    &f->finish_error);
+}
+
+static void target_checked(struct fetch *f)
+{
+    if (!f->digest_wrong) {
+        fetch_over(f, FETCH_UP_TO_DATE, "already there, and verified");
+    } else {
+        fetch_over(f, FETCH_EXISTS,
+                   "the target exists and does not have the content asked "
+                   "for; --overwrite replaces it");
+    }
+}
+
+static void tell_digest(struct fetch *f)
+{
+    char got[2 * HASH_LEN + 1];
+    char want[2 * HASH_LEN + 1];
+
+    cid_hex_encode(f->whole, HASH_LEN, got);
+    cid_hex_encode(f->options.sha256, HASH_LEN, want);
+    fetch_over(f, FETCH_WRONG_CONTENT,
+               "SHA-256 is %s, not %s as asked; %s", got, want,
+               f->stream != NULL ? "what was written out is not to be trusted"
+                                 : "the partial file is kept and has no "
+                                   "final name");
+}
+
+void fetch_finish_done(void *arg)
+{
+    struct fetch *f = arg;
+
+    if (f->check_target) {
+        if (!f->over) {
+            target_checked(f);
+        }
+    } else if (f->digest_wrong) {
+        tell_digest(f);
+    } else if (f->finish_result != 0) {
+        fetch_store_error(f, &f->finish_error);
+    } else {
+        if ((f->warnings & STORE_WARN_MODE) != 0) {
+            fetch_note(f, "the file system refused the file mode");
+        }
+        if ((f->warnings & STORE_WARN_MTIME) != 0) {
+            fetch_note(f, "the file system refused the file time");
+        }
+        f->finished = true;
+        fetch_over(f, FETCH_OK, "verified");
+    }
+    fetch_settle(f);
+}
+
+/* All chunks are verified. */
+void fetch_store_finish(struct fetch *f)
+{
+    f->verifying = true;
+    if (f->stream == NULL) {
+        loop_work_submit(f->finish_work);
+        return;
+    }
+    if (f->digest_wrong) {
+        tell_digest(f);
+    } else {
+        fetch_over(f, FETCH_OK, "verified");
+    }
+}
+
+void fetch_store_close(struct fetch *f)
+{
+    struct store_error why;
+
+    if (f->store != NULL) {
+        (void)store_close(f->store, &why);
+        f->store = NULL;
+    }
+}

@@ -1,0 +1,76 @@
+#include "client/filecid.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/data/cid.h"
+#include "proto/data/merkle.h"
+
+#define GROUP 8u
+
+static int read_full(int fd, uint8_t *data, size_t len, uint64_t offset)
+{
+    while (len > 0) {
+        ssize_t n = pread(fd, data, len, (off_t)offset);
+
+        if (n > 0) {
+            data += n;
+            offset += (uint64_t)n;
+            len -= (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            return ERR_IO;
+        }
+    }
+    return 0;
+}
+
+static int add_group(int fd, struct hasher *hasher,
+                     struct merkle_builder *tree, uint8_t *buffer,
+                     uint64_t first)
+{
+    struct hash_item items[GROUP];
+    uint8_t digest[GROUP][HASH_LEN];
+    uint64_t n = tree->end - first < GROUP ? tree->end - first : GROUP;
+    size_t at = 0;
+    int err;
+
+    for (uint64_t k = 0; k < n; k++) {
+        items[k].data = buffer + at;
+        items[k].len = cid_chunk_len(tree->size, tree->chunk_log2, first + k);
+        items[k].out = digest[k];
+        at += items[k].len;
+    }
+    err = read_full(fd, buffer, at, first << tree->chunk_log2);
+    if (err == 0) {
+        err = hash_sha256_many(hasher, items, n);
+    }
+    if (err == 0) {
+        err = merkle_builder_add(tree, hasher, digest[0], n);
+    }
+    return err;
+}
+
+int file_cid(int fd, uint64_t size, uint8_t chunk_log2,
+             uint8_t cid[HASH_LEN])
+{
+    struct hasher *hasher = hasher_new();
+    uint8_t *buffer = malloc((size_t)GROUP << chunk_log2);
+    struct merkle_builder tree;
+    uint8_t root[HASH_LEN];
+    int err = hasher == NULL || buffer == NULL ? ERR_NOMEM : 0;
+
+    merkle_builder_init(&tree, size, chunk_log2);
+    for (uint64_t at = 0; err == 0 && at < tree.end; at += GROUP) {
+        err = add_group(fd, hasher, &tree, buffer, at);
+    }
+    if (err == 0) {
+        err = merkle_builder_root(&tree, hasher, root);
+    }
+    if (err == 0) {
+        err = cid_from_root(hasher, size, chunk_log2, root, cid);
+    }
+    free(buffer);
+    hasher_free(hasher);
+    return err;
+}

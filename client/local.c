@@ -1,0 +1,200 @@
+/* Local chunks: hashing what is on disk, and moving old chunks to their new
+ * place, on worker threads, a bounded number at a time. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/fetch_internal.h"
+#include "proto/data/cid.h"
+
+/* Chunks hashed in one call, so that two lanes have work. */
+#define HASH_GROUP 64u
+
+static uint64_t chunk_at(const struct local_job *job, uint64_t index)
+{
+    return index << job->action.chunk_log2;
+}
+
+/* Read and hash a group of neighbouring chunks that fit the buffer. */
+static uint64_t hash_group(struct local_job *job, uint64_t at)
+{
+    const struct transfer_action *a = &job->action;
+    struct hash_item items[HASH_GROUP];
+    uint64_t offset = chunk_at(job, at);
+    size_t bytes = 0;
+    uint64_t n = 0;
+
+    while (at + n < a->first + a->count && n < HASH_GROUP) {
+        uint32_t len = cid_chunk_len(job->size, a->chunk_log2, at + n);
+
+        if (bytes + len > job->buffer_len) {
+            break;
+        }
+        items[n].data = job->buffer + bytes;
+        items[n].len = len;
+        items[n].out = job->digest[at + n - a->first];
+        bytes += len;
+        n++;
+    }
+    if (store_pread(job->fetch->store, offset, job->buffer, bytes,
+                    &job->error) == 0 &&
+        hash_sha256_many(job->hasher, items, n) == 0) {
+        for (uint64_t k = 0; k < n; k++) {
+            job->ok[at + k - a->first] = true;
+        }
+    }
+    return n;
+}
+
+static void hash_work(struct local_job *job)
+{
+    const struct transfer_action *a = &job->action;
+
+    memset(job->ok, 0, a->count * sizeof job->ok[0]);
+    for (uint64_t at = a->first; at < a->first + a->count;) {
+        at += hash_group(job, at);
+    }
+}
+
+/* The old bytes are trusted no further than their digest reaches. */
+static void copy_work(struct local_job *job)
+{
+    const struct transfer_action *a = &job->action;
+    uint32_t len = cid_chunk_len(job->size, a->chunk_log2, a->first);
+    struct iovec iov = {job->buffer, len};
+    struct store *store = job->fetch->store;
+
+    job->copied =
+        store_pread(store, a->from_offset, job->buffer, len, &job->error) ==
+            0 &&
+        hash_sha256(job->hasher, job->buffer, len, job->digest[0]) == 0 &&
+        memcmp(job->digest[0], a->digest, HASH_LEN) == 0 &&
+        store_pwrite(store, chunk_at(job, a->first), &iov, 1,
+                     &job->error) == 0 &&
+        store_mark(store, a->first, 1,
+                   (const uint8_t (*)[HASH_LEN])job->digest, &job->error) ==
+            0;
+}
+
+static void work(void *arg)
+{
+    struct local_job *job = arg;
+
+    if (job->action.type == TRANSFER_COPY) {
+        copy_work(job);
+    } else {
+        hash_work(job);
+    }
+}
+
+static void done(void *arg)
+{
+    struct local_job *job = arg;
+    struct fetch *f = job->fetch;
+    const struct transfer_action *a = &job->action;
+    uint64_t now = loop_now_ms(f->loop);
+
+    job->busy = false;
+    f->local_busy--;
+    if (a->type == TRANSFER_COPY) {
+        transfer_copied(f->transfer, job->copied, now);
+    } else {
+        for (uint64_t k = 0; k < a->count; k++) {
+            transfer_hashed(f->transfer, a->first + k,
+                            job->ok[k] ? job->digest[k] : NULL, now);
+        }
+        if (f->rebased && !f->over &&
+            a->chunk_log2 == transfer_identity(f->transfer)->chunk_log2) {
+            fetch_store_remark(f, a->first, a->count);
+        }
+    }
+    if (f->over) {
+        fetch_settle(f);
+        return;
+    }
+    local_pump(f);
+    fetch_pump(f);
+}
+
+/* The most chunks that one action names. */
+#define CHUNKS_MAX ((size_t)4096)
+
+int local_init(struct fetch *f)
+{
+    for (unsigned k = 0; k < LOCAL_JOBS; k++) {
+        struct local_job *job = &f->local[k];
+
+        job->fetch = f;
+        job->hasher = hasher_new();
+        job->digest = calloc(CHUNKS_MAX, HASH_LEN);
+        job->ok = calloc(CHUNKS_MAX, sizeof job->ok[0]);
+        if (job->hasher == NULL || job->digest == NULL || job->ok == NULL ||
+            loop_work_new(f->loop, work, done, job, &job->work) != 0) {
+            return ERR_NOMEM;
+        }
+    }
+    return 0;
+}
+
+void local_free(struct fetch *f)
+{
+    for (unsigned k = 0; k < LOCAL_JOBS; k++) {
+        struct local_job *job = &f->local[k];
+
+        loop_work_free(job->work);
+        hasher_free(job->hasher);
+        free(job->buffer);
+        free(job->digest);
+        free(job->ok);
+    }
+}
+
+static bool start(struct fetch *f, struct local_job *job,
+                  const struct transfer_action *action)
+{
+    size_t chunk = (size_t)1 << action->chunk_log2;
+    size_t len = chunk > LOCAL_BUFFER ? chunk : LOCAL_BUFFER;
+    void *buffer;
+
+    if (job->buffer_len < len) {
+        free(job->buffer);
+        job->buffer = NULL;
+        job->buffer_len = 0;
+        if (posix_memalign(&buffer, 4096, len) != 0) {
+            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            return false;
+        }
+        job->buffer = buffer;
+        job->buffer_len = len;
+    }
+    BELAY_ASSERT(action->count <= CHUNKS_MAX);
+    job->action = *action;
+    job->size = transfer_identity(f->transfer)->size;
+    job->busy = true;
+    f->local_busy++;
+    loop_work_submit(job->work);
+    return true;
+}
+
+void local_pump(struct fetch *f)
+{
+    for (unsigned k = 0; k < LOCAL_JOBS && f->queue_count > 0; k++) {
+        if (!f->local[k].busy) {
+            const struct transfer_action *a = &f->queue[f->queue_head];
+
+            if (!start(f, &f->local[k], a)) {
+                return;
+            }
+            f->queue_head = (f->queue_head + 1) % LOCAL_QUEUE;
+            f->queue_count--;
+        }
+    }
+}
+
+void local_add(struct fetch *f, const struct transfer_action *action)
+{
+    /* The transfer bounds what it gives out: HASH_PENDING_BYTES. */
+    BELAY_ASSERT(f->queue_count < LOCAL_QUEUE);
+    f->queue[(f->queue_head + f->queue_count) % LOCAL_QUEUE] = *action;
+    f->queue_count++;
+    local_pump(f);
+}
