@@ -311,6 +311,23 @@ static void digests_counts(void **state)
     }
 }
 
+/* ---- NOTICE */
+
+static void notice_lengths(void **state)
+{
+    (void)state;
+    static const uint8_t text[LIMIT_NOTICE + 1];
+    struct msg_notice m;
+    for (size_t len = LIMIT_NOTICE - 1; len <= LIMIT_NOTICE + 1; len++) {
+        int err = msg_notice_decode(text, len, &m);
+        assert_int_equal(err, len <= LIMIT_NOTICE ? BELAY_OK : ERR_MALFORMED);
+        if (err == BELAY_OK) {
+            assert_ptr_equal(m.text.ptr, text);
+            assert_int_equal(m.text.len, len);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +339,7 @@ int main(void)
         cmocka_unit_test(chunk_lengths),
         cmocka_unit_test(chunk_there_and_back),
         cmocka_unit_test(digests_counts),
+        cmocka_unit_test(notice_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
