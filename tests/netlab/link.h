@@ -1,5 +1,6 @@
 /* The emulated link: two TUN devices, a channel each way, and the faults
- * that need to know connections. One thread; all work is in link_run(). */
+ * that need to know connections. Not thread-safe: one owner, which reads the
+ * devices and calls link_tick() when it says. */
 #ifndef TESTS_NETLAB_LINK_H
 #define TESTS_NETLAB_LINK_H
 
