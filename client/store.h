@@ -193,14 +193,14 @@ enum store_reread {
     STORE_REREAD_DEVICE, /* no page stayed cached: reads ask the device */
     STORE_REREAD_DIRECT, /* pages stayed: store_pread goes around them */
     STORE_REREAD_MEMORY, /* tmpfs and its like: memory is the storage */
-    STORE_REREAD_CACHED /* pages stayed and cannot be gone around */
+    STORE_REREAD_CACHED /* pages stayed and cannot be gone around: store_pread
+                         * writes what it has read, so that the next sync
+                         * decides about it */
 };
 
 /* Before the re-hash of a resume: flush, then see to it that store_pread does
  * not answer from pages that the device may not have (a failed writeback
- * leaves such pages, clean). Brings a short partial to full size. ERR_JOURNAL:
- * the last run met a write error and the device cannot be asked, so nothing
- * counts; only store_begin may follow. */
+ * leaves such pages, clean). Brings a short partial to full size. */
 int store_resume_prepare(struct store *store, enum store_reread *reread,
                          struct store_error *why)
     __attribute__((warn_unused_result));

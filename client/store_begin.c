@@ -171,6 +171,7 @@ int store_begin(struct store *store, const struct journal_identity *identity,
     }
     store->phase = STORE_PHASE_OPEN;
     store->have_head = false;
+    store->rewrite = false;
     (void)store_call_close(store->sys, &store->direct_fd);
     rc = clear_files(store, why);
     if (rc != 0) {

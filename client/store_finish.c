@@ -113,17 +113,16 @@ static int rename_failed(struct store *store, struct store_error *why)
     return rc;
 }
 
-/* "Only if absent" without renameat2: a second name, then the first goes.
- * A crash in between leaves one file with both names, which store_open
- * recognises. */
+/* "Only if absent" without renameat2: a second name; the first one goes when
+ * the second is durable. A crash in between leaves one file with both names,
+ * which store_open recognises. */
 static int rename_by_link(struct store *store, unsigned int *warnings)
 {
     const struct store_sys *sys = store->sys;
     struct stat st;
 
     if (sys->link(store->dir_fd, store->part_name, store->name) == 0) {
-        store->part_linked = sys->unlink(store->dir_fd,
-                                         store->part_name) != 0;
+        store->part_linked = true;
         return 0;
     }
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS &&
@@ -179,6 +178,20 @@ static int take_name(struct store *store, const struct stat *part,
     return 0;
 }
 
+/* Take the first name from a file that durably has both. The journal, which
+ * explains the two names, may go only after that is durable as well. */
+static bool unlink_part(struct store *store)
+{
+    if (!store->part_linked) {
+        return true;
+    }
+    if (store->sys->unlink(store->dir_fd, store->part_name) != 0) {
+        return false;
+    }
+    store->part_linked = false;
+    return store_sync_dir(store, NULL) == 0;
+}
+
 /* The name is taken: make that durable and remove what is left over. */
 static int make_lasting(struct store *store, unsigned int *warnings,
                         struct store_error *why)
@@ -191,16 +204,12 @@ static int make_lasting(struct store *store, unsigned int *warnings,
         }
         return ERR_IO;
     }
-    if (store->part_linked) {
-        /* The journal must stay with it: it explains the second name. */
-        *warnings |= STORE_WARN_LEFTOVER;
-        return 0;
-    }
-    if (store->sys->unlink(store->dir_fd, store->journal_name) != 0 &&
-        errno != ENOENT) {
+    if (!unlink_part(store) ||
+        (store->sys->unlink(store->dir_fd, store->journal_name) != 0 &&
+         errno != ENOENT)) {
         *warnings |= STORE_WARN_LEFTOVER;
     }
-    /* The name may belong to another process from now on. */
+    /* The names may belong to another process from now on. */
     store->journal_held = false;
     return 0;
 }
@@ -241,9 +250,5 @@ int store_settle(struct store *store, unsigned int *warnings,
         return store_fail(store, why, ERR_STATE, "settle", STORE_FILE_TARGET);
     }
     store->phase = STORE_PHASE_ENDED;
-    if (store->part_linked) {
-        store->part_linked = store->sys->unlink(store->dir_fd,
-                                                store->part_name) != 0;
-    }
     return make_lasting(store, warnings, why);
 }

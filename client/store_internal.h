@@ -43,6 +43,7 @@ struct store {
     int part_fd;
     int journal_fd;
     int direct_fd; /* -1, or the way around the page cache */
+    bool rewrite; /* there is none: make what is read dirty again */
     bool journal_created; /* by this store_open */
     bool journal_held; /* we have the lock */
     bool final_exists;

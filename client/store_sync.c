@@ -161,16 +161,9 @@ int store_resume_prepare(struct store *store, enum store_reread *reread,
         return rc;
     }
     *reread = find_way(store);
-    if (store->head.suspect && *reread == STORE_REREAD_CACHED) {
-        /* A sync has failed before, and what the cache says is all that can
-         * be had: nothing of it may count. */
-        store_fail(store, why, ERR_JOURNAL, "resume", STORE_FILE_PART);
-        store_advise(why, "an earlier write failed and what is on the disk "
-                          "cannot be told; start again from the beginning");
-        return ERR_JOURNAL;
-    }
-    /* From here on only what was read back counts: the mark has done its
-     * work. */
+    store->rewrite = *reread == STORE_REREAD_CACHED;
+    /* From here on only what was read back, or written again, counts: the
+     * mark has done its work. */
     if (store->head.suspect &&
         store_head_write(store, set_suspect, NULL) != 0) {
         return store_fail_errno(store, why, "write", STORE_FILE_JOURNAL);
