@@ -1,7 +1,7 @@
 """manifest.json: signed manifests and what a client may do with them.
 
 The keys are for tests only; their seeds stand here, so that everything can be
-made again.  tests/spec/manifest.py checks the signatures with openssl."""
+made again.  tests/spec/manifest_test.py checks the signatures with openssl."""
 
 import base64
 

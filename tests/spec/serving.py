@@ -1,0 +1,196 @@
+"""A server for the tests of this folder, and a proxy that breaks things.
+
+By default the server is spec/oracle/mini_server.py; with the environment
+variable BELAYD it is that program, called as
+    BELAYD --plain --root DIR --listen 127.0.0.1:0
+Both print "listening on ADDRESS:PORT" on standard output.
+"""
+
+import os
+import random
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+MINI_SERVER = os.path.join(ROOT, "spec", "oracle", "mini_server.py")
+MINI = os.path.join(ROOT, "spec", "clients", "mini.py")
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(ROOT, "spec", "oracle"))
+
+
+def is_belayd():
+    return bool(os.environ.get("BELAYD"))
+
+
+class Server:
+    """Serves a new directory, .root, until the with block ends."""
+
+    def __init__(self, *faults):
+        self.room = tempfile.TemporaryDirectory()
+        self.root = os.path.join(self.room.name, "root")
+        os.mkdir(self.root)
+        command = [sys.executable, "-B", MINI_SERVER, "--root", self.root,
+                   "--listen", "127.0.0.1:0", *faults]
+        if is_belayd():
+            assert not faults
+            command = [os.environ["BELAYD"], "--plain", "--root", self.root,
+                       "--listen", "127.0.0.1:0"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                                        text=True)
+        self.port = 0
+        for line in self.process.stdout:
+            if line.startswith("listening on "):
+                self.port = int(line.rsplit(":", 1)[1])
+                break
+
+    def put(self, name, data):
+        path = os.path.join(self.root, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.room.cleanup()
+
+
+class Proxy:
+    """Forwards to a port.  plan(n) gives for the nth connection a dict:
+    cut: bytes to the client after which the stream ends;
+    reset: the same with a reset, a moment later, since a reset may take
+    bytes with it that the client has not read yet;
+    flip: index of a byte to the client of which one bit is inverted;
+    hold: bytes to the client after which .held is set, and it waits for
+    .release."""
+
+    def __init__(self, port, plan=lambda n: {}):
+        self.target, self.plan = port, plan
+        self.connections = self.bytes = 0
+        self.held, self.release = threading.Event(), threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            plan = self.plan(self.connections)
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(client, plan),
+                             daemon=True).start()
+
+    def serve(self, client, plan):
+        server = socket.create_connection(("127.0.0.1", self.target))
+        up = threading.Thread(target=self.upward, args=(client, server),
+                              daemon=True)
+        up.start()
+        self.downward(server, client, plan)
+        for sock in (client, server):
+            try:
+                sock.shutdown(socket.SHUT_RD)
+            except OSError:
+                pass
+        up.join()
+        client.close()
+        server.close()
+
+    @staticmethod
+    def upward(client, server):
+        try:
+            while True:
+                data = client.recv(65536)
+                if not data:
+                    break
+                server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def downward(self, server, client, plan):
+        """What the client gets, with the faults of the plan."""
+        cut, flip = plan.get("cut", plan.get("reset")), plan.get("flip")
+        hold, sent = plan.get("hold"), 0
+        try:
+            while True:
+                data = server.recv(16384)
+                if not data:
+                    return
+                if flip is not None and sent <= flip < sent + len(data):
+                    at = flip - sent
+                    data = data[:at] + bytes([data[at] ^ 4]) + data[at + 1:]
+                if hold is not None and sent + len(data) > hold:
+                    self.held.set()
+                    self.release.wait(30)
+                    hold = None
+                if cut is not None and sent + len(data) > cut:
+                    client.sendall(data[:cut - sent])
+                    self.bytes += cut - sent
+                    if "cut" in plan:
+                        client.shutdown(socket.SHUT_WR)
+                        return
+                    time.sleep(0.03)
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                      struct.pack("ii", 1, 0))
+                    return
+                client.sendall(data)
+                sent += len(data)
+                self.bytes += len(data)
+        except OSError:
+            pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release.set()
+        self.listener.close()
+
+
+def url(port, name, pin=""):
+    return "belay+tcp://127.0.0.1:%d/%s%s" % (port, name,
+                                              "#" + pin if pin else "")
+
+
+def start_mini(where, out, give_up=60):
+    return subprocess.Popen(
+        [sys.executable, "-B", MINI, "--give-up", str(give_up), where, out],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def mini(where, out, give_up=60):
+    """(exit status, standard output, standard error) of the client."""
+    process = start_mini(where, out, give_up)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout.strip(), stderr
+
+
+def noise(n, seed=1):
+    """Bytes in which no two chunks are alike."""
+    return random.Random(seed).randbytes(n)
+
+
+def run_all(cases):
+    """Runs functions, prints a line for each, returns the exit status."""
+    failed = 0
+    for case in cases:
+        try:
+            case()
+            print("ok   %s" % case.__name__)
+        except AssertionError as error:
+            failed += 1
+            print("FAIL %s: %s" % (case.__name__, error))
+    return 1 if failed else 0
