@@ -54,7 +54,7 @@ struct dialer {
     struct net_addr found_addr[ADDRS_MAX]; /* the worker's */
 };
 
-/* --- looking up ---------------------------------------------------------------- */
+/* ---- looking up. */
 
 static void take_family(struct dialer *d, const struct addrinfo *list,
                         int family, struct net_addr *out, unsigned *count)
@@ -136,7 +136,7 @@ static void adopt_found(struct dialer *d)
     d->fresh = true;
 }
 
-/* --- one dial -------------------------------------------------------------------- */
+/* ---- one dial. */
 
 static void try_next(struct dial *dial);
 
@@ -320,7 +320,7 @@ static void lookup_done(void *arg)
     }
 }
 
-/* --- life -------------------------------------------------------------------------- */
+/* ---- life. */
 
 int dialer_new(struct loop *loop, const char *host, uint16_t port,
                enum dial_family family, struct dialer **out)

@@ -19,7 +19,7 @@
 /* A rate limit is kept in steps of this length. */
 #define RATE_STEP_MS 20u
 
-/* --- the end ------------------------------------------------------------------- */
+/* ---- the end. */
 
 void fetch_over(struct fetch *f, enum fetch_end end, const char *format, ...)
 {
@@ -96,7 +96,7 @@ static void fetch_detail(struct fetch *f, const char *format, ...)
     f->observer.note(f->observer.arg, true, text);
 }
 
-/* --- pipeline ------------------------------------------------------------------- */
+/* ---- pipeline. */
 
 static void run_finished(void *arg, struct run *run)
 {
@@ -154,7 +154,7 @@ static void on_flush(void *arg)
     fetch_pump_later(f);
 }
 
-/* --- rate limit ------------------------------------------------------------------- */
+/* ---- rate limit. */
 
 size_t fetch_allowance(struct fetch *f)
 {
@@ -197,7 +197,7 @@ static void on_rate(void *arg)
     fetch_pump(f);
 }
 
-/* --- connections --------------------------------------------------------------------- */
+/* ---- connections. */
 
 static void on_dialed(void *arg, int fd, const char *text)
 {
@@ -240,7 +240,7 @@ static void drop_conn(struct fetch *f, unsigned conn)
     link_close(&f->link[conn]);
 }
 
-/* --- notes ------------------------------------------------------------------------------ */
+/* ---- notes. */
 
 static void tell(struct fetch *f, const struct transfer_action *a)
 {
@@ -316,7 +316,7 @@ static enum fetch_end end_of(enum transfer_reason reason)
     return FETCH_INTERNAL;
 }
 
-/* --- the pump ------------------------------------------------------------------------------ */
+/* ---- the pump. */
 
 static void act(struct fetch *f, const struct transfer_action *a)
 {
@@ -440,7 +440,7 @@ static void on_deadline(void *arg)
     fetch_over(f, FETCH_LIMIT, "the time allowed by --deadline is over");
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* ---- life. */
 
 static bool make_transfer(struct fetch *f)
 {

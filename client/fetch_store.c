@@ -35,7 +35,7 @@ void fetch_store_error(struct fetch *f, const struct store_error *error)
     fetch_over(f, end, "%s", text);
 }
 
-/* --- identities ------------------------------------------------------------------ */
+/* ---- identities. */
 
 static void to_journal(const struct fetch *f, struct journal_identity *j)
 {
@@ -74,7 +74,7 @@ static void from_journal(const struct journal_identity *j,
     id->mode = j->mode;
 }
 
-/* --- opening ----------------------------------------------------------------------- */
+/* ---- opening. */
 
 static bool load_hints(struct fetch *f, const struct journal_identity *j)
 {
@@ -228,7 +228,7 @@ bool fetch_store_open(struct fetch *f)
     return true;
 }
 
-/* --- the target exists ---------------------------------------------------------------- */
+/* ---- the target exists. */
 
 static bool same_as_target(struct fetch *f)
 {
@@ -260,7 +260,7 @@ static void judge_target(struct fetch *f)
     }
 }
 
-/* --- recording -------------------------------------------------------------------------- */
+/* ---- recording. */
 
 void fetch_store_begin(struct fetch *f)
 {
@@ -362,7 +362,7 @@ void fetch_store_identity(struct fetch *f)
     }
 }
 
-/* --- workers ------------------------------------------------------------------------------ */
+/* ---- workers. */
 
 void fetch_sync_work(void *arg)
 {

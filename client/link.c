@@ -45,7 +45,7 @@ static void set_events(struct link *link)
     }
 }
 
-/* --- chunks ------------------------------------------------------------------- */
+/* ---- chunks. */
 
 static void drop_slabs(struct link *link)
 {
@@ -188,7 +188,7 @@ static void begin_chunk(struct link *link, const struct transfer_chunk *chunk)
     }
 }
 
-/* --- bytes -------------------------------------------------------------------- */
+/* ---- bytes. */
 
 /* Look at received bytes until they are used up or nothing more can be done
  * with them now.  Returns how many were used. */
@@ -475,7 +475,7 @@ void link_resume(struct link *link)
     set_events(link);
 }
 
-/* --- life ---------------------------------------------------------------------- */
+/* ---- life. */
 
 int link_open(struct link *link, int fd)
 {

@@ -37,7 +37,7 @@ struct app {
     bool ended;
 };
 
-/* --- terminal ---------------------------------------------------------------------- */
+/* ---- terminal. */
 
 static unsigned columns(void)
 {
@@ -101,7 +101,7 @@ static void on_note(void *arg, bool detail, const char *text)
     fprintf(stderr, "belay: %s: %s\n", app->shown, text);
 }
 
-/* --- the end of one file -------------------------------------------------------------- */
+/* ---- the end of one file. */
 
 static void tell_success(struct app *app, const char *text)
 {
@@ -167,7 +167,7 @@ static void on_end(void *arg, enum fetch_end end, const char *text)
     loop_stop(app->loop);
 }
 
-/* --- one file ---------------------------------------------------------------------------- */
+/* ---- one file. */
 
 /* Split -o into directory and name; the directory of -d comes before it. */
 static bool target_of(const struct options *o, const struct uri *uri,
@@ -265,7 +265,7 @@ static enum exit_code get_one(struct app *app, const char *url)
     return run_fetch(app, &options);
 }
 
-/* --- signals ------------------------------------------------------------------------------ */
+/* ---- signals. */
 
 static void on_signal(void *arg, int signum)
 {
@@ -307,7 +307,7 @@ static bool catch_signals(struct app *app)
     return true;
 }
 
-/* --- commands ------------------------------------------------------------------------------- */
+/* ---- commands. */
 
 static void choose_progress(struct app *app)
 {

@@ -27,7 +27,7 @@ struct pipeline {
     struct run *free_runs;
 };
 
-/* --- pool ------------------------------------------------------------------------ */
+/* ---- pool. */
 
 int pipeline_new(const struct pipeline_config *config, struct pipeline **out)
 {
@@ -174,7 +174,7 @@ void pipeline_slab_drop(struct pipeline *p, struct slab *slab)
     p->free_count++;
 }
 
-/* --- on a worker thread ------------------------------------------------------------ */
+/* ---- on a worker thread. */
 
 static void run_inflate(struct run *run)
 {
@@ -376,7 +376,7 @@ static void run_work(void *arg)
     }
 }
 
-/* --- runs --------------------------------------------------------------------------- */
+/* ---- runs. */
 
 static void run_recycle(struct run *run)
 {

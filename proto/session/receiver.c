@@ -31,7 +31,7 @@ int receiver_error(struct receiver *r, int err, const char *format, ...)
     return err;
 }
 
-/* --- output ------------------------------------------------------------------- */
+/* ---- output. */
 
 /* A writer over the free end of the output buffer. */
 void receiver_writer(struct receiver *r, struct writer *w)
@@ -129,7 +129,7 @@ void receiver_start(struct receiver *r, const struct receiver_config *config,
     queue_greeting(r, config->agent);
 }
 
-/* --- input -------------------------------------------------------------------- */
+/* ---- input. */
 
 static int foreign_peer(struct receiver *r)
 {
@@ -249,7 +249,7 @@ void receiver_chunk_data(struct receiver *r, uint64_t now, size_t len)
     r->pinged = false;
 }
 
-/* --- time --------------------------------------------------------------------- */
+/* ---- time. */
 
 uint64_t receiver_deadline(const struct receiver *r)
 {

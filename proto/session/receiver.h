@@ -99,7 +99,7 @@ void receiver_free(struct receiver *r);
 void receiver_start(struct receiver *r, const struct receiver_config *config,
                     uint64_t now);
 
-/* --- bytes -------------------------------------------------------------- */
+/* ---- bytes. */
 
 /* The bytes to send now; borrowed until the next call that queues or sends.
  * Length 0: nothing to send. */
@@ -124,7 +124,7 @@ void receiver_chunk_data(struct receiver *r, uint64_t now, size_t len);
 bool receiver_predict(const struct receiver *r, uint32_t *handle,
                       uint64_t *offset, uint32_t *raw_len);
 
-/* --- requests ------------------------------------------------------------ */
+/* ---- requests. */
 
 /* True when one more request of any kind may be sent now. */
 bool receiver_can_request(const struct receiver *r);
@@ -149,7 +149,7 @@ int receiver_cancel(struct receiver *r, uint32_t request) MUST_USE;
 /* Tell the server that no more requests follow; it finishes and closes. */
 void receiver_goaway(struct receiver *r);
 
-/* --- time ---------------------------------------------------------------- */
+/* ---- time. */
 
 /* When receiver_tick() wants to be called; UINT64_MAX for never. */
 uint64_t receiver_deadline(const struct receiver *r);

@@ -43,7 +43,7 @@ static void set_event(struct receiver_event *event,
     event->end = frame_is_end(f);
 }
 
-/* --- greeting ----------------------------------------------------------------- */
+/* ---- greeting. */
 
 static int on_hello(struct receiver *r, const struct frame *f,
                     const uint8_t *payload, struct receiver_event *event)
@@ -67,7 +67,7 @@ static int on_hello(struct receiver *r, const struct frame *f,
     return 0;
 }
 
-/* --- answers -------------------------------------------------------------------- */
+/* ---- answers. */
 
 static int on_info(struct receiver *r, const struct frame *f,
                    const uint8_t *payload, struct receiver_event *event)
@@ -267,7 +267,7 @@ static int on_progress(struct receiver *r, const struct frame *f,
     return 0;
 }
 
-/* --- the connection --------------------------------------------------------------- */
+/* ---- the connection. */
 
 static int on_ping(struct receiver *r, const struct frame *f,
                    const uint8_t *payload)

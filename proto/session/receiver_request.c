@@ -217,7 +217,7 @@ void receiver_goaway(struct receiver *r)
     r->draining = true;
 }
 
-/* --- what an answer must bring next ------------------------------------------ */
+/* ---- what an answer must bring next. */
 
 bool receiver_expected(const struct request *q, const struct bound_handle *h,
                        uint64_t *offset)

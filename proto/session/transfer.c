@@ -127,7 +127,7 @@ void transfer_peer_text(char *out, size_t cap, const uint8_t *text,
     (void)text_escape(out, cap, text, len);
 }
 
-/* --- queries -------------------------------------------------------------- */
+/* ---- queries. */
 
 struct receiver *transfer_receiver(struct transfer *t, unsigned conn)
 {

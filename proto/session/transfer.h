@@ -166,7 +166,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
                               uint64_t now);
 void transfer_free(struct transfer *t);
 
-/* --- before the first transfer_next(): what an earlier run left ---------- */
+/* ---- before the first transfer_next(): what an earlier run left. */
 
 /* The partial file belongs to this version.  ERR_NOMEM or ERR_LIMIT. */
 int transfer_resume(struct transfer *t,
@@ -175,7 +175,7 @@ int transfer_resume(struct transfer *t,
 void transfer_hint(struct transfer *t, uint64_t index,
                    const uint8_t digest[HASH_LEN]);
 
-/* --- events --------------------------------------------------------------- */
+/* ---- events. */
 
 void transfer_connected(struct transfer *t, unsigned conn, uint64_t now);
 /* The dial failed; `text` (ours, or the system's) says why, and is copied. */
@@ -208,7 +208,7 @@ void transfer_tick(struct transfer *t, uint64_t now);
 /* The network changed or came back: dial at once instead of waiting. */
 void transfer_hurry(struct transfer *t, uint64_t now);
 
-/* --- what to do next ------------------------------------------------------ */
+/* ---- what to do next. */
 
 /* REBASE: start a new record for transfer_identity(); the data on disk stays
  * where it is, and every chunk in state have is recorded anew
@@ -217,7 +217,7 @@ enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
                                         struct transfer_action *action);
 uint64_t transfer_deadline(const struct transfer *t);
 
-/* --- queries -------------------------------------------------------------- */
+/* ---- queries. */
 
 struct receiver *transfer_receiver(struct transfer *t, unsigned conn);
 bool transfer_conn_open(const struct transfer *t, unsigned conn);

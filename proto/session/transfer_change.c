@@ -15,7 +15,7 @@
 #define REUSE_MIN_BYTES ((uint64_t)4 << 20)
 #define CONTRADICTIONS_MAX 2u
 
-/* --- the list --------------------------------------------------------------- */
+/* ---- the list. */
 
 void list_clear(struct transfer *t)
 {
@@ -127,7 +127,7 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
     }
 }
 
-/* --- another version ---------------------------------------------------------- */
+/* ---- another version. */
 
 static void old_restore(struct transfer *t)
 {
@@ -283,7 +283,7 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
     list_pump(t);
 }
 
-/* --- comparing ---------------------------------------------------------------- */
+/* ---- comparing. */
 
 static bool on_disk(const struct grid *g, uint64_t i)
 {
@@ -462,7 +462,7 @@ void change_copied(struct transfer *t, bool ok)
     }
 }
 
-/* --- completion (section 13, step 5) -------------------------------------------- */
+/* ---- completion (section 13, step 5). */
 
 static void recheck(struct transfer *t)
 {

@@ -77,7 +77,7 @@ void conn_goal_update(struct transfer *t)
     t->conn_goal = most;
 }
 
-/* --- up --------------------------------------------------------------------- */
+/* ---- up. */
 
 static void start_receiver(struct transfer *t, struct conn *c)
 {
@@ -167,7 +167,7 @@ void conn_open(struct transfer *t, unsigned i)
     }
 }
 
-/* --- down ------------------------------------------------------------------- */
+/* ---- down. */
 
 /* Give back what the connection had claimed and not delivered. */
 void conn_release(struct transfer *t, unsigned i)

@@ -133,7 +133,7 @@ int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
     return cid_from_root(t->hasher, g->size, g->log2, root, cid);
 }
 
-/* --- smaller chunks ------------------------------------------------------- */
+/* ---- smaller chunks. */
 
 static bool shrink_allowed(const struct transfer *t, uint8_t to)
 {

@@ -12,7 +12,7 @@
 /* A wait of this length is worth a word to the user. */
 #define WAIT_TELL_MS 1000u
 
-/* --- input -------------------------------------------------------------------- */
+/* ---- input. */
 
 static void stream_broken(struct transfer *t, unsigned i, int err)
 {
@@ -61,9 +61,9 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
                          c->delivered > 0);
         }
     }
-    if (c->state != CONN_UP) {
+    if (c->state != CONN_UP || t->phase == PHASE_OVER) {
         chunk->present = false;
-        *used = len;
+        *used = len; /* nothing of it is of interest any more */
     }
 }
 
@@ -108,7 +108,7 @@ void transfer_copied(struct transfer *t, bool ok, uint64_t now)
     t->ledger.have = t->grid.have_bytes;
 }
 
-/* --- time ----------------------------------------------------------------------- */
+/* ---- time. */
 
 static bool any_idle(const struct transfer *t)
 {
@@ -167,7 +167,7 @@ uint64_t transfer_deadline(const struct transfer *t)
     return at;
 }
 
-/* --- what next -------------------------------------------------------------------- */
+/* ---- what next. */
 
 /* Everything that follows from the state alone. */
 static void pump(struct transfer *t)

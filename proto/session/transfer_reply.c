@@ -35,7 +35,7 @@ static uint64_t retry_after(const struct msg_error *error)
                                   : TIMER_RETRY_AFTER_MS;
 }
 
-/* --- INFO ------------------------------------------------------------------- */
+/* ---- INFO. */
 
 /* Rule N2, first part: is the answer one to our question at all? */
 static bool info_fits(struct transfer *t, unsigned i,
@@ -196,7 +196,7 @@ static void on_info(struct transfer *t, unsigned i,
     claim_fill(t, i);
 }
 
-/* --- CHUNK ------------------------------------------------------------------ */
+/* ---- CHUNK. */
 
 static void bad_count(struct transfer *t, uint64_t index)
 {
@@ -324,7 +324,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
     conn_give_up(t, i, "a chunk failed its digest", false);
 }
 
-/* --- ERROR ------------------------------------------------------------------ */
+/* ---- ERROR. */
 
 static void open_refused(struct transfer *t, unsigned i,
                          const struct msg_error *error)
@@ -469,7 +469,7 @@ static void on_error(struct transfer *t, unsigned i,
     }
 }
 
-/* --- the rest --------------------------------------------------------------- */
+/* ---- the rest. */
 
 static void on_done(struct transfer *t, unsigned i,
                     const struct receiver_event *event)
