@@ -1,0 +1,68 @@
+#!/bin/sh
+# Install what is needed, build, and run every test.
+#
+#   sh tests/run.sh            everything that a change has to pass
+#   sh tests/run.sh --long     the same with longer campaigns
+#
+# Builds: gcc and clang with warnings as errors; clang with AddressSanitizer
+# and UndefinedBehaviorSanitizer; clang with ThreadSanitizer for the programs.
+# Each has its folder under build/.
+set -eu
+cd "$(dirname "$0")/.."
+root=$(pwd)
+long=
+[ "${1:-}" != --long ] || long=1
+export BELAY_LONG="$long"
+jobs=$(nproc)
+failed=
+
+sh tests/install.sh
+
+# build NAME COMPILER SANITIZERS TYPE [CMAKE-OPTION...]
+build() {
+    name=$1 compiler=$2 sanitize=$3 type=$4
+    shift 4
+    echo "== build $name"
+    CC=$compiler cmake -S "$root" -B "build/$name" -G Ninja \
+        -DCMAKE_BUILD_TYPE="$type" -DBELAY_WERROR=ON \
+        -DBELAY_SANITIZE="$sanitize" "$@" >"build/$name.cmake.log" || {
+        cat "build/$name.cmake.log"
+        exit 1
+    }
+    ninja -C "build/$name" -j "$jobs" >"build/$name.build.log" || {
+        tail -n 60 "build/$name.build.log"
+        exit 1
+    }
+}
+
+# check NAME [CTEST-OPTION...]
+check() {
+    name=$1
+    shift
+    echo "== test $name"
+    ctest --test-dir "build/$name" --output-on-failure -j "$jobs" "$@" ||
+        failed="$failed $name"
+}
+
+mkdir -p build
+export ASAN_OPTIONS="detect_leaks=1:abort_on_error=1"
+export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+
+build gcc gcc "" RelWithDebInfo
+check gcc
+
+build clang clang "" RelWithDebInfo
+check clang -L unit
+
+build asan clang address,undefined RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
+check asan -L 'unit|scenario|sim'
+
+build tsan clang thread RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
+check tsan -L scenario
+
+if [ -n "$failed" ]; then
+    echo "FAILED:$failed"
+    exit 1
+fi
+echo "All tests passed."
