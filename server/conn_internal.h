@@ -1,0 +1,97 @@
+/* The inside of a connection; for conn.c and serve*.c only. */
+#ifndef SERVER_CONN_INTERNAL_H
+#define SERVER_CONN_INTERNAL_H
+
+#include "proto/session/sender.h"
+#include "server/conn.h"
+#include "server/prepare.h"
+#include "server/worker.h"
+
+struct conn;
+
+/* A file that the sender holds: one for each open handle. */
+struct opened {
+    struct opened *next;
+    struct opened *prev;
+    struct conn *conn;
+    struct source *source; /* a reference */
+};
+
+/* A chunk of this connection, ready or in work. */
+struct conn_piece {
+    struct piece piece;
+    struct conn *conn;
+    uint32_t job;
+    bool used;
+    bool working; /* prepare will call back */
+};
+
+struct conn {
+    struct conn *next; /* in the worker's list */
+    struct conn *prev;
+    struct worker *worker;
+    uint64_t id;
+    struct conn_io io;
+    char peer[NET_TEXT_MAX];
+    struct loop_poll *in;
+    struct loop_poll *out; /* NULL: `in` serves both directions */
+    struct loop_timer *timer;
+    struct loop_defer *again; /* pump once more at the end of the turn */
+    struct sender *sender;
+
+    /* Output that the transport has not taken yet. */
+    uint8_t *left;      /* frames; NULL: none */
+    size_t left_off;
+    size_t left_len;
+    struct conn_piece *sending; /* then the data of this chunk */
+    uint32_t sending_off;
+    bool blocked;       /* the transport is full */
+    unsigned slow;      /* recent chunks that had to wait for it */
+
+    struct opened *opened;
+    struct conn_piece pieces[SENDER_CHUNKS_AHEAD];
+    struct digest_task *digest_task; /* waits for a hash job */
+    unsigned tasks;     /* threads and waits that will call back */
+    bool pumping;
+    bool eof;           /* the peer will send no more */
+    bool lingering;     /* all is said: waiting for the peer's end */
+    uint64_t timer_at;  /* when the timer fires; UINT64_MAX: not */
+    uint64_t born;
+    bool dead;          /* descriptors are closed */
+    const char *reason; /* of the end, when it was ours */
+};
+
+/* ---- conn.c */
+
+/* Something changed: run jobs, write, set timers. May end the connection, and
+ * free it when no task is left. Never call it from inside itself. */
+void conn_pump(struct conn *conn);
+
+/* The connection cannot go on. */
+void conn_end(struct conn *conn, const char *reason);
+
+/* A task begins, or has called back: after the last one of a dead connection
+ * it is gone, and false is returned. */
+void conn_task_begin(struct conn *conn);
+bool conn_task_end(struct conn *conn);
+
+/* ---- serve.c */
+
+/* Runs one job of the sender, at once or later. */
+void serve_job(struct conn *conn, const struct sender_job *job);
+
+/* Gives back what the sender's files and pieces hold. No task may be left. */
+void serve_clear(struct conn *conn);
+
+/* Answers a job, with a wire code and nothing else. */
+void serve_code(struct conn *conn, uint32_t id, uint16_t code);
+
+/* ---- serve_digest.c, serve_list.c */
+void serve_digest(struct conn *conn, const struct sender_job *job);
+void serve_abandon(struct conn *conn, uint32_t id);
+
+/* The connection is dead: nobody waits for digests any more. */
+void serve_abandon_all(struct conn *conn);
+void serve_list(struct conn *conn, const struct sender_job *job);
+
+#endif

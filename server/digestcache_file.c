@@ -1,0 +1,255 @@
+#include "server/digestcache_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/base/endian.h"
+#include "proto/wire/crc.h"
+
+#define FILE_NAME "digests.mdb"
+#define LOCK_SUFFIX "-lock"
+#define CLEAN_SUFFIX ".clean"
+#define BAD_SUFFIX ".bad"
+
+/* A check that takes longer than this many seconds is given up; the file is
+ * then trusted as far as its checksums go. */
+#define CHECK_SECONDS 30
+
+/* How the checking child says what it found. */
+#define CHECK_WHOLE 0
+#define CHECK_DAMAGED 3
+
+bool
+digestcache_path(const char *dir, const char *suffix,
+                 char path[DIGESTCACHE_PATH_MAX])
+{
+    int len = snprintf(path, DIGESTCACHE_PATH_MAX, "%s/" FILE_NAME "%s", dir,
+                       suffix);
+    return len > 0 && len < DIGESTCACHE_PATH_MAX;
+}
+
+/* ---- Records. */
+
+uint32_t
+record_crc(const uint8_t *key, size_t key_len, const uint8_t *value,
+           size_t len)
+{
+    uint32_t crc = crc_update(CRC_START, key, key_len);
+    return crc_update(crc, value + 4, len - 4);
+}
+
+bool
+record_ok(const uint8_t *key, size_t key_len, const uint8_t *value, size_t len)
+{
+    return len >= RECORD_HEAD &&
+           endian_load_u32(value) == record_crc(key, key_len, value, len);
+}
+
+bool
+record_meta_ok(const MDB_val *value)
+{
+    static const uint8_t key[] = { RECORD_META };
+    const uint8_t *bytes = value->mv_data;
+
+    return value->mv_size == RECORD_META_LEN &&
+           record_ok(key, sizeof(key), bytes, value->mv_size) &&
+           memcmp(bytes + RECORD_HEAD, RECORD_FORMAT, RECORD_FORMAT_LEN) == 0;
+}
+
+static bool
+val_ok(const MDB_val *key, const MDB_val *value)
+{
+    return record_ok(key->mv_data, key->mv_size, value->mv_data,
+                     value->mv_size);
+}
+
+uint64_t
+record_age(const MDB_val *key, const MDB_val *value)
+{
+    if (key->mv_size == 1) {
+        return RECORD_AGELESS;
+    }
+    return val_ok(key, value)
+               ? endian_load_u64((const uint8_t *)value->mv_data + 4)
+               : 0;
+}
+
+/* ---- The check. */
+
+static int
+walk(MDB_txn *txn)
+{
+    MDB_dbi dbi;
+    MDB_cursor *cursor = NULL;
+    MDB_val k = { .mv_size = 0 };
+    MDB_val v = { .mv_size = 0 };
+    bool meta = false;
+    bool empty = true;
+
+    if (mdb_dbi_open(txn, NULL, 0, &dbi) != 0 ||
+        mdb_cursor_open(txn, dbi, &cursor) != 0) {
+        return CHECK_DAMAGED;
+    }
+    int rc;
+    while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+        empty = false;
+        if (!val_ok(&k, &v)) {
+            break;
+        }
+        meta |= k.mv_size == 1 && record_meta_ok(&v);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND && (meta || empty) ? CHECK_WHOLE
+                                                 : CHECK_DAMAGED;
+}
+
+static int
+check_file(const char *path)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+
+    if (mdb_env_create(&env) != 0) {
+        return CHECK_WHOLE;
+    }
+    int rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOTLS, 0600);
+    if (rc != 0) {
+        /* What cannot be opened for other reasons is not damaged. */
+        return rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+                       rc == MDB_CORRUPTED || rc == MDB_PANIC
+                   ? CHECK_DAMAGED
+                   : CHECK_WHOLE;
+    }
+    if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
+        return CHECK_WHOLE;
+    }
+    return walk(txn);
+}
+
+/* A damaged file can crash who reads it: a child does. */
+static bool
+is_damaged(const char *path)
+{
+    pid_t pid = fork();
+    if (pid < 0) {
+        return false;
+    }
+    if (pid == 0) {
+        sigset_t none;
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        signal(SIGALRM, SIG_DFL);
+        alarm(CHECK_SECONDS);
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, STDERR_FILENO); /* LMDB prints what it asserts */
+        _exit(check_file(path));
+    }
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFSIGNALED(status)) {
+        return WTERMSIG(status) != SIGALRM && WTERMSIG(status) != SIGKILL;
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == CHECK_DAMAGED;
+}
+
+/* What identifies the file as it was left. */
+static bool
+describe(const char *path, char text[96])
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0) {
+        return false;
+    }
+    snprintf(text, 96, "%" PRIu64 " %" PRIu64 " %" PRId64 ".%09ld\n",
+             (uint64_t)st.st_ino, (uint64_t)st.st_size,
+             (int64_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    return true;
+}
+
+/* Takes the mark away: from now on the file may be left in disorder. */
+static bool
+take_clean_mark(const char *dir, const char *path)
+{
+    char mark[DIGESTCACHE_PATH_MAX];
+    char now[96];
+    char then[96] = "";
+
+    if (!digestcache_path(dir, CLEAN_SUFFIX, mark) || !describe(path, now)) {
+        return false;
+    }
+    int fd = open(mark, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t len = read(fd, then, sizeof(then) - 1);
+    close(fd);
+    unlink(mark);
+    return len > 0 && strcmp(now, then) == 0;
+}
+
+static int
+move_aside(const char *dir, const char *path)
+{
+    char bad[DIGESTCACHE_PATH_MAX];
+    char lock[DIGESTCACHE_PATH_MAX];
+
+    if (!digestcache_path(dir, BAD_SUFFIX, bad) ||
+        !digestcache_path(dir, LOCK_SUFFIX, lock)) {
+        return ERR_IO;
+    }
+    if (rename(path, bad) != 0) {
+        return ERR_IO;
+    }
+    unlink(lock);
+    return 0;
+}
+
+int
+digestcache_repair(const char *dir, bool *moved)
+{
+    char path[DIGESTCACHE_PATH_MAX];
+
+    *moved = false;
+    if (!digestcache_path(dir, "", path)) {
+        errno = ENAMETOOLONG;
+        return ERR_IO;
+    }
+    if (access(path, F_OK) != 0 || take_clean_mark(dir, path) ||
+        !is_damaged(path)) {
+        return 0;
+    }
+    int err = move_aside(dir, path);
+    *moved = err == 0;
+    return err;
+}
+
+void
+digestcache_mark_clean(const char *dir)
+{
+    char path[DIGESTCACHE_PATH_MAX];
+    char mark[DIGESTCACHE_PATH_MAX];
+    char text[96];
+
+    if (!digestcache_path(dir, "", path) ||
+        !digestcache_path(dir, CLEAN_SUFFIX, mark) || !describe(path, text)) {
+        return;
+    }
+    int fd = open(mark, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                  0600);
+    if (fd >= 0) {
+        ssize_t n = write(fd, text, strlen(text));
+        if (close(fd) != 0 || n != (ssize_t)strlen(text)) {
+            unlink(mark);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+#include "server/hashjob.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/data/cid.h"
+#include "proto/data/zpack.h"
+#include "proto/io/clock.h"
+#include "server/limits.h"
+
+/* Chunks hashed together. */
+#define LANES 2u
+
+struct hashjob {
+    struct prepare_slice slice;
+    struct prepare *prepare;
+    struct source *source; /* a reference */
+    struct hashwait *waits;
+    atomic_bool stop;      /* nobody waits */
+    uint64_t at;           /* what the slice hashes: from here */
+    uint64_t end;          /* ... to here at most */
+    int err;
+    uint8_t *buf[LANES];
+};
+
+/* ---- Threads. */
+
+static int
+read_chunks(struct hashjob *job, const uint64_t *index, size_t n,
+            struct hash_item *items)
+{
+    const struct source *src = job->source;
+    uint8_t c = src->chunk_log2;
+    int err = fileid_check(&src->id, src->fd);
+
+    for (size_t i = 0; i < n && err == 0; i++) {
+        items[i].data = job->buf[i];
+        items[i].len = cid_chunk_len(src->id.size, c, index[i]);
+        err = prepare_read(src->fd, job->buf[i], items[i].len,
+                           cid_chunk_offset(c, index[i]));
+    }
+    return err;
+}
+
+static int
+hash_chunks(struct hashjob *job, struct hasher *hasher, const uint64_t *index,
+            size_t n)
+{
+    struct source *src = job->source;
+    struct digest_state state[LANES];
+    struct hash_item items[LANES];
+    bool settled = fileid_is_settled(&src->id, clock_file_ns());
+
+    for (size_t i = 0; i < n; i++) {
+        items[i].out = state[i].digest;
+    }
+    int err = read_chunks(job, index, n, items);
+    if (err == 0) {
+        err = hash_sha256_many(hasher, items, n);
+    }
+    if (err == 0) {
+        err = fileid_check(&src->id, src->fd);
+    }
+    for (size_t i = 0; i < n && err == 0; i++) {
+        state[i].known = true;
+        state[i].settled = settled;
+        state[i].zero = zpack_is_zero(items[i].data, items[i].len);
+        err = digests_put(src->digests, index[i], &state[i]);
+    }
+    return err;
+}
+
+static void
+slice_work(struct prepare_slice *slice, struct hasher *hasher)
+{
+    struct hashjob *job = (struct hashjob *)slice;
+    uint64_t budget = SERVER_SLICE_BYTES >> job->source->chunk_log2;
+
+    while (job->err == 0 && job->at < job->end && budget > 0 &&
+           !atomic_load(&job->stop)) {
+        uint64_t index[LANES];
+        size_t n = 0;
+        while (n < LANES && budget > 0) {
+            job->at =
+                digests_unknown(job->source->digests, job->at, job->end);
+            if (job->at == job->end) {
+                break;
+            }
+            index[n++] = job->at++;
+            budget--;
+        }
+        if (n > 0) {
+            job->err = hash_chunks(job, hasher, index, n);
+        }
+    }
+}
+
+/* ---- The loop's thread. */
+
+static void
+job_free(struct hashjob *job)
+{
+    struct source *src = job->source;
+
+    for (size_t i = 0; i < LANES; i++) {
+        free(job->buf[i]);
+    }
+    free(job);
+    src->hashjob = NULL;
+    source_release(src);
+}
+
+static struct hashwait *
+unlink_wait(struct hashjob *job, struct hashwait *wait)
+{
+    struct hashwait **link = &job->waits;
+    while (*link != wait) {
+        link = &(*link)->next;
+    }
+    *link = wait->next;
+    return wait;
+}
+
+static void
+tell_progress(const struct hashjob *job, struct hashwait *wait)
+{
+    uint8_t c = job->source->chunk_log2;
+    uint64_t known =
+        digests_unknown(job->source->digests, wait->span_first, wait->span_end);
+    wait->done_bytes = (known - wait->span_first) << c;
+    wait->total_bytes = (wait->span_end - wait->span_first) << c;
+    wait->progress(wait);
+}
+
+/* Ends the waits that have what they want; others hear how far it is. Their
+ * callbacks may join again. */
+static void
+serve_waits(struct hashjob *job)
+{
+    struct hashwait *next;
+
+    for (struct hashwait *w = job->waits; w != NULL; w = next) {
+        next = w->next;
+        bool ready = digests_unknown(job->source->digests, w->first, w->end) ==
+                     w->end;
+        if (job->err != 0 || ready) {
+            unlink_wait(job, w)->done(w, ready ? 0 : job->err);
+        } else {
+            tell_progress(job, w);
+        }
+    }
+}
+
+/* Whoever came first is served first; what others want as well is skipped
+ * when their turn comes. */
+static void
+next_slice(struct hashjob *job)
+{
+    job->at = job->waits->first;
+    job->end = job->waits->span_end;
+    prepare_slice(job->prepare, &job->slice);
+}
+
+static void
+slice_done(struct prepare_slice *slice)
+{
+    struct hashjob *job = (struct hashjob *)slice;
+
+    serve_waits(job);
+    if (job->waits == NULL) {
+        job_free(job);
+        return;
+    }
+    job->err = 0;
+    atomic_store(&job->stop, false);
+    next_slice(job);
+}
+
+int
+hashjob_join(struct prepare *prepare, struct hashwait *wait)
+{
+    struct source *src = wait->source;
+
+    if (src->hashjob == NULL) {
+        struct hashjob *job = calloc(1, sizeof(*job));
+        if (job == NULL) {
+            return ERR_NOMEM;
+        }
+        job->source = src;
+        source_hold(src);
+        src->hashjob = job;
+        for (size_t i = 0; i < LANES; i++) {
+            job->buf[i] = malloc((size_t)1 << src->chunk_log2);
+            if (job->buf[i] == NULL) {
+                job_free(job);
+                return ERR_NOMEM;
+            }
+        }
+        job->prepare = prepare;
+        job->slice.work = slice_work;
+        job->slice.done = slice_done;
+        wait->next = NULL;
+        job->waits = wait;
+        next_slice(job);
+        return 0;
+    }
+    struct hashwait **link = &src->hashjob->waits;
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    wait->next = NULL;
+    *link = wait;
+    atomic_store(&src->hashjob->stop, false);
+    return 0;
+}
+
+void
+hashjob_leave(struct hashwait *wait)
+{
+    struct hashjob *job = wait->source->hashjob;
+
+    unlink_wait(job, wait);
+    if (job->waits == NULL) {
+        atomic_store(&job->stop, true);
+    }
+}

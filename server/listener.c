@@ -1,0 +1,229 @@
+#include "server/listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "proto/base/limits.h"
+#include "proto/wire/msg.h"
+#include "proto/wire/preface.h"
+#include "server/conn.h"
+#include "server/limits.h"
+#include "server/worker.h"
+
+/* What a refused client reads: preface, ERROR, GOAWAY. */
+#define REFUSAL_BYTES 128
+
+/* A refused client may try again after this time, and longer by itself. */
+#define REFUSAL_RETRY_MS 1000u
+
+struct port {
+    struct listener *listener;
+    struct loop_poll *poll;
+    int fd;
+};
+
+struct listener {
+    struct worker *worker;
+    struct port port[SERVER_LISTEN_MAX];
+    size_t count;
+    struct loop_timer *resume;
+    bool yielded;    /* the wait for an idler worker is over */
+    int spare_fd;    /* given up to take and close one connection */
+    uint64_t complained;
+};
+
+static void
+set_polls(struct listener *l, unsigned events)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        loop_poll_set(l->port[i].poll, events);
+    }
+}
+
+static void
+pause_for(struct listener *l, uint64_t ms)
+{
+    set_polls(l, 0);
+    loop_timer_start(l->resume, ms);
+}
+
+static void
+on_resume(void *arg)
+{
+    struct listener *l = arg;
+    l->yielded = true;
+    set_polls(l, LOOP_READ);
+}
+
+/* Says BUSY as well as one write can, and closes. */
+static void
+refuse(int fd)
+{
+    struct preface preface = { .version = PROTO_VERSION, .role = ROLE_SERVER };
+    struct msg_error error = {
+        .code = WIRE_BUSY,
+        .has_retry_after = true,
+        .retry_after_ms = REFUSAL_RETRY_MS,
+    };
+    struct msg_goaway goaway = { .code = WIRE_BUSY };
+    uint8_t buf[REFUSAL_BYTES];
+    uint8_t head[PREFACE_LEN];
+    struct writer w;
+
+    preface_encode(&preface, head);
+    writer_init(&w, buf, sizeof(buf));
+    writer_bytes(&w, head, sizeof(head));
+    if (msg_error_encode(&error, 0, &w) == 0 &&
+        msg_goaway_encode(&goaway, &w) == 0) {
+        ssize_t n = send(fd, buf, writer_len(&w), MSG_NOSIGNAL);
+        (void)n;
+    }
+    shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static void
+log_refused(struct listener *l, const struct net_addr *peer,
+            const char *reason)
+{
+    char text[NET_TEXT_MAX];
+    struct log_line line;
+
+    net_addr_text(peer, text);
+    log_begin(&line, l->worker->log, LOG_LEVEL_WARN, "refuse");
+    log_word(&line, "peer", text);
+    log_word(&line, "reason", reason);
+    log_end(&line);
+}
+
+/* Out of descriptors: the spare one lets the client know at once instead of
+ * leaving it to its timeout. */
+static void
+on_exhausted(struct listener *l, int listen_fd)
+{
+    struct net_addr peer;
+    int fd = -1;
+    uint64_t now = loop_now_ms(l->worker->loop);
+
+    if (l->spare_fd >= 0) {
+        close(l->spare_fd);
+        if (net_accept(listen_fd, &peer, &fd) == 0) {
+            refuse(fd);
+        }
+        l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    if (l->complained == 0 || now - l->complained >= SERVER_COMPLAINT_MS) {
+        struct log_line line;
+        l->complained = now;
+        log_begin(&line, l->worker->log, LOG_LEVEL_ERROR, "exhausted");
+        log_text(&line, "what", "descriptors or memory for connections");
+        log_end(&line);
+    }
+    pause_for(l, ACCEPT_PAUSE_MS);
+}
+
+static void
+on_connection(struct listener *l, int fd, const struct net_addr *peer)
+{
+    struct worker *w = l->worker;
+    struct conn_io io = {
+        .in_fd = fd,
+        .out_fd = fd,
+        .counted = true,
+        .peer = *peer,
+    };
+
+    switch (census_enter(w->server->census, w->index, peer)) {
+    case CENSUS_ENTERED:
+        break;
+    case CENSUS_FULL:
+        log_refused(l, peer, "connections");
+        refuse(fd);
+        return;
+    case CENSUS_SOURCE_FULL:
+        log_refused(l, peer, "connections-of-address");
+        refuse(fd);
+        return;
+    }
+    if (conn_new(w, &io) != 0) {
+        log_refused(l, peer, "memory");
+        census_leave(w->server->census, w->index, peer);
+    }
+}
+
+static void
+on_acceptable(void *arg, unsigned events)
+{
+    const struct port *port = arg;
+    struct listener *l = port->listener;
+    struct worker *w = l->worker;
+
+    (void)events;
+
+    if (!l->yielded && census_has_idler(w->server->census, w->index)) {
+        pause_for(l, SERVER_YIELD_MS);
+        return;
+    }
+    l->yielded = false;
+    for (unsigned i = 0; i < SERVER_ACCEPTS_PER_TURN; i++) {
+        struct net_addr peer;
+        int fd = -1;
+        int err = net_accept(port->fd, &peer, &fd);
+        if (err == ERR_LIMIT) {
+            on_exhausted(l, port->fd);
+            return;
+        }
+        if (err != 0) {
+            return;
+        }
+        on_connection(l, fd, &peer);
+    }
+}
+
+int
+listener_new(struct worker *worker, struct listener **out)
+{
+    const struct server *server = worker->server;
+    struct listener *l = calloc(1, sizeof(*l));
+    if (l == NULL) {
+        return ERR_NOMEM;
+    }
+    l->worker = worker;
+    l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int err = loop_timer_new(worker->loop, on_resume, l, &l->resume);
+    for (size_t i = 0; i < server->listen_count && err == 0; i++) {
+        struct port *port = &l->port[l->count];
+        port->listener = l;
+        port->fd = server->listen_fd[i];
+        err = loop_poll_new(worker->loop, port->fd, on_acceptable, port,
+                            &port->poll);
+        l->count += err == 0;
+    }
+    if (err != 0) {
+        listener_free(l);
+        return err;
+    }
+    set_polls(l, LOOP_READ);
+    *out = l;
+    return 0;
+}
+
+void
+listener_free(struct listener *listener)
+{
+    if (listener == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < listener->count; i++) {
+        loop_poll_free(listener->port[i].poll);
+    }
+    loop_timer_free(listener->resume);
+    if (listener->spare_fd >= 0) {
+        close(listener->spare_fd);
+    }
+    free(listener);
+}

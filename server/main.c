@@ -1,0 +1,263 @@
+/* belayd: serves the regular files of one directory. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proto/io/rand.h"
+#include "server/cachedir.h"
+#include "server/limits.h"
+#include "server/options.h"
+#include "server/parent.h"
+#include "server/worker.h"
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+static int
+complain(int status, const char *what, const char *arg, const char *why)
+{
+    fprintf(stderr, "belayd: %s%s%s%s%s\n", what, arg != NULL ? " " : "",
+            arg != NULL ? arg : "", why != NULL ? ": " : "",
+            why != NULL ? why : "");
+    return status;
+}
+
+/* ---- Listening. */
+
+static int
+print_listening(int fd)
+{
+    struct net_addr addr;
+    char text[NET_TEXT_MAX];
+
+    if (net_local(fd, &addr) != 0) {
+        return complain(EXIT_FAILED, "cannot listen", NULL, strerror(errno));
+    }
+    net_addr_text(&addr, text);
+    printf("listening on %s\n", text);
+    return 0;
+}
+
+static int
+listen_on(struct server *server, const char *text)
+{
+    struct net_addr addr;
+    int fd = -1;
+
+    if (net_addr_parse(text, &addr) != 0) {
+        return complain(EXIT_USAGE, "--listen takes ADDR:PORT or "
+                        "[ADDR]:PORT, not", text, NULL);
+    }
+    if (net_listen(&addr, false, &fd) != 0) {
+        return complain(EXIT_FAILED, "cannot listen on", text,
+                        strerror(errno));
+    }
+    server->listen_fd[server->listen_count++] = fd;
+    return 0;
+}
+
+static bool
+has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+static int
+listen_all(struct server *server, const struct options *options)
+{
+    char by_default[2][32];
+    int status = 0;
+
+    if (options->listen_count == 0) {
+        snprintf(by_default[0], sizeof(by_default[0]), "0.0.0.0:%u",
+                 PROTO_PORT);
+        snprintf(by_default[1], sizeof(by_default[1]), "[::]:%u", PROTO_PORT);
+        status = listen_on(server, by_default[0]);
+        if (status == 0 && has_ipv6()) {
+            status = listen_on(server, by_default[1]);
+        }
+    }
+    for (size_t i = 0; i < options->listen_count && status == 0; i++) {
+        status = listen_on(server, options->listen[i]);
+    }
+    for (size_t i = 0; i < server->listen_count && status == 0; i++) {
+        status = print_listening(server->listen_fd[i]);
+    }
+    if (fflush(stdout) != 0) {
+        clearerr(stdout); /* nobody reads it; serving goes on */
+    }
+    return status;
+}
+
+/* ---- Preparing. */
+
+static void
+set_rlimits(void)
+{
+    struct rlimit files;
+    const struct rlimit none = { .rlim_cur = 0, .rlim_max = 0 };
+
+    /* Keys and file contents do not belong into core dumps. */
+    setrlimit(RLIMIT_CORE, &none);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+static unsigned
+worker_count(const struct options *options)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (options->workers != 0) {
+        return options->workers;
+    }
+    if (cores < 1) {
+        return 1;
+    }
+    return cores < (long)SERVER_WORKERS_MAX ? (unsigned)cores
+                                            : SERVER_WORKERS_MAX;
+}
+
+static void
+log_cache(struct server *server, const char *event, const char *path)
+{
+    struct log_line line;
+
+    log_begin(&line, &server->log, LOG_LEVEL_WARN, event);
+    log_text(&line, "path", path);
+    log_end(&line);
+}
+
+/* Without a cache the server still serves; that it must not serve its own
+ * cache is the only condition. */
+static int
+open_cache(struct server *server, const struct options *options,
+           struct cachedir *cache)
+{
+    bool substitute = false;
+    bool moved = false;
+    int err = cachedir_open(options->cache, cache, &substitute);
+
+    if (err != 0 && options->cache != NULL) {
+        return complain(EXIT_FAILED, "cannot use cache directory",
+                        options->cache, strerror(errno));
+    }
+    if (err != 0) {
+        log_cache(server, "no-cache", strerror(errno));
+        return 0;
+    }
+    if (substitute) {
+        log_cache(server, "temporary-cache", cache->path);
+    }
+    err = rootfs_hide(&server->root, cache->fd);
+    if (err == ERR_USAGE) {
+        return complain(EXIT_USAGE, "the cache directory must not be the "
+                        "served directory:", cache->path, NULL);
+    }
+    if (err != 0) {
+        return complain(EXIT_FAILED, "cannot hide cache directory",
+                        cache->path, strerror(errno));
+    }
+    if (digestcache_repair(cache->path, &moved) != 0) {
+        log_cache(server, "no-cache", strerror(errno));
+        return 0;
+    }
+    if (moved) {
+        log_cache(server, "cache-damaged", cache->path);
+    }
+    server->cache_dir = cache->path;
+    return 0;
+}
+
+/* ---- Serving. */
+
+static int
+serve(struct server *server, const struct options *options)
+{
+    int err = census_new(options->connections, options->per_source,
+                         &server->census);
+    if (err != 0) {
+        return complain(EXIT_FAILED, "cannot start", NULL, err_sentence(err));
+    }
+    int status = listen_all(server, options);
+    if (status == 0) {
+        status = parent_run(server, worker_count(options));
+    }
+    for (size_t i = 0; i < server->listen_count; i++) {
+        close(server->listen_fd[i]);
+    }
+    census_free(server->census);
+    return status;
+}
+
+static int
+start(struct server *server, const struct options *options)
+{
+    struct cachedir cache = { .fd = -1 };
+    int status = 0;
+
+    rand_bytes(server->tree_id, sizeof(server->tree_id));
+    status = open_cache(server, options, &cache);
+    if (status == 0) {
+        status = options->mode == OPTIONS_STDIO ? worker_run_stdio(server)
+                                                : serve(server, options);
+    }
+    if (server->cache_dir != NULL) {
+        digestcache_mark_clean(server->cache_dir);
+    }
+    cachedir_close(&cache);
+    return status;
+}
+
+static int
+run(const struct options *options)
+{
+    struct server server = { .options = options };
+
+    set_rlimits();
+    if (log_open(&server.log, options->log_file, LOG_LEVEL_INFO) != 0) {
+        return complain(EXIT_FAILED, "cannot open log file",
+                        options->log_file, strerror(errno));
+    }
+    int err = rootfs_init(&server.root, options->root);
+    if (err != 0) {
+        log_close(&server.log);
+        return complain(EXIT_FAILED, "cannot serve", options->root,
+                        strerror(errno));
+    }
+    int status = start(&server, options);
+    rootfs_clear(&server.root);
+    log_close(&server.log);
+    return status;
+}
+
+int
+main(int argc, char *argv[])
+{
+    struct options options;
+    char message[256];
+
+    if (options_parse(argc, argv, &options, message, sizeof(message)) != 0) {
+        return complain(EXIT_USAGE, message, NULL,
+                        "try 'belayd --help'");
+    }
+    switch (options.mode) {
+    case OPTIONS_HELP:
+        return fputs(options_help, stdout) < 0 ? EXIT_FAILED : 0;
+    case OPTIONS_VERSION:
+        return puts("belayd " BELAY_VERSION) < 0 ? EXIT_FAILED : 0;
+    case OPTIONS_SERVE:
+    case OPTIONS_STDIO:
+        return run(&options);
+    }
+    return EXIT_FAILED;
+}

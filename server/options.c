@@ -1,0 +1,221 @@
+#include "server/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/limits.h"
+
+const char options_help[] =
+    "Usage: belayd --root DIR --plain [OPTION]...\n"
+    "       belayd --root DIR --stdio [OPTION]...\n"
+    "Serve the regular files below DIR to belay clients.\n"
+    "\n"
+    "  --root DIR             directory to serve; links in it are not "
+    "followed\n"
+    "  --listen ADDR:PORT     address to serve on, [ADDR]:PORT for IPv6; may\n"
+    "                         be repeated (default: [::]:7245 and\n"
+    "                         0.0.0.0:7245); port 0 picks a free one\n"
+    "  --plain                serve without encryption\n"
+    "  --stdio                serve one client on standard input and output\n"
+    "  --cache DIR            where digests are kept; safe to delete\n"
+    "                         (default: $CACHE_DIRECTORY, else\n"
+    "                         $XDG_CACHE_HOME/belayd, else ~/.cache/belayd;\n"
+    "                         /var/cache/belayd for root)\n"
+    "  --workers N            worker processes, 1 to 8 (default: one for\n"
+    "                         each core)\n"
+    "  --max-connections N    connections in all (default: 1024)\n"
+    "  --max-per-address N    connections of one IPv4 address or IPv6 /64\n"
+    "                         (default: 32)\n"
+    "  --no-compression       never compress\n"
+    "  --log-file FILE        log to FILE, opened again on SIGHUP (default:\n"
+    "                         standard error)\n"
+    "  --verbose              log every request that fails\n"
+    "  --version              print the version and exit\n"
+    "  --help                 print this help and exit\n"
+    "\n"
+    "SIGTERM and SIGINT let clients finish for at most 30 seconds; a second\n"
+    "one ends at once. Exit status: 0 stopped as asked, 1 cannot serve,\n"
+    "2 wrong usage.\n";
+
+enum option_id {
+    OPT_ROOT = 256,
+    OPT_LISTEN,
+    OPT_PLAIN,
+    OPT_STDIO,
+    OPT_CACHE,
+    OPT_WORKERS,
+    OPT_CONNECTIONS,
+    OPT_PER_SOURCE,
+    OPT_NO_COMPRESSION,
+    OPT_LOG_FILE,
+    OPT_VERBOSE,
+    OPT_VERSION,
+    OPT_HELP,
+};
+
+static const struct option long_options[] = {
+    { "root", required_argument, NULL, OPT_ROOT },
+    { "listen", required_argument, NULL, OPT_LISTEN },
+    { "plain", no_argument, NULL, OPT_PLAIN },
+    { "stdio", no_argument, NULL, OPT_STDIO },
+    { "cache", required_argument, NULL, OPT_CACHE },
+    { "workers", required_argument, NULL, OPT_WORKERS },
+    { "max-connections", required_argument, NULL, OPT_CONNECTIONS },
+    { "max-per-address", required_argument, NULL, OPT_PER_SOURCE },
+    { "no-compression", no_argument, NULL, OPT_NO_COMPRESSION },
+    { "log-file", required_argument, NULL, OPT_LOG_FILE },
+    { "verbose", no_argument, NULL, OPT_VERBOSE },
+    { "version", no_argument, NULL, OPT_VERSION },
+    { "help", no_argument, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 },
+};
+
+/* What is being parsed, and where complaints go. */
+struct parse {
+    struct options *out;
+    char *message;
+    size_t cap;
+};
+
+static int
+complain(struct parse *p, const char *text, const char *arg)
+{
+    snprintf(p->message, p->cap, "%s%s%s", text, arg != NULL ? ": " : "",
+             arg != NULL ? arg : "");
+    return ERR_USAGE;
+}
+
+/* A number from 1 to max: no limit is ever switched off. */
+static int
+parse_number(struct parse *p, const char *what, const char *text,
+             unsigned max, unsigned *out)
+{
+    size_t len = strspn(text, "0123456789");
+    if (len == 0 || len > 9 || text[len] != '\0') {
+        return complain(p, what, text);
+    }
+    unsigned long value = strtoul(text, NULL, 10);
+    if (value < 1 || value > max) {
+        return complain(p, what, text);
+    }
+    *out = (unsigned)value;
+    return 0;
+}
+
+static int
+take_value(struct parse *p, int id, const char *arg)
+{
+    struct options *o = p->out;
+
+    switch (id) {
+    case OPT_ROOT:
+        o->root = arg;
+        return 0;
+    case OPT_LISTEN:
+        if (o->listen_count == SERVER_LISTEN_MAX) {
+            return complain(p, "too many addresses to listen on", NULL);
+        }
+        o->listen[o->listen_count++] = arg;
+        return 0;
+    case OPT_CACHE:
+        o->cache = arg;
+        return 0;
+    case OPT_LOG_FILE:
+        o->log_file = arg;
+        return 0;
+    case OPT_WORKERS:
+        return parse_number(p, "--workers takes a number from 1 to 8", arg,
+                            SERVER_WORKERS_MAX, &o->workers);
+    case OPT_CONNECTIONS:
+        return parse_number(
+            p, "--max-connections takes a number from 1 to 65536", arg, 65536,
+            &o->connections);
+    case OPT_PER_SOURCE:
+        return parse_number(
+            p, "--max-per-address takes a number from 1 to 65536", arg, 65536,
+            &o->per_source);
+    default:
+        BELAY_UNREACHABLE();
+    }
+}
+
+static bool
+take_flag(struct options *o, int id)
+{
+    switch (id) {
+    case OPT_PLAIN:
+        o->plain = true;
+        return true;
+    case OPT_STDIO:
+        o->mode = OPTIONS_STDIO;
+        return true;
+    case OPT_NO_COMPRESSION:
+        o->compression = false;
+        return true;
+    case OPT_VERBOSE:
+        o->verbose = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int
+judge(struct parse *p)
+{
+    const struct options *o = p->out;
+
+    if (o->root == NULL || o->root[0] == '\0') {
+        return complain(p, "--root DIR says which directory to serve", NULL);
+    }
+    if (o->mode == OPTIONS_STDIO && o->listen_count > 0) {
+        return complain(p, "--stdio and --listen exclude each other", NULL);
+    }
+    if (o->mode == OPTIONS_SERVE && !o->plain) {
+        return complain(p,
+                        "this release serves TCP without encryption only; "
+                        "say --plain if that is what you want, or use "
+                        "--stdio through ssh",
+                        NULL);
+    }
+    return 0;
+}
+
+int
+options_parse(int argc, char *const argv[], struct options *out,
+              char *message, size_t cap)
+{
+    struct parse p = { .out = out, .message = message, .cap = cap };
+
+    *out = (struct options){
+        .mode = OPTIONS_SERVE,
+        .compression = true,
+        .connections = MAX_CONNECTIONS,
+        .per_source = MAX_CONNECTIONS_PER_SOURCE,
+    };
+    optind = 0;
+    opterr = 0;
+    int id;
+    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        if (id == OPT_HELP || id == OPT_VERSION) {
+            out->mode = id == OPT_HELP ? OPTIONS_HELP : OPTIONS_VERSION;
+            return 0;
+        }
+        if (id == '?') {
+            return complain(&p, "unknown option", argv[optind - 1]);
+        }
+        if (id == ':') {
+            return complain(&p, "option needs a value", argv[optind - 1]);
+        }
+        int err = take_flag(out, id) ? 0 : take_value(&p, id, optarg);
+        if (err != 0) {
+            return err;
+        }
+    }
+    if (optind < argc) {
+        return complain(&p, "unexpected argument", argv[optind]);
+    }
+    return judge(&p);
+}

@@ -1,0 +1,270 @@
+#include "server/parent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/io/clock.h"
+#include "server/limits.h"
+
+/* Workers that fail at their start, one after the other, before the parent
+ * gives up: a fault that repeats will not heal by trying again. */
+#define FAILURES_MAX 8u
+
+struct child {
+    pid_t pid;           /* 0: not running */
+    uint64_t started;
+    uint64_t restart_at; /* when it may be started, while not running */
+};
+
+struct parent {
+    struct server *server;
+    unsigned workers;
+    struct child child[SERVER_WORKERS_MAX];
+    sigset_t blocked;
+    sigset_t old_mask;
+    unsigned failures; /* in a row */
+    bool stopping;
+    bool failed;
+    uint64_t kill_at;
+};
+
+static void
+log_num_event(struct parent *p, enum log_level level, const char *event,
+              unsigned worker, const char *key, uint64_t value)
+{
+    struct log_line line;
+
+    log_begin(&line, &p->server->log, level, event);
+    log_num(&line, "worker", worker);
+    log_num(&line, key, value);
+    log_end(&line);
+}
+
+/* ---- Children. */
+
+static _Noreturn void
+run_child(struct parent *p, unsigned index, pid_t parent_pid)
+{
+    /* Without its parent a worker would listen on for ever. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent_pid) {
+        _exit(1);
+    }
+    sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
+    _exit(worker_run(p->server, index));
+}
+
+static void
+start_child(struct parent *p, unsigned index)
+{
+    struct child *child = &p->child[index];
+    pid_t parent_pid = getpid();
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        run_child(p, index, parent_pid);
+    }
+    child->started = clock_mono_ms();
+    if (pid < 0) {
+        child->restart_at = child->started + SERVER_RESTART_PAUSE_MS;
+        p->failures++;
+        return;
+    }
+    child->pid = pid;
+    census_worker_started(p->server->census, index);
+    log_num_event(p, LOG_LEVEL_INFO, "worker-start", index, "pid",
+                  (uint64_t)pid);
+}
+
+/* A crash may come from a damaged cache, which the next worker would crash
+ * over as well. */
+static void
+check_cache(struct parent *p)
+{
+    bool moved = false;
+    int err = p->server->cache_dir == NULL
+                  ? 0
+                  : digestcache_repair(p->server->cache_dir, &moved);
+
+    if (err != 0 || moved) {
+        struct log_line line;
+        log_begin(&line, &p->server->log, LOG_LEVEL_WARN, "cache-damaged");
+        log_word(&line, "result", moved ? "moved-aside" : "kept");
+        log_end(&line);
+    }
+}
+
+static void
+on_child_end(struct parent *p, unsigned index, int status)
+{
+    struct child *child = &p->child[index];
+    uint64_t now = clock_mono_ms();
+    bool crashed = WIFSIGNALED(status);
+    bool soon = now - child->started < SERVER_CRASH_SOON_MS;
+    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    child->pid = 0;
+    census_worker_died(p->server->census, index);
+    if (crashed) {
+        log_num_event(p, LOG_LEVEL_ERROR, "worker-crash", index, "signal",
+                      (uint64_t)WTERMSIG(status));
+    } else {
+        log_num_event(p, good ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
+                      "worker-exit", index, "status",
+                      (uint64_t)WEXITSTATUS(status));
+    }
+    if (p->stopping) {
+        return;
+    }
+    if (crashed && WTERMSIG(status) != SIGKILL) {
+        check_cache(p);
+    }
+    p->failures = soon && !good && !(crashed && WTERMSIG(status) == SIGKILL)
+                      ? p->failures + 1
+                      : 0;
+    child->restart_at = soon ? now + SERVER_RESTART_PAUSE_MS : now;
+}
+
+static void
+reap(struct parent *p)
+{
+    int status = 0;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (unsigned i = 0; i < p->workers; i++) {
+            if (p->child[i].pid == pid) {
+                on_child_end(p, i, status);
+            }
+        }
+    }
+}
+
+static void
+tell_all(const struct parent *p, int signum)
+{
+    for (unsigned i = 0; i < p->workers; i++) {
+        if (p->child[i].pid != 0) {
+            kill(p->child[i].pid, signum);
+        }
+    }
+}
+
+static unsigned
+running(const struct parent *p)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < p->workers; i++) {
+        count += p->child[i].pid != 0;
+    }
+    return count;
+}
+
+/* ---- What to do now, and when next. */
+
+static void
+stop(struct parent *p)
+{
+    if (!p->stopping) {
+        p->stopping = true;
+        p->kill_at = clock_mono_ms() + SERVER_STOP_MS;
+    }
+    tell_all(p, SIGTERM);
+}
+
+static void
+restart_due(struct parent *p)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (p->failures >= FAILURES_MAX) {
+        p->failed = true;
+        stop(p);
+        return;
+    }
+    for (unsigned i = 0; i < p->workers; i++) {
+        if (p->child[i].pid == 0 && p->child[i].restart_at <= now) {
+            start_child(p, i);
+        }
+    }
+}
+
+static uint64_t
+next_wake(const struct parent *p)
+{
+    uint64_t at = p->stopping ? p->kill_at : UINT64_MAX;
+
+    for (unsigned i = 0; i < p->workers && !p->stopping; i++) {
+        if (p->child[i].pid == 0 && p->child[i].restart_at < at) {
+            at = p->child[i].restart_at;
+        }
+    }
+    return at;
+}
+
+/* Returns the signal that came, or 0 when it is time for something. */
+static int
+wait_signal(const struct parent *p)
+{
+    uint64_t at = next_wake(p);
+    if (at == UINT64_MAX) {
+        return sigwaitinfo(&p->blocked, NULL);
+    }
+    uint64_t now = clock_mono_ms();
+    uint64_t ms = at > now ? at - now : 0;
+    struct timespec ts = {
+        .tv_sec = (time_t)(ms / 1000),
+        .tv_nsec = (long)(ms % 1000) * 1000000,
+    };
+    int signum = sigtimedwait(&p->blocked, NULL, &ts);
+    return signum < 0 ? 0 : signum;
+}
+
+static void
+on_signal(struct parent *p, int signum)
+{
+    switch (signum) {
+    case SIGTERM:
+    case SIGINT:
+        stop(p);
+        break;
+    case SIGHUP:
+        if (log_reopen(&p->server->log) == 0) {
+            tell_all(p, SIGHUP);
+        }
+        break;
+    default:
+        break; /* SIGCHLD: reaping follows anyway */
+    }
+}
+
+int
+parent_run(struct server *server, unsigned workers)
+{
+    static const int signums[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+    struct parent p = { .server = server, .workers = workers };
+
+    sigemptyset(&p.blocked);
+    for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
+        sigaddset(&p.blocked, signums[i]);
+    }
+    sigprocmask(SIG_BLOCK, &p.blocked, &p.old_mask);
+    restart_due(&p);
+    while (!p.stopping || running(&p) > 0) {
+        on_signal(&p, wait_signal(&p));
+        reap(&p);
+        if (!p.stopping) {
+            restart_due(&p);
+        } else if (clock_mono_ms() >= p.kill_at) {
+            tell_all(&p, SIGKILL);
+            p.kill_at = clock_mono_ms() + SERVER_RESTART_PAUSE_MS;
+        }
+    }
+    return p.failed ? 1 : 0;
+}

@@ -1,0 +1,266 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/data/merkle.h"
+#include "server/conn_internal.h"
+#include "server/hashjob.h"
+#include "server/limits.h"
+
+/* A DIGEST that has to wait. There is one at a time for each connection,
+ * because the sender gives out the next page only after this one. */
+struct digest_task {
+    struct hashwait wait;
+    struct prepare_slice slice; /* building a tree */
+    struct conn *conn;
+    struct sender_job job;
+    uint8_t *tree;
+    int err;
+};
+
+static uint64_t
+now_of(const struct conn *c)
+{
+    return loop_now_ms(c->worker->loop);
+}
+
+static struct source *
+source_of(const struct sender_job *job)
+{
+    return ((const struct opened *)job->file)->source;
+}
+
+static uint16_t
+digest_code(int err)
+{
+    switch (err) {
+    case ERR_CHANGED:
+        return WIRE_CHANGED_DURING;
+    case ERR_NOMEM:
+    case ERR_LIMIT:
+        return WIRE_BUSY;
+    case ERR_IO:
+        return WIRE_IO_ERROR;
+    default:
+        return WIRE_INTERNAL;
+    }
+}
+
+/* All digests of the page are known: copies them, and the path of the block
+ * that the page completes. */
+static void
+answer_page(struct conn *c, const struct sender_job *job)
+{
+    const struct sender_job_digest *d = &job->digest;
+    struct source *src = source_of(job);
+    struct sender_result result = { .code = 0 };
+
+    if (fileid_check(&src->id, src->fd) != 0) {
+        result.code = WIRE_CHANGED_DURING;
+    } else if (!digests_copy(src->digests, d->first, d->count, d->out)) {
+        result.code = WIRE_BUSY; /* memory is out: they were forgotten */
+    } else if (d->with_proof) {
+        result.proof_len = (uint8_t)merkle_tree_path(
+            src->tree, digests_count(src->digests), d->block_log2, d->block,
+            d->out + (size_t)d->count * HASH_LEN);
+    }
+    sender_job_done(c->sender, now_of(c), job->id, &result);
+}
+
+static void
+task_end(struct digest_task *task)
+{
+    struct conn *c = task->conn;
+
+    if (c->digest_task == task) {
+        c->digest_task = NULL;
+    }
+    source_release(task->wait.source);
+    free(task);
+    if (conn_task_end(c)) {
+        conn_pump(c);
+    }
+}
+
+static void
+task_fail(struct digest_task *task, int err)
+{
+    if (!task->conn->dead) {
+        serve_code(task->conn, task->job.id, digest_code(err));
+    }
+    task_end(task);
+}
+
+/* ---- The tree, for proofs: kept with the source, so that each file's is
+ * built once. */
+
+static void
+tree_work(struct prepare_slice *slice, struct hasher *hasher)
+{
+    struct digest_task *task =
+        (struct digest_task *)(void *)((char *)slice -
+                                       offsetof(struct digest_task, slice));
+    task->err =
+        digests_tree(task->wait.source->digests, hasher, &task->tree);
+}
+
+static void
+tree_done(struct prepare_slice *slice)
+{
+    struct digest_task *task =
+        (struct digest_task *)(void *)((char *)slice -
+                                       offsetof(struct digest_task, slice));
+    struct source *src = task->wait.source;
+
+    if (task->err != 0) {
+        task_fail(task, task->err);
+        return;
+    }
+    if (src->tree == NULL) {
+        source_set_tree(src, task->tree);
+    } else {
+        free(task->tree);
+    }
+    if (!task->conn->dead) {
+        answer_page(task->conn, &task->job);
+    }
+    task_end(task);
+}
+
+static bool
+tree_is_missing(const struct sender_job *job)
+{
+    return job->digest.with_proof && source_of(job)->tree == NULL;
+}
+
+static void
+start_tree(struct digest_task *task)
+{
+    struct source *src = task->wait.source;
+
+    if (!source_tree_fits(src)) {
+        task_fail(task, ERR_LIMIT);
+        return;
+    }
+    task->slice.work = tree_work;
+    task->slice.done = tree_done;
+    prepare_slice(task->conn->worker->prepare, &task->slice);
+}
+
+/* ---- Hashing. */
+
+static void
+hash_done(struct hashwait *wait, int err)
+{
+    struct digest_task *task = (struct digest_task *)wait;
+
+    if (err != 0) {
+        task_fail(task, err);
+        return;
+    }
+    source_sync(wait->source, NULL);
+    if (!task->conn->dead && tree_is_missing(&task->job)) {
+        start_tree(task);
+        return;
+    }
+    if (!task->conn->dead) {
+        answer_page(task->conn, &task->job);
+    }
+    task_end(task);
+}
+
+static void
+hash_progress(struct hashwait *wait)
+{
+    struct digest_task *task = (struct digest_task *)wait;
+
+    if (!task->conn->dead) {
+        sender_job_progress(task->conn->sender, task->job.id,
+                            wait->done_bytes, wait->total_bytes);
+    }
+}
+
+static struct digest_task *
+task_new(struct conn *c, const struct sender_job *job)
+{
+    const struct sender_job_digest *d = &job->digest;
+    struct digest_task *task = calloc(1, sizeof(*task));
+    if (task == NULL) {
+        return NULL;
+    }
+    struct source *src = source_of(job);
+    task->conn = c;
+    task->job = *job;
+    task->wait = (struct hashwait){
+        .source = src,
+        .first = d->whole_tree ? 0 : d->first,
+        .end = d->whole_tree ? digests_count(src->digests)
+                             : d->first + d->count,
+        .span_first = d->whole_tree ? 0 : d->span_first,
+        .span_end = d->whole_tree ? digests_count(src->digests)
+                                  : d->span_first + d->span_count,
+        .done = hash_done,
+        .progress = hash_progress,
+    };
+    source_hold(src);
+    conn_task_begin(c);
+    return task;
+}
+
+void
+serve_digest(struct conn *conn, const struct sender_job *job)
+{
+    const struct sender_job_digest *d = &job->digest;
+    struct source *src = source_of(job);
+    uint64_t first = d->whole_tree ? 0 : d->first;
+    uint64_t end = d->whole_tree ? digests_count(src->digests)
+                                 : d->first + d->count;
+    bool known = digests_unknown(src->digests, first, end) == end;
+
+    if (known && !tree_is_missing(job)) {
+        answer_page(conn, job);
+        return;
+    }
+    if (!known && d->no_wait) {
+        serve_code(conn, job->id, WIRE_DIGEST_PENDING);
+        return;
+    }
+    struct digest_task *task = task_new(conn, job);
+    if (task == NULL) {
+        serve_code(conn, job->id, WIRE_BUSY);
+        return;
+    }
+    if (known) {
+        start_tree(task);
+    } else if (hashjob_join(conn->worker->prepare, &task->wait) != 0) {
+        task_fail(task, ERR_NOMEM);
+    } else {
+        conn->digest_task = task;
+    }
+}
+
+/* Only hashing takes long enough to be worth giving up. */
+static void
+give_up(struct conn *conn)
+{
+    struct digest_task *task = conn->digest_task;
+
+    conn->digest_task = NULL;
+    hashjob_leave(&task->wait);
+    task_fail(task, ERR_CANCELLED);
+}
+
+void
+serve_abandon(struct conn *conn, uint32_t id)
+{
+    if (conn->digest_task != NULL && conn->digest_task->job.id == id) {
+        give_up(conn);
+    }
+}
+
+void
+serve_abandon_all(struct conn *conn)
+{
+    if (conn->digest_task != NULL) {
+        give_up(conn);
+    }
+}

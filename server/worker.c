@@ -1,0 +1,278 @@
+#include "server/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proto/base/limits.h"
+#include "server/conn.h"
+#include "server/limits.h"
+#include "server/listener.h"
+
+static bool
+must_flush(const struct worker *w)
+{
+    return w->cache != NULL;
+}
+
+static void
+on_flush(void *arg)
+{
+    struct worker *w = arg;
+
+    sources_sync_all(w->sources);
+    if (w->conn_count == 0) {
+        bufpool_trim(w->buffers);
+    }
+    loop_timer_start(w->flush, SERVER_CACHE_FLUSH_MS);
+}
+
+/* Nothing is left that could call back. */
+static bool
+is_quiet(const struct worker *w)
+{
+    return w->conns == NULL && sources_idle(w->sources);
+}
+
+static void
+stop_when_quiet(struct worker *w)
+{
+    if (w->draining && w->conns == NULL) {
+        loop_timer_stop(w->flush);
+        loop_timer_stop(w->stop);
+        loop_stop(w->loop);
+    }
+}
+
+void
+worker_conn_ended(struct worker *worker)
+{
+    if (worker->stdio) {
+        worker->draining = true;
+    }
+    stop_when_quiet(worker);
+}
+
+/* ---- Signals. */
+
+static void
+kill_all(struct worker *w, const char *reason)
+{
+    struct conn *next;
+
+    for (struct conn *c = w->conns; c != NULL; c = next) {
+        next = conn_next(c);
+        conn_kill(c, reason);
+    }
+}
+
+static void
+on_stop_timeout(void *arg)
+{
+    kill_all(arg, "drain-timeout");
+}
+
+static void
+drain(struct worker *w)
+{
+    struct conn *next;
+
+    w->draining = true;
+    listener_free(w->listener);
+    w->listener = NULL;
+    for (struct conn *c = w->conns; c != NULL; c = next) {
+        next = conn_next(c);
+        conn_drain(c);
+    }
+    loop_timer_start(w->stop, TIMER_GOAWAY_GAP_MS + TIMER_DRAIN_MS);
+    stop_when_quiet(w);
+}
+
+static void
+on_signal(void *arg, int signum)
+{
+    struct worker *w = arg;
+
+    if (signum == SIGHUP) {
+        if (log_reopen(w->log) != 0) {
+            struct log_line line;
+            log_begin(&line, w->log, LOG_LEVEL_ERROR, "reopen");
+            log_errno(&line, errno);
+            log_end(&line);
+        }
+    } else if (w->draining) {
+        kill_all(w, "stop");
+    } else {
+        drain(w);
+    }
+}
+
+/* ---- Life. */
+
+static int
+init_cache(struct worker *w)
+{
+    const struct server *server = w->server;
+    if (server->cache_dir == NULL) {
+        return 0;
+    }
+    int err = digestcache_open(server->cache_dir, SERVER_CACHE_MAX_BYTES,
+                               &w->cache);
+    if (err != 0) {
+        /* Serving goes on without: only hashing is done again. */
+        struct log_line line;
+        log_begin(&line, w->log, LOG_LEVEL_WARN, "no-cache");
+        log_word(&line, "code", err_name(err));
+        if (err == ERR_IO) {
+            log_errno(&line, errno);
+        }
+        log_end(&line);
+        w->cache = NULL;
+    }
+    return 0;
+}
+
+static int
+init_parts(struct worker *w)
+{
+    w->buffers = bufpool_new(SERVER_BUFFER_BYTES, SERVER_BUFFER_KEPT_BYTES);
+    w->scratch = malloc(WORKER_SCRATCH_BYTES);
+    w->input = malloc(SERVER_READ_BYTES);
+    if (w->buffers == NULL || w->scratch == NULL || w->input == NULL) {
+        return ERR_NOMEM;
+    }
+    w->prepare = prepare_new(w->loop, w->buffers);
+    const uint8_t *tree_id = w->cache != NULL
+                                 ? digestcache_tree_id(w->cache)
+                                 : w->server->tree_id;
+    w->sources = sources_new(w->loop, w->cache, tree_id);
+    return w->prepare == NULL || w->sources == NULL ? ERR_NOMEM : 0;
+}
+
+static int
+init_events(struct worker *w)
+{
+    static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
+    int err = loop_timer_new(w->loop, on_flush, w, &w->flush);
+    if (err == 0) {
+        err = loop_timer_new(w->loop, on_stop_timeout, w, &w->stop);
+    }
+    for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]) && err == 0;
+         i++) {
+        err = loop_signal_new(w->loop, signums[i], on_signal, w,
+                              &w->signals[i]);
+    }
+    return err;
+}
+
+static int
+worker_init(struct worker *w, struct server *server, unsigned index)
+{
+    memset(w, 0, sizeof(*w));
+    w->server = server;
+    w->log = &server->log;
+    w->root = &server->root;
+    w->index = index;
+    loop_set_workers(SERVER_THREADS);
+    signal(SIGPIPE, SIG_IGN);
+    int err = loop_new(&w->loop);
+    if (err == 0) {
+        err = init_cache(w);
+    }
+    if (err == 0) {
+        err = init_parts(w);
+    }
+    if (err == 0) {
+        err = init_events(w);
+    }
+    return err;
+}
+
+static void
+worker_clear(struct worker *w)
+{
+    if (w->loop == NULL) {
+        return;
+    }
+    listener_free(w->listener);
+    loop_timer_free(w->flush);
+    loop_timer_free(w->stop);
+    for (size_t i = 0; i < sizeof(w->signals) / sizeof(w->signals[0]); i++) {
+        loop_signal_free(w->signals[i]);
+    }
+    prepare_free(w->prepare);
+    sources_free(w->sources);
+    bufpool_free(w->buffers);
+    digestcache_close(w->cache);
+    loop_free(w->loop);
+    free(w->scratch);
+    free(w->input);
+}
+
+static void
+log_failed(struct worker *w, int err)
+{
+    struct log_line line;
+
+    log_begin(&line, w->log, LOG_LEVEL_ERROR, "worker-failed");
+    log_word(&line, "code", err_name(err));
+    log_end(&line);
+}
+
+/* Runs the loop; what is still being stored afterwards is waited for. */
+static void
+run(struct worker *w)
+{
+    if (must_flush(w)) {
+        loop_timer_start(w->flush, SERVER_CACHE_FLUSH_MS);
+    }
+    loop_run(w->loop);
+    while (!is_quiet(w)) {
+        loop_run(w->loop);
+    }
+}
+
+int
+worker_run(struct server *server, unsigned index)
+{
+    struct worker w;
+    int err = worker_init(&w, server, index);
+
+    if (err == 0) {
+        err = listener_new(&w, &w.listener);
+    }
+    if (err == 0) {
+        run(&w);
+    } else {
+        log_failed(&w, err);
+    }
+    worker_clear(&w);
+    return err == 0 ? 0 : 1;
+}
+
+int
+worker_run_stdio(struct server *server)
+{
+    struct worker w;
+    const struct conn_io io = {
+        .in_fd = STDIN_FILENO,
+        .out_fd = STDOUT_FILENO,
+        .secure = true,
+    };
+    int err = worker_init(&w, server, 0);
+
+    if (err == 0) {
+        w.stdio = true;
+        err = conn_new(&w, &io);
+    }
+    if (err == 0) {
+        run(&w);
+    } else {
+        log_failed(&w, err);
+    }
+    worker_clear(&w);
+    return err == 0 ? 0 : 1;
+}

@@ -1,0 +1,72 @@
+/* One worker process: a loop, its connections, and what they share. */
+#ifndef SERVER_WORKER_H
+#define SERVER_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/base/check.h"
+#include "proto/base/err.h"
+#include "proto/io/log.h"
+#include "proto/io/loop.h"
+#include "proto/io/rootfs.h"
+#include "proto/session/sender.h"
+#include "server/bufpool.h"
+#include "server/census.h"
+#include "server/digestcache.h"
+#include "server/options.h"
+#include "server/prepare.h"
+#include "server/source.h"
+
+struct conn;
+struct listener;
+
+/* Frames are collected here, several of them, before they are sent. */
+#define WORKER_SCRATCH_BYTES (2 * SENDER_EMIT_BYTES)
+
+/* Shared by the processes; made by the parent, or by main for --stdio. */
+struct server {
+    const struct options *options;
+    struct log log;
+    struct rootfs root;
+    const char *cache_dir; /* of the digest cache; NULL: none */
+    struct census *census;
+    int listen_fd[SERVER_LISTEN_MAX];
+    size_t listen_count;
+    uint8_t tree_id[DIGESTCACHE_TREE_ID]; /* when there is no cache */
+};
+
+struct worker {
+    struct server *server;
+    struct log *log;
+    struct rootfs *root;
+    unsigned index;
+    struct loop *loop;
+    struct bufpool *buffers;
+    struct prepare *prepare;
+    struct digestcache *cache; /* NULL: none */
+    struct sources *sources;
+    struct listener *listener;
+    struct conn *conns;
+    unsigned conn_count;
+    uint64_t next_conn;
+    bool draining;
+    bool stdio;
+    struct loop_timer *flush;
+    struct loop_timer *stop;
+    struct loop_signal *signals[3];
+    uint8_t *scratch; /* frames on their way out: WORKER_SCRATCH_BYTES */
+    uint8_t *input;   /* SERVER_READ_BYTES */
+};
+
+/* Serves until told to stop by signal; returns the exit status. */
+MUST_USE int worker_run(struct server *server, unsigned index);
+
+/* Serves one client on standard input and output. */
+MUST_USE int worker_run_stdio(struct server *server);
+
+/* A connection is gone. */
+void worker_conn_ended(struct worker *worker);
+
+#endif
