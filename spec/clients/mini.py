@@ -6,7 +6,7 @@
 It is the baseline client of belay-1 section 14.1: raw chunks, one file, one
 connection at a time.  It resumes from FILE.part with FILE.journal, compares
 digests where a version token proves nothing, and survives a changed file.
-Numbers in comments are rules of belay-1.md.  Exit status: 0 done, 1 failed.
+Marks such as R3 are rules of belay-1.md.  Exit status: 0 done, 1 failed.
 """
 import hashlib, json, os, random, re, socket, struct, sys, time, urllib.parse, zlib
 
@@ -14,10 +14,10 @@ MAGIC = bytes.fromhex("89424c590d0a1a0a")
 HELLO, PING, PONG, GOAWAY, OPEN, GET, DIGEST = 1, 3, 4, 5, 0x10, 0x12, 0x13
 INFO, CHUNK, DIGESTS, DONE, ERROR = 0x40, 0x42, 0x43, 0x44, 0x45
 ANSWERS = {OPEN: {INFO}, GET: {CHUNK, DONE}, DIGEST: {DIGESTS, DONE}}
-VERSION, CID, RETRY_AFTER = 0x30, 0x31, 0x41
-C_MIN, C_MAX, TO_END, MAX_RANGES = 12, 22, 2 ** 64 - 1, 64
+VERSION, CID, RETRY_AFTER, EXPECT_VERSION, EXPECT_CID = 0x30, 0x31, 0x41, 0x8021, 0x8022
 PERMANENT, TRANSIENT, STALE, ACCESS, SERVER, PROTOCOL, CANCELLED = range(1, 8)
-UNSUPPORTED, BAD_HANDLE = 0x0102, 0x0108
+UNSUPPORTED, BAD_HANDLE, CHANGED_DURING = 0x0102, 0x0108, 0x0302
+C_MIN, C_MAX, MAX_RANGES = 12, 22, 64
 
 
 class Failed(Exception):
@@ -29,32 +29,28 @@ class Lost(Exception):
 
 
 class Refused(Exception):
-    """ERROR for one request, by its code."""
+    """ERROR for one request."""
     def __init__(self, code):
         super().__init__("error 0x%04x" % code)
         self.code, self.kind = code, code >> 8
 
 
+# -- identity (belay-id-1) ----------------------------------------------------
+
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
-
-
-# -- identity (belay-id-1) ----------------------------------------------------
 
 def count(size, c):
     return (size + (1 << c) - 1) >> c
 
-
 def length(size, c, i):
     return min(1 << c, size - (i << c))
-
 
 def mth(x):
     if len(x) < 2:
         return x[0] if x else sha()
     k = 1 << (len(x) - 1).bit_length() - 1
     return sha(b"\x01", mth(x[:k]), mth(x[k:]))
-
 
 def cid_of(size, c, digests):
     leaves = [sha(b"\x00", struct.pack(">QI", i << c, length(size, c, i)), d)
@@ -63,6 +59,29 @@ def cid_of(size, c, digests):
 
 
 # -- one connection -----------------------------------------------------------
+
+def take(form, payload):
+    if len(payload) < struct.calcsize(form):
+        raise Lost("malformed frame")
+    return struct.unpack_from(form, payload)
+
+def tlv(kind, value):
+    return struct.pack(">HH", kind, len(value)) + value
+
+def tlvs(payload):
+    """Type -> value.  X1: ascending, complete, no unknown critical one."""
+    found, last = {}, -1
+    while payload:
+        kind, size = take(">HH", payload)
+        if kind <= last or kind & 0x8000 or len(payload) < 4 + size:
+            raise Lost("malformed TLVs")
+        found[kind], payload, last = payload[4:4 + size], payload[4 + size:], kind
+    return found
+
+def wait_as_told(error_payload):
+    told = tlvs(error_payload[4:]).get(RETRY_AFTER, b"\xfa")
+    time.sleep(int.from_bytes(told, "big") / 1000)
+
 
 class Connection:
     def __init__(self, host, port):
@@ -73,11 +92,9 @@ class Connection:
         self.sock.settimeout(45)        # T6 and T7; own PINGs are optional
         self.last_id, self.gone = 0, False
         head = MAGIC + struct.pack(">HBB", 1, 0x43, 0)
-        hello = struct.pack(">HHB", 1, 1, C_MAX) + struct.pack(">HH", 0x1A1A, 0)
         self.write(head + struct.pack(">I", zlib.crc32(head)))
-        self.send(HELLO, 0, hello)
-        self.send(random.choice(range(0x8A, 0xFB, 16)), 0, b"grease")
-        self.greet()
+        self.send(HELLO, 0, tlv(1, bytes([C_MAX])) + tlv(0x1A1A, b"grease"))
+        self.send(random.randrange(0x8A, 0xFB, 16), 0, b"grease")
 
     def greet(self):
         head = self.read(16)
@@ -87,10 +104,10 @@ class Connection:
         if flags & 1 or version != 1:
             raise Failed("the server speaks version %d only" % version)
         kind, ident, _, payload = self.frame()
-        if kind != HELLO:               # H1a: ERROR or GOAWAY in its place
-            self.connection_frame(kind, ident, payload)
+        if kind != HELLO or ident:      # H1a: ERROR or GOAWAY in its place
+            self.of_connection(kind, ident, payload)
             raise Lost("no HELLO")
-        tlvs(payload, 0)                # R: nothing in it is needed here
+        tlvs(payload)                   # nothing in it is needed here
 
     def write(self, data):
         try:
@@ -115,131 +132,104 @@ class Connection:
         return bytes(data)
 
     def frame(self):
-        """The next frame: type, request id, END, payload.  F3a: length, CRC."""
+        """Type, request id, END, payload of the next frame.  F3a"""
         head = self.read(16)
         size, kind, flags, _, ident, crc = struct.unpack(">IBBHII", head)
         if size > (56 + (1 << C_MAX) if kind == CHUNK else 65535):
             raise Lost("frame too large")
         payload = self.read(size)
-        covered = payload[:56] if kind == CHUNK else payload
-        if crc != zlib.crc32(head[:12] + covered):
+        if crc != zlib.crc32(head[:12] + payload[:56 if kind == CHUNK else size]):
             raise Lost("wrong CRC")
         return kind, ident, flags & 1, payload
 
-    def connection_frame(self, kind, ident, payload):
-        """What may come at any time; True if it was such a frame."""
+    def of_connection(self, kind, ident, payload):
+        """Handles what may come at any time; False if it is an answer."""
         if kind == PING and ident == 0 and len(payload) == 8:
             self.send(PONG, 0, payload)
-        elif kind == PONG and ident == 0:
-            pass                        # C5
-        elif kind == GOAWAY and ident == 0 and len(payload) >= 8:
+        elif kind == GOAWAY and ident == 0:
             self.gone = True
-            if self.last_id > struct.unpack_from(">I", payload)[0]:
+            if self.last_id > take(">IHH", payload)[0]:
                 raise Lost("the server goes away")
-        elif kind == ERROR and ident == 0 and len(payload) >= 4:
-            code = struct.unpack_from(">H", payload)[0]
-            if code >> 8 in (PERMANENT, ACCESS) or code >> 8 > CANCELLED:
-                raise Failed("the server refuses us: 0x%04x" % code)
-            time.sleep(retry_after(payload) if code >> 8 == TRANSIENT else 0)
-            raise Lost("connection error 0x%04x" % code)
-        else:
-            return kind >= 0x80         # F5a: known or not, advisory
+        elif kind == ERROR and ident == 0:
+            code, _ = take(">HH", payload)
+            if code >> 8 == TRANSIENT:
+                wait_as_told(payload)
+            raise (Lost if code >> 8 in (TRANSIENT, STALE, SERVER, PROTOCOL, CANCELLED)
+                   else Failed)("the server ends it: error 0x%04x" % code)
+        else:                           # C5: PONG; F5a: advisory types
+            return kind == PONG or kind >= 0x80
         return True
 
     def request(self, kind, payload):
-        """Yields (type, payload) of the answer frames up to END."""
+        """Yields type and payload of each answer frame up to END."""
         if self.gone:
             raise Lost("the server went away")
         self.last_id += 1
         self.send(kind, self.last_id, payload)
-        while True:
+        end = False
+        while not end:
             got, ident, end, body = self.frame()
-            if self.connection_frame(got, ident, body):
+            if self.of_connection(got, ident, body):
+                end = False
                 continue
             if ident != self.last_id or got not in ANSWERS[kind] | {ERROR}:
                 raise Lost("frame 0x%02x answers nothing" % got)    # F6d
-            if end != (got not in (CHUNK, DIGESTS)) and got != DIGESTS:
+            if got != DIGESTS and end == (got == CHUNK):
                 raise Lost("END in the wrong place")                # F7b
             if got == ERROR:
-                code = struct.unpack_from(">H", need(body, 4))[0]
+                code, _ = take(">HH", body)
                 if code >> 8 == TRANSIENT:
-                    time.sleep(retry_after(body))
+                    wait_as_told(body)
                 raise Refused(code)
             yield got, body
-            if end:
-                return
-
-    def repeat(self, ask):
-        """Class transient: the same again on this connection (E1)."""
-        while True:
-            try:
-                return ask()
-            except Refused as error:
-                if error.kind != TRANSIENT:
-                    raise
 
 
-def need(payload, n):
-    if len(payload) < n:
-        raise Lost("malformed frame")
-    return payload
-
-
-def tlvs(payload, at):
-    """Type -> value.  X1: ascending, complete, no unknown critical one."""
-    found, last = {}, -1
-    while at < len(payload):
-        kind, size = struct.unpack_from(">HH", need(payload, at + 4), at)
-        at += 4 + size
-        if kind & 0x7FFF <= last or kind & 0x8000:
-            raise Lost("malformed TLVs")
-        last = kind & 0x7FFF
-        found[kind] = need(payload, at)[at - size:at]
-    return found
-
-
-def retry_after(payload):
-    return int.from_bytes(tlvs(payload, 4).get(RETRY_AFTER, b"\xfa"), "big") / 1000
+def repeat(ask):
+    """E1, class transient: the same again on this connection."""
+    while True:
+        try:
+            return ask()
+        except Refused as error:
+            if error.kind != TRANSIENT:
+                raise
 
 
 # -- one file -----------------------------------------------------------------
 
 class Download:
     def __init__(self, path, name, pin):
-        self.path, self.name, self.pin = path, name, pin
+        self.path, self.name, self.pin = path, name, pin    # pin: (c, CID)
         self.part, self.journal = name + ".part", name + ".journal"
-        self.size, self.c, self.version, self.strong = None, 0, None, False
-        self.cid, self.weak = None, False       # weak: some INFO was not strong
-        self.have, self.damage = {}, {}         # chunk index -> D_i, failures
+        self.size, self.c, self.version, self.cid = None, 0, b"", b""
+        self.strong, self.weak = False, False   # weak: some INFO was not strong
+        self.have, self.damage = {}, {}         # chunk -> D_i, failures
         self.file = open(self.part, "r+b" if os.path.exists(self.part) else "w+b")
-        self.load()
-
-    def load(self):
-        """R4d: the journal only says where to look; the bytes decide."""
         try:
             with open(self.journal, encoding="ascii") as f:
-                old = json.load(f)
-            if old["path"] != self.path.hex() or old["pin"] != pin_text(self.pin):
-                return
-            self.size, self.c, self.strong = old["size"], old["c"], old["strong"]
-            self.version, self.weak = bytes.fromhex(old["version"]), old["weak"]
-            self.cid = bytes.fromhex(old["cid"]) or None
-            for i, d in old["have"].items():
-                if sha(self.local(int(i))).hex() == d:
-                    self.have[int(i)] = bytes.fromhex(d)
+                self.load(json.load(f))
         except (OSError, ValueError, KeyError):
-            self.size, self.have = None, {}
+            self.size = None
+
+    def load(self, old):
+        """R4d: the journal only says where to look; the bytes decide."""
+        if old["path"] != self.path.hex() or old["pin"] != repr(self.pin):
+            return
+        self.size, self.c, self.strong = old["size"], old["c"], old["strong"]
+        self.version, self.weak = bytes.fromhex(old["version"]), old["weak"]
+        self.cid, claims = bytes.fromhex(old["cid"]), old["have"].items()
+        self.have = {int(i): bytes.fromhex(d) for i, d in claims
+                     if sha(self.local(int(i))).hex() == d}
 
     def save(self):
         if self.size is None or not os.path.exists(self.part):
             return
+        text = json.dumps({
+            "path": self.path.hex(), "pin": repr(self.pin), "size": self.size,
+            "c": self.c, "version": self.version.hex(), "strong": self.strong,
+            "weak": self.weak, "cid": self.cid.hex(),
+            "have": {i: d.hex() for i, d in self.have.items()}})
         self.file.flush()
         os.fsync(self.file.fileno())
-        text = json.dumps({
-            "path": self.path.hex(), "pin": pin_text(self.pin), "c": self.c,
-            "size": self.size, "version": self.version.hex(), "weak": self.weak,
-            "strong": self.strong, "cid": (self.cid or b"").hex(),
-            "have": {i: d.hex() for i, d in self.have.items()}})
         with open(self.journal + ".new", "w", encoding="ascii") as f:
             f.write(text)
             f.flush()
@@ -247,181 +237,145 @@ class Download:
         os.replace(self.journal + ".new", self.journal)
 
     def local(self, i, c=None):
-        self.file.seek(i << (c or self.c))
-        return self.file.read(length(self.size, c or self.c, i))
+        c = c or self.c
+        self.file.seek(i << c)
+        return self.file.read(length(self.size, c, i))
 
     def missing(self):
         return [i for i in range(count(self.size, self.c)) if i not in self.have]
 
-    # Opening: steps 1, 2 and 4.
-
-    def ask_open(self, link, handle, want, expect):
-        extra = b""
-        if expect and self.version:
-            extra += struct.pack(">HH", 0x8021, len(self.version)) + self.version
-        known = self.pin[1] if self.pin and want == self.pin[0] else self.cid
-        if expect and want and known:
-            extra += struct.pack(">HH", 0x8022, 32) + known
-        payload = struct.pack(">IBBH", handle, 0, want, len(self.path)) + \
-            self.path + extra
-        (_, body), = link.repeat(lambda: list(link.request(OPEN, payload)))
-        got, kind, c, flags, size, _, ns, _ = struct.unpack_from(
-            ">IBBHQqII", need(body, 32))
-        more = tlvs(body, 32)
-        if got != handle or kind != 1 or VERSION not in more or ns >= 10 ** 9 \
-                or not C_MIN <= c <= C_MAX or (want and c != want) \
-                or size >> 63 or count(size, c) > 2 ** 32:
-            raise Lost("INFO breaks rule N2a")
-        return size, c, more[VERSION], bool(flags & 1), more.get(CID)
-
-    def adopt(self, info):
-        self.size, self.c, self.version, self.strong, cid = info
-        self.cid, self.weak = cid or self.cid, self.weak or not self.strong
+    # Steps 1 to 4: leave an open handle and in .have only what fits to it.
 
     def open(self, link):
-        """Leaves an open handle for the version that self describes."""
-        kept = self.size is not None
         want = self.c or (self.pin[0] if self.pin else 0)
-        try:
-            info = self.ask_open(link, 1, want, True)
-        except Refused as error:
-            if error.code == UNSUPPORTED and want:
-                return self.reopen(link, 0)             # R4a, R11c
-            if error.kind != STALE:
-                raise
-            return self.changed(link)
-        size, _, version, strong, cid = info
-        same = cid == self.cid if cid and self.cid else version == self.version
-        if kept and (not same or size != self.size):    # N2b, R8
-            return self.changed(link)
-        proved = kept and (cid and cid == self.cid or strong and self.strong)
-        self.adopt(info)
-        if self.have and not proved:                    # R3
-            listed = self.digest_list(link, 1)
-            self.have = {i: d for i, d in self.have.items() if listed[i] == d}
-        return 1
-
-    def changed(self, link):
-        if self.pin and self.c in (0, self.pin[0]):
-            raise Failed("changed: not the pinned content")     # R11a
-        return self.reopen(link, self.c)
-
-    def reopen(self, link, want):
-        """Step 4: another version, or another grid.  What fits is kept."""
-        info = self.ask_open(link, 2, want, False)
-        old, old_size, old_c = self.have, self.size, self.c
-        if want == 0 and old_size is not None and info[1] != old_c:
-            self.regrid(info[1])
-            old, old_size = self.have, self.size
-        self.have, self.cid, self.weak = {}, None, False
-        listed = None
-        if old:
-            self.size, self.c = old_size, info[1]
-            source = {(d, length(old_size, self.c, i)): i for i, d in old.items()}
-            self.adopt(info)
-            listed = self.digest_list(link, 2)
-            self.rebuild(listed, old, source, old_size)
-        self.adopt(info)
-        self.file.truncate(self.size)
-        return 2
-
-    def rebuild(self, listed, old, source, old_size):
-        """R4c: same place, else a copy of another chunk, hashed again."""
-        new_size, fresh = self.size, self.part + ".new"
-        with open(fresh, "w+b") as out:
-            for i, d in enumerate(listed):
-                at = i if old.get(i) == d else source.get((d, length(
-                    new_size, self.c, i)))
-                if at is None:
+        expect, handle, kept = True, 1, self.size is not None
+        while True:
+            try:
+                info = self.ask(link, handle, want, expect)
+                size, c, version, strong, cid = info
+                same = cid == self.cid if cid and self.cid else version == self.version
+                if not (expect and kept) or same and size == self.size:
+                    break                               # N2b, R8
+            except Refused as error:
+                if error.code == UNSUPPORTED and want:  # R4a, R11c
+                    want, expect, handle = 0, False, handle + 1
                     continue
-                self.size = old_size
-                data = self.local(at)
-                self.size = new_size
-                if sha(data) == d:
-                    out.seek(i << self.c)
-                    out.write(data)
-                    self.have[i] = d
-        os.replace(fresh, self.part)
-        self.file.close()
-        self.file = open(self.part, "r+b")
+                if error.kind != STALE or not expect:
+                    raise
+            if self.pin and self.c in (0, self.pin[0]):
+                raise Failed("changed: not the pinned content")     # R11a
+            expect, handle = False, handle + 1
+        proved = expect and (cid and cid == self.cid or strong and self.strong)
+        if self.have and c != self.c:
+            self.regrid(c)
+        self.size, self.c, self.version, self.strong = size, c, version, strong
+        self.cid = cid or (self.cid if expect else b"")
+        self.weak = not strong or expect and self.weak
+        if self.have and not proved:                    # R2 failed: R3, R4
+            self.compare(repeat(lambda: self.digest_list(link, handle)))
+        self.file.truncate(size)
+        return handle
+
+    def ask(self, link, handle, want, expect):
+        payload = struct.pack(">IBBH", handle, 0, want, len(self.path)) + self.path
+        if expect and self.version:
+            payload += tlv(EXPECT_VERSION, self.version)
+        cid = self.pin[1] if self.pin and want == self.pin[0] else self.cid
+        if expect and want and cid:
+            payload += tlv(EXPECT_CID, cid)
+        (_, body), = repeat(lambda: list(link.request(OPEN, payload)))
+        got, kind, c, flags, size, _, ns, _ = take(">IBBHQqII", body)
+        more = tlvs(body[32:])
+        if got != handle or kind != 1 or VERSION not in more or ns >= 10 ** 9 \
+                or want not in (0, c) or not C_MIN <= c <= C_MAX \
+                or size >> 63 or count(size, c) > 2 ** 32:
+            raise Lost("INFO breaks N2a")
+        return size, c, more[VERSION], bool(flags & 1), more.get(CID, b"")
 
     def regrid(self, c):
         """R6c: hash the kept bytes again; a chunk counts when kept ones
         cover it wholly.  The CID does not hold for another c."""
-        have, step, old = {}, 1 << c, self.c
+        old, have = self.c, {}
         for i in range(count(self.size, c)):
-            first, last = i << c, (i << c) + length(self.size, c, i) - 1
-            if all(k in self.have for k in range(first >> old, (last >> old) + 1)):
+            last = (i << c) + length(self.size, c, i) - 1
+            if all(k in self.have for k in range(i << c >> old, (last >> old) + 1)):
                 have[i] = sha(self.local(i, c))
-        self.have, self.c, self.cid = have, c, None
+        self.have, self.c, self.cid = have, c, b""
 
-    # Fetching.
+    def compare(self, listed):
+        """R4c: a kept chunk stays, or is copied to where the list wants it.
+        A source that an earlier copy overwrote fails its hash."""
+        source = {d: i for i, d in self.have.items()}
+        old, self.have = self.have, {}
+        moves = []
+        for i, d in enumerate(listed):
+            if old.get(i) == d:
+                self.have[i] = d
+            elif d in source:
+                moves.append((i, source[d]))
+        for i, at in sorted(moves, key=lambda m: m[0] if m[1] > m[0] else -m[0]):
+            self.file.seek(at << self.c)
+            data = self.file.read(length(self.size, self.c, i))
+            if sha(data) == listed[i]:
+                self.file.seek(i << self.c)
+                self.file.write(data)
+                self.have[i] = listed[i]
 
     def digest_list(self, link, handle):
         """The complete list, checked against INFO's CID if there is one."""
-        ask = struct.pack(">IBBHQII", handle, 32, 0, 0, 0, 1, 0)
-        listed = link.repeat(lambda: self.read_digests(link, ask))
-        if self.cid and cid_of(self.size, self.c, listed) != self.cid:
-            raise Failed("the server contradicts itself")       # R10b
-        return listed
-
-    def read_digests(self, link, ask):
         out = []
+        ask = struct.pack(">IBBHQII", handle, 32, 0, 0, 0, 1, 0)
         for kind, body in link.request(DIGEST, ask):
             if kind == DONE:
                 break
-            first, n, proof, log2, _ = struct.unpack_from(">QIBBH", need(body, 16))
-            if first != len(out) or not 1 <= n <= 2000 or proof or log2 != 32:
-                raise Lost("DIGESTS break rule D9")
-            tlvs(need(body, 16 + 32 * n), 16 + 32 * n)
+            first, n, proof, log2, _ = take(">QIBBH", body)
+            if first != len(out) or not 1 <= n <= 2000 or proof or log2 != 32 \
+                    or len(body) < 16 + 32 * n:
+                raise Lost("DIGESTS break D9")
+            tlvs(body[16 + 32 * n:])
             out += [body[at:at + 32] for at in range(16, 16 + 32 * n, 32)]
         if len(out) != count(self.size, self.c):
-            raise Lost("DIGESTS break rule D9")
+            raise Lost("DIGESTS break D9")
+        if self.cid and cid_of(self.size, self.c, out) != self.cid:
+            raise Failed("the server contradicts itself")       # R10b
         return out
 
-    def fetch(self, link, handle):
-        while self.missing():
-            ranges = []
-            for i in self.missing():
-                if ranges and sum(ranges[-1]) == i << self.c:
-                    ranges[-1][1] += length(self.size, self.c, i)
-                elif len(ranges) < MAX_RANGES:
-                    ranges.append([i << self.c, length(self.size, self.c, i)])
-                else:
-                    break
-            payload = struct.pack(">IBBH", handle, 3, 0, len(ranges)) + \
-                b"".join(struct.pack(">QQ", *r) for r in ranges)
-            try:
-                self.read_chunks(link, handle, payload, ranges)
-            except Refused as error:
-                if error.kind != TRANSIENT:
-                    raise
+    # GET, and the table of G4.
 
-    def read_chunks(self, link, handle, payload, ranges):
+    def fetch(self, link, handle):
+        ranges = []
+        for i in self.missing():
+            if ranges and sum(ranges[-1]) == i << self.c:
+                ranges[-1][1] += length(self.size, self.c, i)
+            elif len(ranges) < MAX_RANGES:
+                ranges.append([i << self.c, length(self.size, self.c, i)])
+            else:
+                break
+        payload = struct.pack(">IBBH", handle, 3, 0, len(ranges)) + b"".join(
+            struct.pack(">QQ", *one) for one in ranges)
         last, chunks, total = -1, 0, 0
         for kind, body in link.request(GET, payload):
             if kind == CHUNK:
-                last = self.take_chunk(body, handle, ranges, last)
+                last = self.accept(body, handle, ranges, last)
                 chunks, total = chunks + 1, total + length(self.size, self.c, last)
                 continue
-            more = tlvs(body, 16)
-            if struct.unpack_from(">QQ", need(body, 16)) != (chunks, total) or \
+            more = tlvs(body[16:])
+            if take(">QQ", body) != (chunks, total) or \
                     total != sum(n for _, n in ranges):
-                raise Lost("DONE breaks rule G9")
+                raise Lost("DONE breaks G9")
             if more.get(VERSION, self.version) != self.version or \
                     self.cid and more.get(CID, self.cid) != self.cid:
-                raise Refused(0x0302)                           # G10
-            self.cid = self.cid or more.get(CID)
+                raise Refused(CHANGED_DURING)                   # G10
+            self.cid = self.cid or more.get(CID, b"")
 
-    def take_chunk(self, body, handle, ranges, last):
-        offset, raw, stored, got, codec, _, _, d = struct.unpack_from(
-            ">QIIIBBH32s", need(body, 56))
+    def accept(self, body, handle, ranges, last):
+        offset, raw, stored, got, codec, _, _, d = take(">QIIIBBH32s", body)
         i, data = offset >> self.c, body[56:]
-        if got != handle or offset % (1 << self.c) or offset >= self.size \
-                or i <= last or not any(o <= offset < o + n for o, n in ranges) \
+        if got != handle or offset % (1 << self.c) or i <= last \
+                or not any(o <= offset < o + n for o, n in ranges) \
                 or raw != length(self.size, self.c, i) or codec != 0 \
                 or stored != raw or len(data) != raw:
-            raise Lost("CHUNK breaks rule G4")
+            raise Lost("CHUNK breaks G4")
         if sha(data) != d:
             self.damage[i] = self.damage.get(i, 0) + 1          # R9
             raise (Lost if self.damage[i] < 3 else Failed)("chunk %d is damaged" % i)
@@ -432,23 +386,22 @@ class Download:
 
     # Step 5.
 
-    def finish(self, link, handle):
-        own = cid_of(self.size, self.c, [self.have[i] for i in sorted(self.have)])
-        if self.cid is None and self.weak or self.cid not in (None, own):
-            named, self.cid = self.cid, None
-            listed = self.digest_list(link, handle)
-            listed_cid = cid_of(self.size, self.c, listed)
-            if named not in (None, listed_cid):
-                raise Failed("the server contradicts itself")
-            self.cid = listed_cid
-            self.have = {i: d for i, d in self.have.items() if listed[i] == d}
-            if self.missing():                                  # R5d
-                return False
-        if self.pin and self.pin[1] != (own if self.pin[0] == self.c else cid_of(
-                self.size, self.pin[0], [sha(self.local(i, self.pin[0])) for i in
-                                         range(count(self.size, self.pin[0]))])):
+    def own_cid(self, c):
+        digests = self.have if c == self.c else {
+            i: sha(self.local(i, c)) for i in range(count(self.size, c))}
+        return cid_of(self.size, c, [digests[i] for i in sorted(digests)])
+
+    def complete(self, link, handle):
+        own = self.own_cid(self.c)
+        if self.cid != own and (self.cid or self.weak):         # R5c, R5d
+            self.compare(repeat(lambda: self.digest_list(link, handle)))
+            return not self.missing()   # if so, the list names our own CID
+        return True
+
+    def finish(self):
+        own = self.own_cid(self.c)
+        if self.pin and self.pin[1] != self.own_cid(self.pin[0]):
             raise Failed("the content is not the pinned one")
-        self.file.truncate(self.size)
         self.file.flush()
         os.fsync(self.file.fileno())
         os.replace(self.part, self.name)
@@ -458,73 +411,67 @@ class Download:
         if os.path.exists(self.journal):
             os.unlink(self.journal)
         print("bl1-%02d-%s" % (self.c, own.hex()))
-        return True
 
-    def attempt(self, link):
-        """One connection; True when the file is complete."""
-        handle = self.open(link)
+    def attempt(self, host, port):
+        """One connection; returns when every chunk is verified."""
+        link = Connection(host, port)
+        try:
+            link.greet()
+            handle = self.open(link)
+            while self.missing() or not self.complete(link, handle):
+                repeat(lambda: self.fetch(link, handle))
+        finally:
+            link.sock.close()
+
+    def run(self, host, port, give_up):
+        """15.3 and step 6: dial again until it works."""
+        start, fruitless, faults = time.monotonic(), 0, 0
         while True:
-            self.fetch(link, handle)
-            if self.finish(link, handle):
-                return True
-
-
-def pin_text(pin):
-    return "%d-%s" % (pin[0], pin[1].hex()) if pin else ""
+            before, grid = set(self.have.items()), self.c
+            try:
+                self.attempt(host, port)
+                return self.finish()
+            except (Lost, Refused) as error:
+                kind = getattr(error, "kind", SERVER)
+                faults += kind == PROTOCOL
+                if kind not in range(TRANSIENT, 8) or kind == ACCESS or faults > 1:
+                    if getattr(error, "code", 0) != BAD_HANDLE:
+                        raise Failed(str(error))
+                print("lost: %s" % error, file=sys.stderr)
+            finally:
+                self.save()
+            progress = grid == self.c and set(self.have.items()) - before
+            fruitless = 0 if progress else fruitless + 1
+            if time.monotonic() - start > give_up:
+                raise Failed("gave up")
+            if fruitless:
+                time.sleep(random.uniform(0, min(30, 0.5 * 2 ** (fruitless - 1))))
+            if fruitless and fruitless % 3 == 0 and self.size and self.c > C_MIN:
+                self.regrid(max(C_MIN, self.c - 2))             # R6a
 
 
 def parse_url(url):
-    match = re.fullmatch(r"belay\+tcp://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d*))?"
-                         r"(?:/([^?#]*))?(?:#bl1-(\d\d)-([0-9a-f]{64}))?", url, re.A)
-    if not match:
-        raise Failed("not a belay+tcp URL: " + url)
-    host, port, path, c, cid = match.groups()
-    if re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", path or "") or not path or any(
-            part in (".", "..", "") for part in urllib.parse.unquote(path).split("/")):
-        raise Failed("a path that no server takes")             # U1-4, N1a
-    return host.strip("[]"), int(port or 7245), urllib.parse.unquote_to_bytes(path), \
-        (int(c), bytes.fromhex(cid)) if c else None
-
-
-def download(host, port, job, give_up):
-    """15.3 and step 6: dial again until it works."""
-    start, fruitless, protocol_errors = time.monotonic(), 0, 0
-    while True:
-        before, grid, link = set(job.have.items()), job.c, None
-        try:
-            link = Connection(host, port)
-            return job.attempt(link)
-        except Refused as error:
-            protocol_errors += error.kind == PROTOCOL
-            if error.kind in (PERMANENT, ACCESS) and error.code != BAD_HANDLE or \
-                    error.kind not in range(1, 8) or protocol_errors > 1:
-                raise Failed(str(error))
-            print("repeating after %s" % error, file=sys.stderr)
-        except Lost as error:
-            print("lost: %s" % error, file=sys.stderr)
-        finally:
-            job.save()
-            if link:
-                link.sock.close()
-        progress = job.c == grid and set(job.have.items()) - before
-        fruitless = 0 if progress else fruitless + 1
-        if time.monotonic() - start > give_up:
-            raise Failed("gave up")
-        if fruitless:
-            time.sleep(random.uniform(0, min(30, 0.5 * 2 ** (fruitless - 1))))
-        if fruitless and fruitless % 3 == 0 and job.size and job.c > C_MIN:
-            job.regrid(max(C_MIN, job.c - 2))                   # R6a
+    found = re.fullmatch(r"belay\+tcp://(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d*))?/([^?#]+)"
+                         r"(?:#bl1-(1[2-9]|2[0-2])-([0-9a-f]{64}))?", url, re.A)
+    if not found or re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", found[3]):
+        raise Failed("not a belay+tcp URL of a file: " + url)       # U1-4
+    path = urllib.parse.unquote_to_bytes(found[3])
+    if any(len(p) > 255 or p in (b"", b".", b"..") for p in path.split(b"/")):
+        raise Failed("no server takes this path: " + found[3])      # N1a
+    pin = (int(found[4]), bytes.fromhex(found[5])) if found[4] else None
+    return found[1].strip("[]"), int(found[2] or 7245), path, pin
 
 
 def main(args):
-    give_up = float(args[1]) if args[:1] == ["--give-up"] else float("inf")
-    args = args[2:] if args[:1] == ["--give-up"] else args
+    give_up = float("inf")
+    if args[:1] == ["--give-up"]:
+        give_up, args = float(args[1]), args[2:]
     if len(args) not in (1, 2):
         sys.exit(__doc__)
     try:
         host, port, path, pin = parse_url(args[0])
         name = args[1] if len(args) == 2 else os.fsdecode(path.split(b"/")[-1])
-        download(host, port, Download(path, name, pin), give_up)
+        Download(path, name, pin).run(host, port, give_up)
     except Failed as error:
         print("failed: %s" % error, file=sys.stderr)
         return 1
