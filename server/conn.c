@@ -31,6 +31,7 @@ log_opened(struct conn *c)
     struct log_line line;
 
     log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "open");
+    log_num(&line, "worker", c->worker->index);
     log_num(&line, "conn", c->id);
     log_word(&line, "peer", c->peer);
     log_end(&line);
@@ -45,6 +46,7 @@ log_closed(struct conn *c)
     struct log_line line;
 
     log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "close");
+    log_num(&line, "worker", c->worker->index);
     log_num(&line, "conn", c->id);
     log_word(&line, "peer", c->peer);
     log_word(&line, "reason", c->reason);

@@ -15,8 +15,8 @@
 
 /* The part of a block that can be dropped and read again. */
 struct body {
-    struct digestcache_block b;
-    uint64_t settled[DIGESTCACHE_WORDS];
+    struct digestcache_block b; /* known: settled */
+    uint64_t published[DIGESTCACHE_WORDS]; /* known ones included */
 };
 
 struct block {
@@ -26,7 +26,7 @@ struct block {
     uint32_t room;       /* digests of this block */
     uint32_t known;
     bool dirty;          /* settled digests are not stored yet */
-    bool keep;           /* some are not settled: cannot be read again */
+    bool keep;           /* some are only published: not in the cache */
     struct body *body;   /* NULL: dropped */
 };
 
@@ -38,7 +38,6 @@ struct digests {
     uint64_t count;
     uint64_t known; /* sum over the blocks seen */
     bool has_cid;
-    bool cid_stored;
     unsigned dirty_blocks;
     uint64_t looked; /* generation when the CID was last looked for, */
     uint64_t synced; /* ... and when the digests were last completed */
@@ -166,7 +165,7 @@ body_new(struct digests *d)
     if (body != NULL) {
         memset(body->b.known, 0, sizeof(body->b.known));
         memset(body->b.zero, 0, sizeof(body->b.zero));
-        memset(body->settled, 0, sizeof(body->settled));
+        memset(body->published, 0, sizeof(body->published));
         atomic_fetch_add(&bodies, 1);
     }
     return body;
@@ -177,12 +176,15 @@ static void
 merge(struct digests *d, struct block *b, const struct digestcache_block *in)
 {
     for (uint32_t i = 0; i < b->room; i++) {
-        if (!bit_get(in->known, i) || bit_get(b->body->b.known, i)) {
+        bool published = bit_get(b->body->published, i);
+        if (!bit_get(in->known, i) ||
+            (published &&
+             memcmp(b->body->b.digest[i], in->digest[i], HASH_LEN) != 0)) {
             continue;
         }
         memcpy(b->body->b.digest[i], in->digest[i], HASH_LEN);
         bit_set(b->body->b.known, i);
-        bit_set(b->body->settled, i);
+        bit_set(b->body->published, i);
         if (bit_get(in->zero, i)) {
             bit_set(b->body->b.zero, i);
         }
@@ -266,10 +268,10 @@ digests_get(struct digests *d, uint64_t index, struct digest_state *out)
     if (b == NULL || b->body == NULL || !bit_get(b->body->b.known, i)) {
         b = block_load(d, index / DIGESTS_BLOCK);
     }
-    if (b != NULL && bit_get(b->body->b.known, i)) {
-        out->known = true;
+    if (b != NULL && bit_get(b->body->published, i)) {
+        out->published = true;
+        out->settled = bit_get(b->body->b.known, i);
         out->zero = bit_get(b->body->b.zero, i);
-        out->settled = bit_get(b->body->settled, i);
         memcpy(out->digest, b->body->b.digest[i], HASH_LEN);
     }
     pthread_mutex_unlock(&d->lock);
@@ -290,26 +292,22 @@ put_locked(struct digests *d, struct block *b, uint32_t i,
 {
     struct body *body = b->body;
 
-    if (bit_get(body->b.known, i)) {
-        if (memcmp(body->b.digest[i], state->digest, HASH_LEN) != 0) {
-            return ERR_CHANGED;
-        }
-        if (!state->settled || bit_get(body->settled, i)) {
-            return 0;
-        }
-    } else {
-        memcpy(body->b.digest[i], state->digest, HASH_LEN);
+    if (bit_get(body->published, i) &&
+        memcmp(body->b.digest[i], state->digest, HASH_LEN) != 0) {
+        return ERR_CHANGED;
+    }
+    memcpy(body->b.digest[i], state->digest, HASH_LEN);
+    bit_set(body->published, i);
+    if (state->zero) {
+        bit_set(body->b.zero, i);
+    }
+    if (state->settled && !bit_get(body->b.known, i)) {
         bit_set(body->b.known, i);
-        if (state->zero) {
-            bit_set(body->b.zero, i);
-        }
         b->known++;
         d->known++;
-    }
-    if (state->settled) {
-        bit_set(body->settled, i);
         mark_dirty(d, b);
-    } else {
+    }
+    if (!state->settled) {
         b->keep = true;
     }
     return 0;
@@ -390,8 +388,7 @@ bool
 digests_dirty(struct digests *d)
 {
     pthread_mutex_lock(&d->lock);
-    bool dirty = d->dirty_blocks > 0 ||
-                 (d->has_cid && !d->cid_stored && d->cache != NULL);
+    bool dirty = d->dirty_blocks > 0;
     pthread_mutex_unlock(&d->lock);
     return dirty;
 }
@@ -420,7 +417,6 @@ digests_cid(struct digests *d, uint8_t cid[HASH_LEN])
             d->looked = generation;
             d->has_cid = digestcache_read_cid(d->cache, &d->id, d->chunk_log2,
                                               d->cid);
-            d->cid_stored = d->has_cid;
         }
     }
     bool known = d->has_cid;
@@ -445,7 +441,6 @@ store_block(struct digests *d, struct digestcache_block *copy)
                 found = true;
                 key = key_of(d, b);
                 memcpy(copy, &b->body->b, sizeof(*copy));
-                memcpy(copy->known, b->body->settled, sizeof(copy->known));
                 b->dirty = false;
                 d->dirty_blocks--;
                 break;
@@ -501,32 +496,16 @@ compute_cid(struct digests *d, struct hasher *hasher, uint8_t cid[HASH_LEN])
     return err;
 }
 
-/* Is the whole list settled, so that the CID may be stored as well? */
-static bool
-all_settled(struct digests *d)
-{
-    bool settled = true;
-
-    for (size_t i = 0; i < BUCKETS; i++) {
-        for (const struct block *b = d->bucket[i]; b != NULL; b = b->next) {
-            settled &= b->body == NULL ||
-                       bits_count(b->body->settled) == b->room;
-        }
-    }
-    return settled;
-}
-
 static int
 publish_cid(struct digests *d, const uint8_t cid[HASH_LEN])
 {
     pthread_mutex_lock(&d->lock);
     memcpy(d->cid, cid, HASH_LEN);
     d->has_cid = true;
-    bool store = d->cache != NULL && all_settled(d);
-    d->cid_stored = true;
     pthread_mutex_unlock(&d->lock);
-    return store ? digestcache_write_cid(d->cache, &d->id, d->chunk_log2, cid)
-                 : 0;
+    return d->cache == NULL
+               ? 0
+               : digestcache_write_cid(d->cache, &d->id, d->chunk_log2, cid);
 }
 
 int

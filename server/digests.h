@@ -2,9 +2,10 @@
  * process has computed, backed by the cache that all processes share.
  *
  * A digest is `settled` when the file had not changed shortly before it was
- * read (rule I1): only those go to the cache, and only those are trusted
- * without reading the bytes again. All of them are published, so a second
- * reading must agree (rule G5).
+ * read. Only those are known: they go to the cache, into answers and into the
+ * CID, and are trusted without reading the bytes again (rules I1, I5, I11).
+ * Any other was only published with its chunk: a second reading has to agree
+ * with it (rule G5b), and that is all it is good for.
  *
  * Blocks of DIGESTS_BLOCK digests are in memory while they are used; those
  * that are stored may be dropped and are read again. Any thread may call any
@@ -34,18 +35,19 @@ struct digests *digests_new(struct digestcache *cache,
 void digests_free(struct digests *d);
 
 struct digest_state {
-    bool known;
-    bool zero;    /* the chunk is all zeros */
-    bool settled; /* may be trusted without reading the chunk */
-    uint8_t digest[HASH_LEN];
+    bool settled;
+    bool published; /* settled or not, it was computed before */
+    bool zero;      /* the chunk is all zeros */
+    uint8_t digest[HASH_LEN]; /* when published */
 };
 
 /* What is known about chunk index. */
 void digests_get(struct digests *d, uint64_t index, struct digest_state *out);
 
-/* Chunk index was read and hashed. Returns 0, or ERR_CHANGED when another
- * digest is known for it, which stays. Memory may be out: then the digest is
- * forgotten, and 0 is returned all the same. */
+/* Chunk index was read and hashed: .settled, .zero and .digest count. Returns
+ * 0, or ERR_CHANGED when another digest was published for it, which stays.
+ * Memory may be out: then the digest is forgotten, and 0 is returned all the
+ * same. */
 MUST_USE int digests_put(struct digests *d, uint64_t index,
                          const struct digest_state *state);
 

@@ -49,3 +49,17 @@ fileid_is_settled(const struct fileid *id, int64_t now_ns)
            (id->mtime_ns < now_ns - SETTLED_NS ||
             id->mtime_ns > now_ns + SETTLED_NS);
 }
+
+uint64_t
+fileid_rest_ms(const struct fileid *id, int64_t now_ns)
+{
+    if (fileid_is_settled(id, now_ns)) {
+        return 0;
+    }
+    int64_t last =
+        id->mtime_ns > id->ctime_ns && id->mtime_ns <= now_ns + SETTLED_NS
+            ? id->mtime_ns
+            : id->ctime_ns;
+    int64_t ms = (last + SETTLED_NS - now_ns) / 1000000 + 1;
+    return ms < FILEID_REST_MAX_MS ? (uint64_t)ms : FILEID_REST_MAX_MS;
+}

@@ -32,4 +32,9 @@ MUST_USE int fileid_check(const struct fileid *id, int fd);
  * further one would show in the time stamps? */
 bool fileid_is_settled(const struct fileid *id, int64_t now_ns);
 
+/* Milliseconds until then, if it is not written again; 0: it is settled. At
+ * most FILEID_REST_MAX_MS, because a file from the future never is. */
+#define FILEID_REST_MAX_MS 5000u
+uint64_t fileid_rest_ms(const struct fileid *id, int64_t now_ns);
+
 #endif

@@ -7,14 +7,22 @@
 #include "proto/data/cid.h"
 #include "proto/data/zpack.h"
 #include "proto/io/clock.h"
+#include "proto/io/loop.h"
 #include "server/limits.h"
 
 /* Chunks hashed together. */
 #define LANES 2u
 
+/* A file whose change time stays in the future is given up after so many
+ * rests. */
+#define RESTS_MAX 3u
+
 struct hashjob {
     struct prepare_slice slice;
     struct prepare *prepare;
+    struct loop_timer *rest; /* until the file has rested (rule D12) */
+    bool resting;
+    unsigned rests;
     struct source *source; /* a reference */
     struct hashwait *waits;
     atomic_bool stop;      /* nobody waits */
@@ -63,7 +71,6 @@ hash_chunks(struct hashjob *job, struct hasher *hasher, const uint64_t *index,
         err = fileid_check(&src->id, src->fd);
     }
     for (size_t i = 0; i < n && err == 0; i++) {
-        state[i].known = true;
         state[i].settled = settled;
         state[i].zero = zpack_is_zero(items[i].data, items[i].len);
         err = digests_put(src->digests, index[i], &state[i]);
@@ -106,6 +113,7 @@ job_free(struct hashjob *job)
     for (size_t i = 0; i < LANES; i++) {
         free(job->buf[i]);
     }
+    loop_timer_free(job->rest);
     free(job);
     src->hashjob = NULL;
     source_release(src);
@@ -152,21 +160,13 @@ serve_waits(struct hashjob *job)
     }
 }
 
-/* Whoever came first is served first; what others want as well is skipped
- * when their turn comes. */
-static void
-next_slice(struct hashjob *job)
-{
-    job->at = job->waits->first;
-    job->end = job->waits->span_end;
-    prepare_slice(job->prepare, &job->slice);
-}
+static void next_slice(struct hashjob *job);
 
+/* After a slice, or when none is possible: on with those who still wait, and
+ * those who joined meanwhile. */
 static void
-slice_done(struct prepare_slice *slice)
+end_round(struct hashjob *job)
 {
-    struct hashjob *job = (struct hashjob *)slice;
-
     serve_waits(job);
     if (job->waits == NULL) {
         job_free(job);
@@ -177,41 +177,90 @@ slice_done(struct prepare_slice *slice)
     next_slice(job);
 }
 
+/* Whoever came first is served first; what others want as well is skipped
+ * when their turn comes. Digests read right after a change would not count,
+ * so the job waits until the file has rested. */
+static void
+next_slice(struct hashjob *job)
+{
+    uint64_t wait_ms = fileid_rest_ms(&job->source->id, clock_file_ns());
+
+    if (wait_ms > 0 && job->rests++ == RESTS_MAX) {
+        job->err = ERR_AGAIN;
+        job->rests = 0;
+        end_round(job);
+        return;
+    }
+    if (wait_ms > 0) {
+        job->resting = true;
+        loop_timer_start(job->rest, wait_ms);
+        return;
+    }
+    job->at = job->waits->first;
+    job->end = job->waits->span_end;
+    prepare_slice(job->prepare, &job->slice);
+}
+
+static void
+on_rested(void *arg)
+{
+    struct hashjob *job = arg;
+
+    job->resting = false;
+    next_slice(job);
+}
+
+static void
+slice_done(struct prepare_slice *slice)
+{
+    end_round((struct hashjob *)slice);
+}
+
+static struct hashjob *
+job_new(struct loop *loop, struct prepare *prepare, struct source *src)
+{
+    struct hashjob *job = calloc(1, sizeof(*job));
+    if (job == NULL) {
+        return NULL;
+    }
+    job->source = src;
+    source_hold(src);
+    src->hashjob = job;
+    job->prepare = prepare;
+    job->slice.work = slice_work;
+    job->slice.done = slice_done;
+    int err = loop_timer_new(loop, on_rested, job, &job->rest);
+    for (size_t i = 0; i < LANES && err == 0; i++) {
+        job->buf[i] = malloc((size_t)1 << src->chunk_log2);
+        err = job->buf[i] == NULL ? ERR_NOMEM : 0;
+    }
+    if (err != 0) {
+        job_free(job);
+        return NULL;
+    }
+    return job;
+}
+
 int
-hashjob_join(struct prepare *prepare, struct hashwait *wait)
+hashjob_join(struct loop *loop, struct prepare *prepare, struct hashwait *wait)
 {
     struct source *src = wait->source;
+    bool first = src->hashjob == NULL;
 
-    if (src->hashjob == NULL) {
-        struct hashjob *job = calloc(1, sizeof(*job));
-        if (job == NULL) {
-            return ERR_NOMEM;
-        }
-        job->source = src;
-        source_hold(src);
-        src->hashjob = job;
-        for (size_t i = 0; i < LANES; i++) {
-            job->buf[i] = malloc((size_t)1 << src->chunk_log2);
-            if (job->buf[i] == NULL) {
-                job_free(job);
-                return ERR_NOMEM;
-            }
-        }
-        job->prepare = prepare;
-        job->slice.work = slice_work;
-        job->slice.done = slice_done;
-        wait->next = NULL;
-        job->waits = wait;
-        next_slice(job);
-        return 0;
+    if (first && job_new(loop, prepare, src) == NULL) {
+        return ERR_NOMEM;
     }
-    struct hashwait **link = &src->hashjob->waits;
+    struct hashjob *job = src->hashjob;
+    struct hashwait **link = &job->waits;
     while (*link != NULL) {
         link = &(*link)->next;
     }
     wait->next = NULL;
     *link = wait;
-    atomic_store(&src->hashjob->stop, false);
+    atomic_store(&job->stop, false);
+    if (first) {
+        next_slice(job);
+    }
     return 0;
 }
 
@@ -221,7 +270,12 @@ hashjob_leave(struct hashwait *wait)
     struct hashjob *job = wait->source->hashjob;
 
     unlink_wait(job, wait);
-    if (job->waits == NULL) {
+    if (job->waits != NULL) {
+        return;
+    }
+    if (job->resting) {
+        job_free(job);
+    } else {
         atomic_store(&job->stop, true);
     }
 }

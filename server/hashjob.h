@@ -1,6 +1,7 @@
 /* Hashing what nobody has read yet, for DIGEST: one job for each source, in
  * slices between which it can be given up; all who want digests of the file
- * share it. Jobs of several files take turns.
+ * share it. Jobs of several files take turns. A file that changed a moment ago
+ * is left alone until it has rested (rule D12).
  *
  * All calls from the loop's thread. */
 #ifndef SERVER_HASHJOB_H
@@ -31,7 +32,8 @@ struct hashwait {
 
 /* Waits; done is called later with 0, ERR_CHANGED, ERR_IO, ERR_NOMEM or
  * ERR_INTERNAL. ERR_NOMEM at once: it does not wait. */
-MUST_USE int hashjob_join(struct prepare *prepare, struct hashwait *wait);
+MUST_USE int hashjob_join(struct loop *loop, struct prepare *prepare,
+                          struct hashwait *wait);
 
 /* Waits no longer; done will not be called. */
 void hashjob_leave(struct hashwait *wait);

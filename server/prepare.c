@@ -187,7 +187,6 @@ encode_piece(struct slot *slot, struct piece *piece)
 {
     bool zero = zpack_is_zero(piece->raw, piece->raw_len);
     struct digest_state state = {
-        .known = true,
         .zero = zero,
         .settled = piece->settled,
     };
@@ -579,7 +578,7 @@ prepare_start(struct prepare *p, struct piece *piece)
         if (start_known(piece, &state)) {
             return true;
         }
-    } else if (state.known) {
+    } else if (state.published) {
         piece->verify = true;
         memcpy(piece->digest, state.digest, HASH_LEN);
     }

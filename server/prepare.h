@@ -52,7 +52,7 @@ struct piece {
     /* Private to prepare.c. */
     struct piece *next;
     enum piece_work work;
-    bool verify;     /* a digest is known, and the bytes must still have it */
+    bool verify;     /* a digest is published: the bytes must have it */
     bool settled;
     bool packable;   /* the trial of compression was worth it */
     uint8_t *raw;    /* buffers of raw_len bytes */

@@ -47,6 +47,7 @@ log_refused(struct conn *c, const char *path, int err, int error)
         return;
     }
     log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "refused");
+    log_num(&line, "worker", c->worker->index);
     log_num(&line, "conn", c->id);
     log_text(&line, "path", path);
     log_word(&line, "code", err_name(err));
@@ -66,6 +67,7 @@ open_code(int err)
     case ERR_NOT_FOUND:
     case ERR_NOT_A_FILE:
     case ERR_NOT_A_DIRECTORY:
+    case ERR_UNSUPPORTED:
     case ERR_IO:
         return err_wire(err);
     default:
@@ -147,6 +149,11 @@ finish_file(struct conn *c, const struct sender_job *job, int fd,
     struct source *src = NULL;
     uint8_t chunk_log2 = choose_chunk_log2(&job->open, id.size);
 
+    if (cid_chunk_count(id.size, chunk_log2) >
+        UINT64_C(1) << LIMIT_BLOCK_LOG2) {
+        close(fd);
+        return ERR_UNSUPPORTED; /* I3: more chunks than a block can have */
+    }
     int err = sources_get(c->worker->sources, fd, &id, chunk_log2, &src);
     if (err != 0) {
         return err;

@@ -2,9 +2,14 @@
 #include <string.h>
 
 #include "proto/data/merkle.h"
+#include "proto/io/clock.h"
 #include "server/conn_internal.h"
 #include "server/hashjob.h"
 #include "server/limits.h"
+
+/* When to ask again for digests that are not known; nothing hashes them
+ * meanwhile, but another client's download may. */
+#define DIGEST_RETRY_MS 2000u
 
 /* A DIGEST that has to wait. There is one at a time for each connection,
  * because the sender gives out the next page only after this one. */
@@ -40,6 +45,8 @@ digest_code(int err)
         return WIRE_BUSY;
     case ERR_IO:
         return WIRE_IO_ERROR;
+    case ERR_AGAIN:
+        return WIRE_DIGEST_PENDING;
     default:
         return WIRE_INTERNAL;
     }
@@ -221,7 +228,12 @@ serve_digest(struct conn *conn, const struct sender_job *job)
         return;
     }
     if (!known && d->no_wait) {
-        serve_code(conn, job->id, WIRE_DIGEST_PENDING);
+        uint64_t rest = fileid_rest_ms(&src->id, clock_file_ns());
+        struct sender_result result = {
+            .code = WIRE_DIGEST_PENDING,
+            .retry_after_ms = (uint32_t)rest + DIGEST_RETRY_MS,
+        };
+        sender_job_done(conn->sender, now_of(conn), job->id, &result);
         return;
     }
     struct digest_task *task = task_new(conn, job);
@@ -231,7 +243,8 @@ serve_digest(struct conn *conn, const struct sender_job *job)
     }
     if (known) {
         start_tree(task);
-    } else if (hashjob_join(conn->worker->prepare, &task->wait) != 0) {
+    } else if (hashjob_join(conn->worker->loop, conn->worker->prepare,
+                            &task->wait) != 0) {
         task_fail(task, ERR_NOMEM);
     } else {
         conn->digest_task = task;

@@ -40,6 +40,7 @@ sender_new(const struct sender_config *config, uint64_t now)
     s->now = now;
     s->born = now;
     s->last_frame = now;
+    s->last_sent = now;
     s->write_moved = now;
     s->ping_refill = now;
     s->reason = "open";
@@ -134,7 +135,7 @@ close_by_goaway(struct sender *s, uint16_t code, const char *reason)
     s->reason = reason;
     s->close_goaway = true;
     s->goaway_code = code;
-    s->goaway_last_id = 0;
+    s->goaway_last_id = s->last_id;
 }
 
 void
@@ -216,8 +217,8 @@ sender_deadline(const struct sender *s)
     if (s->drain == DRAIN_GAP || s->drain == DRAIN_FINISH) {
         earliest(&best, s->drain_at);
     }
-    if (s->digest_page.state == PAGE_RUNNING) {
-        earliest(&best, s->digest_page.last_frame_ms + TIMER_PROGRESS_MS);
+    if (sender_progress_request(s) != NULL) {
+        earliest(&best, s->last_sent + TIMER_PROGRESS_MS);
     }
     return best;
 }
@@ -263,13 +264,14 @@ sender_tick(struct sender *s, uint64_t now)
         return;
     }
     if (s->phase < PHASE_ACTIVE && now >= s->born + TIMER_HANDSHAKE_MS) {
-        sender_fail(s, WIRE_HANDSHAKE_TIMEOUT, "handshake-timeout");
+        if (s->phase == PHASE_PREFACE) {
+            sender_close(s, "handshake-timeout");
+        } else {
+            sender_fail(s, WIRE_HANDSHAKE_TIMEOUT, "handshake-timeout");
+        }
     }
     if (is_quiet(s) && now >= s->last_frame + s->idle_ms) {
         close_by_goaway(s, 0, "idle");
-    }
-    if (s->digest_page.state == PAGE_RUNNING && sender_is_blocked(s)) {
-        s->digest_page.last_frame_ms = now; /* it has enough to read */
     }
     tick_transport(s);
     tick_drain(s);

@@ -12,9 +12,9 @@
  * runner sends behind it; then it calls sender_chunk_sent().
  *
  * At most SENDER_CHUNKS_AHEAD chunks are prepared and not yet with the
- * kernel (rule L3). Requests on one handle take effect in order: GETs one
- * after the other, DIGESTs one after the other, a CLOSE after everything
- * before it (L2).
+ * kernel. The most urgent GET goes first; among equals handles take turns,
+ * and the GETs of one handle go in the order in which they came (L3). A CLOSE
+ * takes effect after everything before it on its handle (L2).
  *
  * Memory: a few hundred bytes, plus requests and handles that the client has
  * outstanding, together at most SENDER_MEMORY_MAX, plus one page of
@@ -165,6 +165,7 @@ struct sender_result {
     uint16_t code;
     bool has_offset;    /* any error: where in the file */
     uint64_t offset;
+    uint32_t retry_after_ms; /* any error: 0 is not said */
     struct sender_file open;
     bool cid_known;     /* OPEN, CHECK */
     uint8_t cid[HASH_LEN];

@@ -110,7 +110,7 @@ judge_open(const struct sender *s, const struct msg_open *m)
         return 0;
     }
     if (handle_find(s, m->handle) != NULL) {
-        return WIRE_BAD_REQUEST;
+        return WIRE_BAD_HANDLE;
     }
     return s->handles >= s->max_handles ? WIRE_TOO_MANY_HANDLES : 0;
 }
@@ -162,7 +162,7 @@ admit_get(struct sender *s, const struct frame *f, const uint8_t *payload)
         return err;
     }
     struct handle *h = handle_find(s, m.handle);
-    if (h == NULL) {
+    if (h == NULL || h->sealed) {
         refuse(s, f, WIRE_BAD_HANDLE);
         return 0;
     }
@@ -193,7 +193,7 @@ admit_digest(struct sender *s, const struct frame *f, const uint8_t *payload)
         return err;
     }
     struct handle *h = handle_find(s, m.handle);
-    if (h == NULL) {
+    if (h == NULL || h->sealed) {
         refuse(s, f, WIRE_BAD_HANDLE);
         return 0;
     }
@@ -218,7 +218,7 @@ admit_close(struct sender *s, const struct frame *f, const uint8_t *payload)
         return err;
     }
     struct handle *h = handle_find(s, m.handle);
-    if (h == NULL) {
+    if (h == NULL || h->sealed) {
         refuse(s, f, WIRE_BAD_HANDLE);
         return 0;
     }
@@ -239,8 +239,8 @@ admit_list(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (err != 0) {
         return err;
     }
-    if (!path_ok(m.path)) {
-        refuse(s, f, WIRE_BAD_PATH);
+    if (!path_ok(m.path) || (m.has_max_entries && m.max_entries == 0)) {
+        refuse(s, f, path_ok(m.path) ? WIRE_BAD_REQUEST : WIRE_BAD_PATH);
         return 0;
     }
     struct request *r = take(s, f, m.path.len + 1);
@@ -248,8 +248,7 @@ admit_list(struct sender *s, const struct frame *f, const uint8_t *payload)
         return 0;
     }
     r->list.flags = m.flags;
-    r->list.max_entries =
-        m.has_max_entries && m.max_entries != 0 ? m.max_entries : UINT32_MAX;
+    r->list.max_entries = m.has_max_entries ? m.max_entries : UINT32_MAX;
     r->list.cursor_len = (uint8_t)m.cursor.len;
     if (m.cursor.len > 0) {
         memcpy(r->list.cursor, m.cursor.ptr, m.cursor.len);
@@ -411,7 +410,7 @@ sender_cancel(struct sender *s, uint32_t id)
         return;
     }
     if (r->type == FRAME_OPEN) {
-        handle_kill(s, h);
+        handle_kill(s, h, WIRE_BAD_HANDLE);
     } else {
         handle_advance(s, h);
     }

@@ -19,6 +19,7 @@ written(struct sender *s, int err)
     }
     BELAY_ASSERT(err == 0);
     s->last_frame = s->now;
+    s->last_sent = s->now;
     return EMIT_SOME;
 }
 
@@ -220,6 +221,8 @@ put_error(struct sender *s, const struct request *r, struct writer *w)
         .code = r->code,
         .has_offset = r->has_offset,
         .offset = r->offset,
+        .has_retry_after = r->retry_after_ms != 0,
+        .retry_after_ms = r->retry_after_ms,
         .grease = maybe_grease(s),
     };
     if (r->code == WIRE_CHANGED) {
@@ -265,22 +268,19 @@ emit_answer(struct sender *s, struct request *r, struct writer *w)
 
 /* ---- Pages. */
 
-/* The digests of a page, cut at block ends: a frame never crosses one. */
+/* One frame of the page of digests; with proofs the page ends where a block
+ * does at the latest. */
 static enum emit
 emit_digests(struct sender *s, struct writer *w)
 {
     struct page *page = &s->digest_page;
     struct request *r = page->owner;
     struct request_digest *d = &r->digest;
-    uint64_t block_left =
-        (((d->next >> d->block_log2) + 1) << d->block_log2) - d->next;
-    uint64_t page_end = page->first + page->count;
-    uint64_t end = d->next + block_left < page_end ? d->next + block_left
-                                                   : page_end;
+    uint64_t end = page->first + page->count;
+    uint64_t next = d->next;
     struct msg_digests_builder b;
 
     msg_digests_begin(&b, w, d->next, d->block_log2);
-    uint64_t next = d->next;
     while (next < end &&
            msg_digests_add(&b, page->buf + (next - page->first) * HASH_LEN) ==
                0) {
@@ -291,7 +291,7 @@ emit_digests(struct sender *s, struct writer *w)
         return EMIT_FULL;
     }
     struct bytes_view proof = { .len = 0 };
-    if (next == page_end && page->proof_len > 0) {
+    if (next == end) {
         proof = view(page->buf + page->count * (size_t)HASH_LEN,
                      page->proof_len * (size_t)HASH_LEN);
     }
@@ -300,12 +300,11 @@ emit_digests(struct sender *s, struct writer *w)
     if (err == ERR_SPACE) {
         return EMIT_FULL;
     }
-    page->last_frame_ms = s->now;
     d->next = next;
     if (next == d->end) {
         request_finish(s, r);
         sender_settle(s);
-    } else if (next == page_end) {
+    } else if (next == end) {
         page->state = PAGE_FREE; /* the owner keeps it for its next page */
     }
     return written(s, err);
@@ -325,27 +324,39 @@ emit_list(struct sender *s, struct writer *w)
     return written(s, 0);
 }
 
+/* Bytes that a GET has to read in all; as if it went to the end of the file,
+ * since the number is for display only. */
+static uint64_t
+get_total(const struct request *r)
+{
+    const struct handle *h = r->handle;
+    uint64_t left = r->get.all_scheduled ? 0 : h->info.size;
+    uint64_t at = r->get.next << h->info.chunk_log2;
+
+    return r->get.raw_bytes + (left > at ? left - at : 0);
+}
+
 static bool
 progress_due(const struct sender *s)
 {
-    const struct page *page = &s->digest_page;
-    return page->state == PAGE_RUNNING &&
-           s->now >= page->last_frame_ms + TIMER_PROGRESS_MS;
+    return s->now >= s->last_sent + TIMER_PROGRESS_MS &&
+           sender_progress_request(s) != NULL;
 }
 
 static enum emit
 emit_progress(struct sender *s, struct writer *w)
 {
-    struct page *page = &s->digest_page;
+    const struct request *r = sender_progress_request(s);
     struct msg_progress m = {
-        .done = page->owner->digest.progress_done,
-        .total = page->owner->digest.progress_total,
+        .done = r->progress_done,
+        .total = r->progress_total,
     };
-    enum emit did = written(s, msg_progress_encode(&m, page->owner->id, w));
-    if (did == EMIT_SOME) {
-        page->last_frame_ms = s->now;
+
+    if (r->type == FRAME_GET) {
+        m.done = r->get.raw_bytes;
+        m.total = get_total(r);
     }
-    return did;
+    return written(s, msg_progress_encode(&m, r->id, w));
 }
 
 /* ---- Chunks. */

@@ -4,13 +4,10 @@
 #include "proto/session/sender_internal.h"
 #include "proto/wire/preface.h"
 
-/* Bytes that are read as text of a foreign protocol are still answered in
- * ours: a person may be looking. */
 static void
 fail_input(struct sender *s, int err)
 {
-    uint16_t code = err_wire(err);
-    sender_fail(s, code != 0 ? code : WIRE_PROTOCOL_ERROR, err_name(err));
+    sender_fail(s, err_wire(err), err_name(err));
 }
 
 /* May more requests be taken? Not while the refusals of earlier ones wait
@@ -27,12 +24,14 @@ sender_wants_read(const struct sender *s)
     return may_take(s) && s->stash_len < SENDER_RECV_BYTES + SENDER_EMIT_BYTES;
 }
 
-/* Takes the preface when it is complete. Returns the bytes used. */
+/* Takes the preface when it is complete. Returns the bytes used. A peer that
+ * is no client of ours gets no answer: it would only help to use this server
+ * against another service (V2b). */
 static size_t
 take_preface(struct sender *s, const uint8_t *data, size_t len)
 {
     if (!preface_possible(data, len)) {
-        fail_input(s, ERR_MAGIC);
+        sender_close(s, err_name(ERR_MAGIC));
         return 0;
     }
     if (len < PREFACE_LEN) {
@@ -42,7 +41,11 @@ take_preface(struct sender *s, const uint8_t *data, size_t len)
     int err = preface_decode(data, ROLE_CLIENT, &p);
     if (err != 0) {
         s->reject_version = err == ERR_VERSION;
-        fail_input(s, err);
+        if (s->reject_version) {
+            fail_input(s, err);
+        } else {
+            sender_close(s, err_name(err));
+        }
         return 0;
     }
     s->phase = PHASE_HELLO;
@@ -161,9 +164,7 @@ dispatch(struct sender *s, const struct frame *f, const uint8_t *payload)
         on_ping(s, f, payload);
         return;
     case FRAME_PONG:
-        /* We send no PING, so nothing can be answered. */
-        fail_input(s, ERR_STATE);
-        return;
+        return; /* we send no PING, and what fits none is ignored (C5) */
     case FRAME_GOAWAY:
         on_goaway(s, f, payload);
         return;

@@ -16,7 +16,7 @@
 
 /* Answers to requests beyond MAX_REQUESTS that wait for the transport. */
 #define SENDER_REFUSALS_MAX 64
-#define SENDER_PONGS_MAX 4
+#define SENDER_PONGS_MAX 8
 
 /* PINGs taken in a burst, and again one for each half interval. */
 #define SENDER_PING_BURST 32
@@ -58,8 +58,6 @@ struct request_digest {
     uint32_t block_count;
     uint64_t next; /* chunk whose digest is sent next */
     uint64_t end;
-    uint64_t progress_done;
-    uint64_t progress_total;
 };
 
 struct request_list {
@@ -86,6 +84,9 @@ struct request {
     uint16_t code; /* of an ERROR */
     bool has_offset;
     uint64_t offset;
+    uint32_t retry_after_ms; /* of an ERROR; 0: not said */
+    uint64_t progress_done; /* of a DIGEST, in bytes */
+    uint64_t progress_total;
     size_t memory;
     union {
         struct request_open open;
@@ -99,8 +100,7 @@ struct request {
 };
 
 enum handle_state {
-    HANDLE_BLOCKED, /* an older handle of the same number must close first */
-    HANDLE_QUEUED,  /* waits for its OPEN job to be taken */
+    HANDLE_QUEUED, /* waits for its OPEN job to be taken */
     HANDLE_OPENING,
     HANDLE_OPEN,
     HANDLE_DEAD,
@@ -173,7 +173,6 @@ struct page {
     uint32_t count;
     uint8_t proof_len;
     size_t len; /* LIST */
-    uint64_t last_frame_ms;
 };
 
 enum phase {
@@ -236,7 +235,8 @@ struct sender {
 
     /* Times. */
     uint64_t born;
-    uint64_t last_frame;
+    uint64_t last_frame;    /* received, or an answer sent */
+    uint64_t last_sent;     /* anything */
     uint64_t emitted;       /* bytes handed out, chunk data included */
     uint64_t write_moved;   /* last time the transport took something */
     uint64_t slow_since;    /* start of the slow-reader window */
@@ -291,6 +291,10 @@ void sender_settle(struct sender *s);
 /* A number below bound, from the grease seed. */
 uint32_t sender_grease_pick(struct sender *s, uint32_t bound);
 
+/* A request that threads work on, so that the client should hear about it
+ * when nothing else is sent; NULL: none, or the client has bytes to read. */
+struct request *sender_progress_request(const struct sender *s);
+
 /* Bytes were handed out that the transport has not taken yet. */
 bool sender_is_blocked(const struct sender *s);
 
@@ -337,17 +341,22 @@ void request_bind(struct request *r, struct handle *h);
 /* The chunk that GET r prepares next is r->get.next, or none is left. */
 void request_get_advance(struct request *r);
 
+/* The GET of a handle whose turn it is: the most urgent that has chunks to
+ * prepare, the oldest among equals. NULL: none. */
+struct request *handle_next_get(const struct handle *h);
+
 struct handle *handle_new(struct sender *s, uint32_t id);
 
-/* The handle that a new request of the client means, or NULL. */
+/* The handle of this number, or NULL. One that is sealed takes no more
+ * requests, but its number is still in use. */
 struct handle *handle_find(const struct sender *s, uint32_t id);
 
 /* Start what may start, close what is to be closed. */
 void handle_advance(struct sender *s, struct handle *h);
 
-/* Close at once: what is queued fails with BAD_HANDLE. The struct stays
- * until handle_reap(). */
-void handle_kill(struct sender *s, struct handle *h);
+/* Close at once: what is queued fails with code. The struct stays until
+ * handle_reap(). */
+void handle_kill(struct sender *s, struct handle *h, uint16_t code);
 
 /* Free a dead handle, unless something needs it yet. */
 void handle_reap(struct sender *s, struct handle *h);

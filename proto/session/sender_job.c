@@ -170,19 +170,6 @@ pick_handle(struct sender *s)
     return NULL;
 }
 
-static struct request *
-first_get(const struct handle *h)
-{
-    struct request *r;
-
-    TAILQ_FOREACH(r, &h->lane, lane) {
-        if (r->type == FRAME_GET) {
-            break;
-        }
-    }
-    return r;
-}
-
 static bool
 job_chunk(struct sender *s, struct sender_job *job)
 {
@@ -191,7 +178,7 @@ job_chunk(struct sender *s, struct sender_job *job)
     if (h == NULL) {
         return false;
     }
-    struct request *r = first_get(h);
+    struct request *r = handle_next_get(h);
     slot->state = SLOT_PREPARING;
     slot->request = r;
     slot->handle = h;
@@ -258,7 +245,6 @@ job_digest(struct sender *s, struct sender_job *job)
     page->first = d->next;
     page->count = (uint32_t)(whole ? count : LIMIT_DIGESTS_PER_FRAME);
     page->proof_len = 0;
-    page->last_frame_ms = s->now;
     job_take(s, job, SENDER_JOB_DIGEST, r);
     job->digest = (struct sender_job_digest){
         .first = page->first,
@@ -323,6 +309,7 @@ fail_request(struct sender *s, struct request *r,
 {
     r->has_offset = result->has_offset;
     r->offset = result->offset;
+    r->retry_after_ms = result->retry_after_ms;
     request_error(s, r, result->code);
 }
 
@@ -366,17 +353,17 @@ done_open(struct sender *s, const struct job *j,
     }
     if (result->code != 0) {
         fail_request(s, r, result);
-        handle_kill(s, h);
+        handle_kill(s, h, WIRE_BAD_HANDLE);
         return;
     }
     if (!is_expected(&r->open, result)) {
         request_error(s, r, WIRE_CHANGED);
-        handle_kill(s, h);
+        handle_kill(s, h, WIRE_BAD_HANDLE);
         return;
     }
     request_answer(s, r, ANSWER_INFO);
     if (h->id == 0) {
-        handle_kill(s, h);
+        handle_kill(s, h, WIRE_BAD_HANDLE);
         return;
     }
     h->chunks = cid_chunk_count(h->info.size, h->info.chunk_log2);
@@ -440,7 +427,7 @@ done_chunk(struct sender *s, const struct job *j,
         r->get.pieces--;
         if (result->code == WIRE_CHANGED_DURING) {
             fail_request(s, r, result);
-            handle_kill(s, h);
+            handle_kill(s, h, WIRE_CHANGED_DURING);
         } else {
             get_fail(s, r, index, result);
         }
@@ -483,7 +470,11 @@ done_check(struct sender *s, const struct job *j,
         return;
     }
     fail_request(s, r, result);
-    handle_kill(s, j->handle);
+    if (result->code == WIRE_CHANGED_DURING) {
+        handle_kill(s, j->handle, WIRE_CHANGED_DURING);
+    } else {
+        handle_advance(s, j->handle);
+    }
 }
 
 static void
@@ -505,7 +496,7 @@ done_digest(struct sender *s, const struct job *j,
     page->state = PAGE_FREE;
     fail_request(s, r, result);
     if (result->code == WIRE_CHANGED_DURING) {
-        handle_kill(s, j->handle);
+        handle_kill(s, j->handle, WIRE_CHANGED_DURING);
     } else {
         handle_advance(s, j->handle);
     }
@@ -564,6 +555,21 @@ sender_job_done(struct sender *s, uint64_t now, uint32_t id,
     sender_settle(s);
 }
 
+struct request *
+sender_progress_request(const struct sender *s)
+{
+    if (s->phase != PHASE_ACTIVE || sender_is_blocked(s) || s->chunk_open) {
+        return NULL;
+    }
+    for (size_t i = 0; i < SENDER_JOBS_MAX; i++) {
+        struct request *r = s->jobs[i].request;
+        if (s->jobs[i].used && r != NULL && r->answer == ANSWER_NONE) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
 void
 sender_job_progress(struct sender *s, uint32_t id, uint64_t done,
                     uint64_t total)
@@ -571,7 +577,7 @@ sender_job_progress(struct sender *s, uint32_t id, uint64_t done,
     BELAY_ASSERT(id < SENDER_JOBS_MAX && s->jobs[id].used);
     struct request *r = s->jobs[id].request;
     if (r != NULL && r->type == FRAME_DIGEST) {
-        r->digest.progress_done = done;
-        r->digest.progress_total = total;
+        r->progress_done = done;
+        r->progress_total = total;
     }
 }

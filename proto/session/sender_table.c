@@ -257,18 +257,8 @@ handle_new(struct sender *s, uint32_t id)
     h->id = id;
     TAILQ_INIT(&h->lane);
     h->state = HANDLE_QUEUED;
-    if (id != 0) {
-        struct handle *older;
-        TAILQ_FOREACH(older, &s->handles_all, all) {
-            if (older->id == id) {
-                h->state = HANDLE_BLOCKED;
-            }
-        }
-    }
     TAILQ_INSERT_TAIL(&s->handles_all, h, all);
-    if (h->state == HANDLE_QUEUED) {
-        TAILQ_INSERT_TAIL(&s->opens, h, opens);
-    }
+    TAILQ_INSERT_TAIL(&s->opens, h, opens);
     return h;
 }
 
@@ -278,72 +268,68 @@ handle_find(const struct sender *s, uint32_t id)
     struct handle *h;
 
     TAILQ_FOREACH(h, &s->handles_all, all) {
-        if (h->id == id && !h->sealed) {
+        if (h->id == id) {
             return h;
         }
     }
     return NULL;
 }
 
-/* The most urgent GET of the queue lends its level to the one whose turn it
- * is, or it would wait behind less urgent handles. */
-void
-handle_schedule(struct sender *s, struct handle *h)
+struct request *
+handle_next_get(const struct handle *h)
 {
-    struct request *turn = NULL;
-    uint8_t level = LIMIT_URGENCY;
+    struct request *best = NULL;
     struct request *r;
 
     TAILQ_FOREACH(r, &h->lane, lane) {
-        if (r->type != FRAME_GET) {
-            continue;
-        }
-        if (turn == NULL) {
-            turn = r;
-        }
-        if (r->get.urgency < level) {
-            level = r->get.urgency;
+        if (r->type == FRAME_GET && r->active && !r->get.all_scheduled &&
+            !r->get.failed &&
+            (best == NULL || r->get.urgency < best->get.urgency)) {
+            best = r;
         }
     }
-    bool run = h->state == HANDLE_OPEN && turn != NULL && turn->active &&
-               !turn->get.all_scheduled && !turn->get.failed;
-    if (h->running && (!run || level != h->run_level)) {
+    return best;
+}
+
+void
+handle_schedule(struct sender *s, struct handle *h)
+{
+    const struct request *turn =
+        h->state == HANDLE_OPEN ? handle_next_get(h) : NULL;
+
+    if (h->running && (turn == NULL || turn->get.urgency != h->run_level)) {
         TAILQ_REMOVE(&s->run[h->run_level], h, run);
         h->running = false;
     }
-    if (run && !h->running) {
-        h->run_level = level;
+    if (turn != NULL && !h->running) {
+        h->run_level = turn->get.urgency;
         h->running = true;
-        TAILQ_INSERT_TAIL(&s->run[level], h, run);
+        TAILQ_INSERT_TAIL(&s->run[h->run_level], h, run);
     }
 }
 
-/* Rule L2 for the queue of one open handle. */
+/* Starts all requests of an open handle up to a CLOSE, which takes effect
+ * when those before it have ended (L2). */
 static void
-start_lanes(struct sender *s, struct handle *h)
+start_lane(struct sender *s, struct handle *h)
 {
-    bool get_taken = false;
-    bool digest_taken = false;
-    struct request *r;
     struct request *next;
 
-    for (r = TAILQ_FIRST(&h->lane); r != NULL; r = next) {
+    for (struct request *r = TAILQ_FIRST(&h->lane); r != NULL; r = next) {
         next = TAILQ_NEXT(r, lane);
-        if (r->type == FRAME_GET && !get_taken) {
-            get_taken = true;
-            if (!r->active) {
-                activate_get(s, r);
-            }
-        } else if (r->type == FRAME_DIGEST && !digest_taken) {
-            if (!r->active) {
-                activate_digest(s, r);
-            }
-            digest_taken = r->answer == ANSWER_NONE;
-        } else if (r->type == FRAME_CLOSE) {
+        if (r->type == FRAME_CLOSE) {
             if (r == TAILQ_FIRST(&h->lane)) {
                 request_answer(s, r, ANSWER_DONE);
             }
             return;
+        }
+        if (r->active) {
+            continue;
+        }
+        if (r->type == FRAME_GET) {
+            activate_get(s, r);
+        } else {
+            activate_digest(s, r);
         }
     }
 }
@@ -354,30 +340,15 @@ handle_advance(struct sender *s, struct handle *h)
     if (h->state != HANDLE_OPEN) {
         return;
     }
-    start_lanes(s, h);
+    start_lane(s, h);
     handle_schedule(s, h);
     if (h->sealed && TAILQ_EMPTY(&h->lane)) {
-        handle_kill(s, h);
-    }
-}
-
-/* The next OPEN of that number may go on. */
-static void
-unblock(struct sender *s, uint32_t id)
-{
-    struct handle *h;
-
-    TAILQ_FOREACH(h, &s->handles_all, all) {
-        if (h->id == id && h->state == HANDLE_BLOCKED) {
-            h->state = HANDLE_QUEUED;
-            TAILQ_INSERT_TAIL(&s->opens, h, opens);
-            return;
-        }
+        handle_kill(s, h, WIRE_BAD_HANDLE);
     }
 }
 
 void
-handle_kill(struct sender *s, struct handle *h)
+handle_kill(struct sender *s, struct handle *h, uint16_t code)
 {
     if (h->state == HANDLE_DEAD) {
         return;
@@ -390,17 +361,12 @@ handle_kill(struct sender *s, struct handle *h)
     }
     struct request *r;
     while ((r = TAILQ_FIRST(&h->lane)) != NULL) {
-        request_error(s, r, WIRE_BAD_HANDLE);
+        request_error(s, r, code);
     }
     handle_schedule(s, h);
     TAILQ_REMOVE(&s->handles_all, h, all);
     TAILQ_INSERT_TAIL(&s->dead, h, all);
-    if (h->id != 0) {
-        s->handles--;
-        if (was != HANDLE_BLOCKED) {
-            unblock(s, h->id);
-        }
-    }
+    s->handles -= h->id != 0;
 }
 
 void
