@@ -89,6 +89,7 @@ class Connection:
             self.sock = socket.create_connection((host, port), 10)
         except OSError as error:
             raise Lost("cannot connect: %s" % error)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.settimeout(45)        # T6 and T7; own PINGs are optional
         self.last_id, self.gone = 0, False
         head = MAGIC + struct.pack(">HBB", 1, 0x43, 0)

@@ -63,15 +63,18 @@ class Handle:
         self.stat = os.fstat(fd)
         self.size = self.stat.st_size
         self.version = server.version(self.stat)
-        age = time.time() - self.stat.st_ctime
-        self.strong = not server.options.weak and \
-            age * 1000 > server.options.racy_ms
+        self.strong = not server.options.weak and self.rest_ms() <= 0
         most = min(server.options.max_c, client_max)
         self.c = want or min(identity.default_chunk_log2(self.size), most)
         if not R.LIMIT_CHUNK_LOG2_MIN <= self.c <= most or \
                 identity.chunk_count(self.size, self.c) > 1 << 32:
             raise Refusal("UNSUPPORTED")
         self.digests = server.digests.setdefault((self.version, self.c), {})
+
+    def rest_ms(self):
+        """How long the file has to rest until a token of it is strong."""
+        age = time.time() - self.stat.st_ctime
+        return self.server.options.racy_ms - age * 1000
 
     def check(self):
         """G5a"""
@@ -86,12 +89,15 @@ class Handle:
         if len(data) != length:
             raise Refusal("CHANGED_DURING")
         digest = identity.sha256(data)
-        if self.digests.setdefault(i, digest) != digest:
+        # I11: what was read under a weak version is not used again.
+        if self.strong and self.digests.setdefault(i, digest) != digest:
             raise Refusal("CHANGED_DURING")         # G5b
         return data, digest
 
     def digest(self, i):
-        return self.digests[i] if i in self.digests else self.read(i)[1]
+        if self.strong and i in self.digests:
+            return self.digests[i]
+        return self.read(i)[1]
 
     def leaves(self):
         count = identity.chunk_count(self.size, self.c)
@@ -101,7 +107,8 @@ class Handle:
     def cid(self):
         """I5: known once every digest is."""
         count = identity.chunk_count(self.size, self.c)
-        if len(self.digests) != count or self.server.options.no_cid:
+        if not self.strong or len(self.digests) != count or \
+                self.server.options.no_cid:
             return None
         return identity.cid(self.size, self.c, identity.mth(self.leaves()))
 
@@ -439,14 +446,28 @@ class Session:
         if fields["flags"] & R.DIGEST_NO_WAIT and any(
                 i not in handle.digests for i in range(first << b, end)):
             raise Refusal("DIGEST_PENDING")
-        leaves = handle.leaves() if fields["flags"] & R.DIGEST_WITH_PROOF \
-            else None
+        self.let_rest(handle, ident)
+        proofs = fields["flags"] & R.DIGEST_WITH_PROOF
+        low = 0 if proofs else first << b
+        known = {i: handle.digest(i)
+                 for i in range(low, count if proofs else end)}
+        leaves = identity.leaves_of(handle.size, handle.c,
+                                    [known[i] for i in range(count)]) \
+            if proofs else None
+        handle.check()                  # D5
         at = first << b
         while at < end:
             self.stop_if_cancelled(ident)
-            at = self.digests(handle, ident, b, at, end, leaves)
+            at = self.digests(ident, known, b, at, end, leaves)
 
-    def digests(self, handle, ident, b, at, end, leaves):
+    def let_rest(self, handle, ident):
+        """D12: no digests of a file that may still be written to."""
+        wait = handle.rest_ms()
+        if wait > 0 and not self.server.options.weak:
+            self.send("PROGRESS", ident, {"total": handle.size})
+            time.sleep(min(wait, self.server.options.racy_ms) / 1000)
+
+    def digests(self, ident, known, b, at, end, leaves):
         """One frame from chunk at on; returns where the next one starts."""
         block = at >> b
         border = min(end, (block + 1) << b) if leaves else end
@@ -457,8 +478,7 @@ class Session:
             proof = identity.prove(leaves, b, block)[1]
         self.send("DIGESTS", ident, {
             "first_chunk": at, "block_log2": b, "proof": proof,
-            "digests": [handle.digest(i) for i in range(at, past)]},
-            end=past == end)
+            "digests": [known[i] for i in range(at, past)]}, end=past == end)
         return past
 
     def do_list(self, message, ident):
@@ -517,6 +537,7 @@ def main(args):
     print("listening on %s:%d" % listener.getsockname()[:2], flush=True)
     while True:
         sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(target=Session(server, sock).run,
                          daemon=True).start()
 

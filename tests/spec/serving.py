@@ -41,8 +41,9 @@ class Server:
             assert not faults
             command = [os.environ["BELAYD"], "--plain", "--root", self.root,
                        "--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE,
-                                        text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True)
         self.port = 0
         for line in self.process.stdout:
             if line.startswith("listening on "):
