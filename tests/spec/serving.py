@@ -35,8 +35,10 @@ class Server:
         self.room = tempfile.TemporaryDirectory()
         self.root = os.path.join(self.room.name, "root")
         os.mkdir(self.root)
+        # The tests write files just before they are read; with the real
+        # racy window half of them would only wait.
         command = [sys.executable, "-B", MINI_SERVER, "--root", self.root,
-                   "--listen", "127.0.0.1:0", *faults]
+                   "--listen", "127.0.0.1:0", "--racy-ms", "200", *faults]
         if is_belayd():
             assert not faults
             command = [os.environ["BELAYD"], "--plain", "--root", self.root,
