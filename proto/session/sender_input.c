@@ -92,8 +92,7 @@ on_goaway(struct sender *s, const struct frame *f, const uint8_t *payload)
         fail_input(s, err);
         return;
     }
-    s->peer_done = true;
-    sender_settle(s);
+    s->peer_done = true; /* what came in the same read is judged first */
 }
 
 static void
@@ -311,5 +310,4 @@ sender_eof(struct sender *s, uint64_t now)
         return;
     }
     s->eof = true;
-    sender_settle(s);
 }
