@@ -1,5 +1,5 @@
-/* A download as the client does it, without a network: open, resume or begin,
- * fetch what is missing from memory, commit. Uses only store.h.
+/* A download as the client does it, without a network: open, resume or
+ * begin, fetch what is missing from memory, commit. Uses only store.h.
  *
  * Its bytes are a function of a seed, so every run can tell right from wrong. */
 #ifndef TESTS_CRASH_SCENARIO_H

@@ -586,23 +586,37 @@ static void test_done_then_begin(void **state)
     free(newer);
 }
 
-/* What only looks like the finished file is not taken for it. */
+static void set_mtime(const char *name, struct timespec mtime)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime};
+
+    assert_int_equal(utimensat(fixture_fd, name, times, 0), 0);
+}
+
+/* What only looks like the finished file is not taken for it; each row
+ * differs from it in one thing. */
 static void test_not_done(void **state)
 {
     uint8_t *bytes = make_bytes(3 * CHUNK, 1);
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 5; i++) {
         struct store_error why;
-        struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 5}};
+        struct timespec mtime;
 
         restart(state);
         leave_done(bytes);
+        mtime = stat_of(NAME).st_mtim;
         switch (i) {
-        case 0: /* edited afterwards */
-            patch_file(NAME, "edit", 4, 0);
-            assert_int_equal(utimensat(fixture_fd, NAME, times, 0), 0);
+        case 0: /* nothing: the control */
+            must_close(must_open(STORE_KEEP, STORE_FOUND_DONE, NULL));
+            continue;
+        case 1: /* edited afterwards */
+            mtime.tv_sec++;
             break;
-        case 1: /* another file of the same length */
+        case 2:
+            mtime.tv_nsec = (mtime.tv_nsec + 1) % 1000000000;
+            break;
+        case 3: /* another file */
             put_file("copy", bytes, 3 * CHUNK);
             assert_int_equal(renameat(fixture_fd, "copy", fixture_fd, NAME),
                              0);
@@ -611,8 +625,23 @@ static void test_not_done(void **state)
             patch_file(NAME, "more", 4, 3 * CHUNK);
             break;
         }
+        set_mtime(NAME, mtime);
         refuse_open(STORE_KEEP, ERR_EXISTS, &why);
     }
+    free(bytes);
+}
+
+/* A partial that somebody renamed by hand is no finished file. */
+static void test_renamed_by_hand(void **state)
+{
+    uint8_t *bytes = make_bytes(3 * CHUNK, 1);
+    struct store_error why;
+
+    (void)state;
+    leave_partial(bytes);
+    assert_int_equal(renameat(fixture_fd, PART, fixture_fd, NAME), 0);
+    set_mtime(NAME, (struct timespec){0, 0});
+    refuse_open(STORE_KEEP, ERR_EXISTS, &why);
     free(bytes);
 }
 
@@ -672,6 +701,7 @@ int main(void)
         STORE_TEST(test_done),
         STORE_TEST(test_done_then_begin),
         STORE_TEST(test_not_done),
+        STORE_TEST(test_renamed_by_hand),
         STORE_TEST(test_discard),
     };
 

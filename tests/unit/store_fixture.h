@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,6 +88,15 @@ static inline int fixture_teardown(void **state)
 
 #define STORE_TEST(test) \
     cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
+/* tmpfs: there is no device below the page cache. */
+static inline bool on_memory_fs(void)
+{
+    uint64_t type;
+
+    assert_int_equal(store_sys_real.fs_type(fixture_fd, &type), 0);
+    return type == TMPFS_MAGIC;
+}
 
 /* ---- Files of the directory. */
 

@@ -64,7 +64,9 @@ static void test_found_partial(void **state)
     assert_int_equal(report.part_size, 3 * CHUNK);
     assert_true(report.part_owned >= 2 * CHUNK);
     assert_memory_equal(store_identity(store), &id, sizeof id);
-    assert_int_equal(must_prepare(store), STORE_REREAD_DEVICE);
+    assert_int_equal(must_prepare(store), on_memory_fs()
+                                              ? STORE_REREAD_MEMORY
+                                              : STORE_REREAD_DEVICE);
     assert_int_equal(count_hints(store), 2);
     assert_int_equal(store_pread(store, 0, got, sizeof got, NULL), 0);
     assert_memory_equal(got, bytes, sizeof got);
@@ -208,6 +210,69 @@ static void test_head_durable_copy_survives(void **state)
     must_close(store);
     store = must_open(STORE_KEEP, STORE_FOUND_PARTIAL, NULL);
     assert_int_equal(store_identity(store)->mode, 14);
+    must_close(store);
+}
+
+static struct store *updated_store;
+
+/* In the sync of the journal an update comes: it may be on the disk in part. */
+static int fdatasync_and_update(int fd)
+{
+    struct journal_identity id = make_identity(CHUNK);
+    int rc = store_sys_real.fdatasync(fd);
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    if (updated_store != NULL && st.st_ino == stat_of(JOURNAL).st_ino) {
+        id.mode = 77;
+        assert_int_equal(store_update_identity(updated_store, &id, NULL), 0);
+    }
+    return rc;
+}
+
+static void test_head_written_during_sync(void **state)
+{
+    struct store *store = must_begin(CHUNK); /* copy A is durable */
+    struct journal_identity id = make_identity(CHUNK);
+    uint8_t before[JOURNAL_COPY_LEN];
+    uint8_t after[JOURNAL_COPY_LEN];
+    int fd = openat(fixture_fd, JOURNAL, O_RDONLY);
+
+    (void)state;
+    assert_int_equal(pread(fd, before, sizeof before, 0), sizeof before);
+    assert_int_equal(store_update_identity(store, &id, NULL), 0);
+    fixture_sys.fdatasync = fdatasync_and_update;
+    updated_store = store;
+    assert_int_equal(store_sync(store, NULL), 0); /* copy B may be torn */
+    assert_int_equal(store_update_identity(store, &id, NULL), 0);
+    assert_int_equal(pread(fd, after, sizeof after, 0), sizeof after);
+    assert_memory_equal(before, after, sizeof before);
+    close(fd);
+    must_close(store);
+}
+
+/* Every start has a salt of its own. */
+static void test_salts(void **state)
+{
+    struct store *store = must_begin(CHUNK);
+    struct journal_identity id = make_identity(CHUNK);
+    uint8_t salts[3][JOURNAL_SALT_LEN];
+    int fd = openat(fixture_fd, JOURNAL, O_RDONLY);
+
+    (void)state;
+    assert_int_equal(pread(fd, salts[0], JOURNAL_SALT_LEN, 16),
+                     JOURNAL_SALT_LEN);
+    assert_int_equal(store_begin(store, &id, NULL), 0);
+    assert_int_equal(pread(fd, salts[1], JOURNAL_SALT_LEN, 16),
+                     JOURNAL_SALT_LEN);
+    assert_int_equal(store_rebase(store, &id, NULL), 0);
+    assert_int_equal(
+        pread(fd, salts[2], JOURNAL_SALT_LEN, JOURNAL_COPY_LEN + 16),
+        JOURNAL_SALT_LEN);
+    assert_memory_not_equal(salts[0], salts[1], JOURNAL_SALT_LEN);
+    assert_memory_not_equal(salts[0], salts[2], JOURNAL_SALT_LEN);
+    assert_memory_not_equal(salts[1], salts[2], JOURNAL_SALT_LEN);
+    close(fd);
     must_close(store);
 }
 
@@ -732,6 +797,8 @@ int main(void)
         STORE_TEST(test_journal_future),
         STORE_TEST(test_head_copies),
         STORE_TEST(test_head_durable_copy_survives),
+        STORE_TEST(test_head_written_during_sync),
+        STORE_TEST(test_salts),
         STORE_TEST(test_part_wrong_length),
         STORE_TEST(test_part_gone),
         STORE_TEST(test_part_foreign),
