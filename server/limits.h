@@ -83,6 +83,12 @@
  * in chunks of 4 MiB needs 16 MiB. */
 #define SERVER_TREE_BYTES (64u * 1024u * 1024u)
 
+/* ---- Listing. */
+
+/* Names that one scan of a directory keeps: at most 8 MiB, and a million
+ * names take 31 scans. SERVER_SLICES is 1, so one thread lists at a time. */
+#define SERVER_LIST_RUN 32768u
+
 /* ---- Digest cache. */
 
 /* The file's address space: start, and the most it grows to. 1 GiB holds the

@@ -11,6 +11,7 @@
 #include "server/conn.h"
 #include "server/limits.h"
 #include "server/listener.h"
+#include "server/listing.h"
 
 static bool
 must_flush(const struct worker *w)
@@ -149,7 +150,10 @@ init_parts(struct worker *w)
                                  ? digestcache_tree_id(w->cache)
                                  : w->server->tree_id;
     w->sources = sources_new(w->loop, w->cache, tree_id);
-    return w->prepare == NULL || w->sources == NULL ? ERR_NOMEM : 0;
+    w->listing = listing_new(w->root, w->cache);
+    return w->prepare == NULL || w->sources == NULL || w->listing == NULL
+               ? ERR_NOMEM
+               : 0;
 }
 
 static int
@@ -205,6 +209,7 @@ worker_clear(struct worker *w)
     }
     prepare_free(w->prepare);
     sources_free(w->sources);
+    listing_free(w->listing);
     bufpool_free(w->buffers);
     digestcache_close(w->cache);
     loop_free(w->loop);

@@ -21,6 +21,7 @@
 
 struct conn;
 struct listener;
+struct listing;
 
 /* Frames are collected here, several of them, before they are sent. */
 #define WORKER_SCRATCH_BYTES (2 * SENDER_EMIT_BYTES)
@@ -47,6 +48,7 @@ struct worker {
     struct prepare *prepare;
     struct digestcache *cache; /* NULL: none */
     struct sources *sources;
+    struct listing *listing;   /* used by one slice at a time */
     struct listener *listener;
     struct conn *conns;
     unsigned conn_count;
