@@ -361,7 +361,8 @@ static void arm_timer(struct fetch *f)
     uint64_t at = transfer_deadline(f->transfer);
 
     if (at != UINT64_MAX) {
-        loop_timer_start(f->timer, at > now ? at - now : 0);
+        /* Never 0: a timer that is always due would starve the rest. */
+        loop_timer_start(f->timer, at > now ? at - now : 1);
     }
 }
 

@@ -299,8 +299,11 @@ static void add_iov(struct reading *r, void *base, size_t len)
 static void plan_reading(struct link *link, struct reading *r)
 {
     static uint8_t scrap[SCRAP_LEN];
+    struct receiver *receiver =
+        transfer_receiver(link->fetch->transfer, link->conn);
     size_t allowed = fetch_allowance(link->fetch);
     uint32_t raw_len = 0;
+    size_t head;
 
     memset(r, 0, sizeof *r);
     if (link->in_chunk) {
@@ -317,8 +320,10 @@ static void plan_reading(struct link *link, struct reading *r)
         }
         allowed -= r->data_len;
     }
-    r->guess = guess(link, &raw_len);
-    r->stage_len = r->guess != NULL ? FRAME_CHUNK_HEAD_LEN : LINK_STAGE;
+    head = link->in_chunk ? FRAME_CHUNK_HEAD_LEN
+                          : receiver_head_left(receiver);
+    r->guess = head > 0 ? guess(link, &raw_len) : NULL;
+    r->stage_len = r->guess != NULL ? head : LINK_STAGE;
     if (r->stage_len > allowed) {
         r->stage_len = allowed;
     }

@@ -311,6 +311,11 @@ void receiver_pause(struct receiver *r, bool paused, uint64_t now)
     r->paused = paused;
 }
 
+bool receiver_paused(const struct receiver *r)
+{
+    return r->paused;
+}
+
 const char *receiver_error_text(const struct receiver *r)
 {
     return r->error[0] != '\0' ? r->error : "the connection was lost";

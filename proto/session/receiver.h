@@ -123,6 +123,9 @@ void receiver_chunk_data(struct receiver *r, uint64_t now, size_t len);
  * receive buffers there.  False when nothing is expected. */
 bool receiver_predict(const struct receiver *r, uint32_t *handle,
                       uint64_t *offset, uint32_t *raw_len);
+/* Bytes of the stream before the data of the next CHUNK, if a CHUNK comes
+ * next; 0 when it is known that none does. */
+size_t receiver_head_left(const struct receiver *r);
 
 /* ---- requests. */
 
@@ -158,6 +161,7 @@ int receiver_tick(struct receiver *r, uint64_t now) MUST_USE;
 /* While the caller itself does not read (its buffers are full), silence is
  * not the peer's.  Ending the pause restarts the silence timer. */
 void receiver_pause(struct receiver *r, bool paused, uint64_t now);
+bool receiver_paused(const struct receiver *r);
 
 /* One sentence about the last failure; static or inside `r`, escaped. */
 const char *receiver_error_text(const struct receiver *r);

@@ -5,8 +5,10 @@
 #include "proto/data/cid.h"
 #include "proto/session/receiver_internal.h"
 
-/* Frames in a row that bring no answer: an honest server sends few. */
+/* Frames in a row that bring no answer, within IDLE_WINDOW_MS: an honest
+ * server sends few, but a PROGRESS now and then for hours. */
 #define IDLE_FRAMES_MAX 1024u
+#define IDLE_WINDOW_MS 60000u
 
 /* The request that an answer belongs to; NULL makes it a protocol error. */
 static struct request *answered(struct receiver *r, uint32_t id, uint8_t a,
@@ -133,7 +135,7 @@ static int on_chunk(struct receiver *r, const struct frame *f,
         return receiver_error(r, ERR_STATE,
                               "a chunk that was not asked for");
     }
-    q->pos = m->offset + ((uint64_t)1 << h->chunk_log2);
+    q->pos = m->offset + m->raw_len; /* at most the size: no overflow */
     while (q->range_at < q->range_count &&
            q->range[q->range_at].length != GET_TO_END &&
            q->range[q->range_at].offset + q->range[q->range_at].length <=
@@ -344,7 +346,11 @@ static int on_unknown(struct receiver *r, const struct frame *f,
 /* Frames that answer nothing are free of charge for an honest peer only. */
 static int count_idle(struct receiver *r, bool idle)
 {
-    r->idle_frames = idle ? r->idle_frames + 1 : 0;
+    if (!idle || r->heard - r->idle_since > IDLE_WINDOW_MS) {
+        r->idle_frames = 0;
+        r->idle_since = r->heard;
+    }
+    r->idle_frames += idle;
     if (r->idle_frames > IDLE_FRAMES_MAX) {
         return receiver_error(r, ERR_LIMIT,
                               "the server sends frames without content");
@@ -385,28 +391,52 @@ static int dispatch(struct receiver *r, const struct frame *f,
     }
 }
 
+/* Rule H1a: what may come before HELLO. */
+static bool may_begin(const struct frame *f, enum frame_verdict verdict)
+{
+    return verdict == FRAME_ACCEPT &&
+           (f->type == FRAME_HELLO || f->type == FRAME_GOAWAY ||
+            (f->type == FRAME_ERROR && f->request_id == 0));
+}
+
+/* Does the frame answer nothing that somebody still waits for? */
+static bool is_idle(struct receiver *r, const struct frame *f)
+{
+    const struct request *q = receiver_find(r, f->request_id);
+
+    switch (f->type) {
+    case FRAME_HELLO:
+    case FRAME_ERROR:
+    case FRAME_INFO:
+    case FRAME_DONE:
+    case FRAME_CHUNK:
+        return false;
+    case FRAME_DIGESTS:
+    case FRAME_ENTRIES:
+        return q == NULL || q->failed;
+    default:
+        return true;
+    }
+}
+
 int receiver_frame(struct receiver *r, const struct frame *f,
                    const uint8_t *payload, struct receiver_event *event)
 {
-    enum frame_verdict verdict;
+    enum frame_verdict verdict = FRAME_SKIP;
     int err = frame_classify(f, FRAME_FROM_SERVER, &verdict);
-    bool idle;
+    bool unknown = err == ERR_UNSUPPORTED && r->phase == RECEIVER_ACTIVE;
 
-    if (err == ERR_UNSUPPORTED && r->phase == RECEIVER_ACTIVE) {
-        return on_unknown(r, f, event);
-    }
-    if (err != 0) {
+    if (err != 0 && !unknown) {
         return receiver_error(r, err, "%s", err_sentence(err));
     }
-    if (r->phase == RECEIVER_GREETING && verdict == FRAME_ACCEPT &&
-        f->type != FRAME_HELLO && f->type != FRAME_ERROR) {
+    if (r->phase == RECEIVER_GREETING && !may_begin(f, verdict)) {
         return receiver_error(r, ERR_STATE,
                               "the server does not begin with HELLO");
     }
-    idle = verdict == FRAME_SKIP || f->type == FRAME_PING ||
-           f->type == FRAME_PONG || f->type == FRAME_NOTICE ||
-           f->type == FRAME_PROGRESS;
-    err = count_idle(r, idle);
+    err = count_idle(r, is_idle(r, f));
+    if (err == 0 && unknown) {
+        return on_unknown(r, f, event);
+    }
     if (err != 0 || verdict == FRAME_SKIP) {
         return err;
     }

@@ -51,6 +51,7 @@ struct receiver {
     uint32_t current;    /* request whose chunk data is coming */
     uint32_t predict_id; /* ... and whose chunk will probably come next */
     unsigned idle_frames;
+    uint64_t idle_since;
     size_t chunk_left;
     struct receiver_limits limits;
     struct request request[RECEIVER_REQUESTS_MAX];

@@ -256,3 +256,13 @@ bool receiver_predict(const struct receiver *r, uint32_t *handle,
                              *offset >> h->chunk_log2);
     return true;
 }
+
+size_t receiver_head_left(const struct receiver *r)
+{
+    if (r->phase != RECEIVER_ACTIVE ||
+        (r->in_len > LAYOUT_HEADER_TYPE_OFF &&
+         r->in[LAYOUT_HEADER_TYPE_OFF] != FRAME_CHUNK)) {
+        return 0;
+    }
+    return FRAME_CHUNK_HEAD_LEN - r->in_len;
+}

@@ -83,7 +83,7 @@ void transfer_hint(struct transfer *t, uint64_t index,
         return;
     }
     memcpy(t->grid.digest[index], digest, HASH_LEN);
-    grid_set(&t->grid, index, CHUNK_HINT, 0);
+    grid_set(&t->grid, index, CHUNK_HINT, ORIGIN_KEPT);
 }
 
 uint64_t transfer_random(struct transfer *t)
@@ -100,8 +100,8 @@ void transfer_fail(struct transfer *t, enum transfer_reason reason,
 {
     va_list args;
 
-    if (t->phase == PHASE_OVER) {
-        return;
+    if (t->phase == PHASE_OVER || t->phase == PHASE_FINISH) {
+        return; /* what happens behind a verified file is of no interest */
     }
     t->phase = PHASE_OVER;
     t->reason = reason;
@@ -153,7 +153,8 @@ uint64_t transfer_chunks(const struct transfer *t)
 
 bool transfer_have(const struct transfer *t, uint64_t index)
 {
-    return index < t->grid.count &&
+    return t->phase != PHASE_REGRID && !t->need_rebase &&
+           index < t->grid.count &&
            grid_state(&t->grid, index) == CHUNK_HAVE;
 }
 

@@ -32,6 +32,8 @@
 #define TRANSFER_CONNS_MAX 16
 /* Digests of one file are held in memory: 32 bytes each. */
 #define TRANSFER_CHUNKS_MAX ((uint64_t)1 << 22)
+/* So many HASH actions are unanswered at most, and one COPY besides. */
+#define TRANSFER_HASHES_MAX 8u
 /* Chunks are made smaller only while the file has at most this many. */
 #define TRANSFER_CHUNKS_SHRINK ((uint64_t)1 << 19)
 
@@ -142,7 +144,8 @@ struct transfer_chunk {
     uint8_t digest[HASH_LEN];
 };
 
-/* Bytes, for people and for reports. */
+/* Bytes, for people and for reports.  have = kept + fresh + reused at any
+ * time; a change of the file takes back what it made useless. */
 struct transfer_ledger {
     uint64_t size;       /* 0 until known */
     uint64_t have;       /* verified and stored, kept ones included */
@@ -186,7 +189,8 @@ void transfer_lost(struct transfer *t, unsigned conn, const char *text,
                    uint64_t now);
 /* Stream bytes of `conn`.  Consumes until a chunk header is complete or the
  * input is used up; call again with the rest.  Afterwards `conn` may have
- * been given up: ask transfer_conn_open(). */
+ * been given up: ask transfer_conn_open().  After the end, good or bad, all
+ * input is consumed and means nothing. */
 void transfer_feed(struct transfer *t, unsigned conn, const uint8_t *data,
                    size_t len, size_t *used, struct transfer_chunk *chunk,
                    uint64_t now);
@@ -223,6 +227,9 @@ struct receiver *transfer_receiver(struct transfer *t, unsigned conn);
 bool transfer_conn_open(const struct transfer *t, unsigned conn);
 const struct transfer_identity *transfer_identity(const struct transfer *t);
 uint64_t transfer_chunks(const struct transfer *t);
+/* Is this chunk held, and to be recorded with its digest?  Never while the
+ * record is of another grid or version than transfer_identity(), that is
+ * until REBASE was given out. */
 bool transfer_have(const struct transfer *t, uint64_t index);
 const uint8_t *transfer_digest(const struct transfer *t, uint64_t index);
 const struct transfer_ledger *transfer_ledger(const struct transfer *t);

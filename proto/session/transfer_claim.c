@@ -7,13 +7,6 @@
 
 #include "proto/session/transfer_internal.h"
 
-/* The GET that leaves before the size is known asks for this much: enough
- * to keep a fast long link busy until INFO is back. */
-#define FIRST_SPAN ((uint64_t)8 << 20)
-BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
-                    "the first GET ends at a chunk border of every grid");
-#define SPAN_MIN ((uint64_t)64 << 10)
-#define SPAN_MAX ((uint64_t)64 << 20)
 /* Answers faster or slower than this change the span. */
 #define SPAN_QUICK_MS 500u
 #define SPAN_SLOW_MS 4000u
@@ -21,10 +14,12 @@ BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
 #define GETS_OUTSTANDING 2u
 /* A connection that has brought nothing for so long may be overtaken. */
 #define OVERTAKE_MS 3000u
+/* ... and for so long its GETs are still expected to end by themselves. */
+#define ALIVE_MS 1000u
 
 BELAY_STATIC_ASSERT(GETS_OUTSTANDING <= CLAIMS_MAX, "one slot per GET");
 
-static struct claim *claim_slot(struct conn *c, uint32_t request)
+struct claim *claim_of(struct conn *c, uint32_t request)
 {
     for (unsigned k = 0; k < CLAIMS_MAX; k++) {
         if (c->claim[k].request == request) {
@@ -44,10 +39,14 @@ static unsigned claim_count(const struct conn *c)
     return count;
 }
 
-bool claim_any(const struct transfer *t)
+/* Is the end of some GET likely to come soon? */
+bool claim_alive(const struct transfer *t)
 {
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
-        if (t->conn[i].state == CONN_UP && claim_count(&t->conn[i]) > 0) {
+        const struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP && claim_count(c) > 0 &&
+            t->now - c->data_at < ALIVE_MS) {
             return true;
         }
     }
@@ -94,6 +93,7 @@ static void claim_take(struct transfer *t, unsigned i, struct claim *claim,
 
     claim->count = 0;
     claim->bytes = 0;
+    claim->arrival = 0;
     while (at < limit && claim->bytes < span && claim->count < ranges_max) {
         uint64_t end = at;
 
@@ -143,7 +143,7 @@ void claim_fill(struct transfer *t, unsigned i)
     }
     while (claim_count(c) < GETS_OUTSTANDING &&
            receiver_can_request(c->receiver)) {
-        struct claim *claim = claim_slot(c, 0);
+        struct claim *claim = claim_of(c, 0);
 
         claim_take(t, i, claim, ranges_max);
         if (claim->count == 0) {
@@ -166,6 +166,9 @@ void claim_first(struct transfer *t, unsigned i)
                           .urgency = LIMIT_URGENCY_DEFAULT};
     uint8_t packed[MSG_RANGES_BYTES(1)];
 
+    if (t->config.in_order && t->config.window_chunks_bytes < FIRST_SPAN) {
+        return; /* it might bring more than may be held */
+    }
     msg_ranges_pack(&get, &range, 1, packed);
     get.flags = (uint8_t)(t->config.compression ? 0 : GET_NO_COMPRESSION);
     if (receiver_get(c->receiver, &get, t->now, &c->first_request) == 0) {
@@ -177,7 +180,7 @@ void claim_first(struct transfer *t, unsigned i)
 void claim_bind_first(struct transfer *t, unsigned i)
 {
     struct conn *c = &t->conn[i];
-    struct claim *claim = claim_slot(c, 0);
+    struct claim *claim = claim_of(c, 0);
     uint64_t count = FIRST_SPAN >> t->grid.log2;
 
     if (!c->first_get) {
@@ -194,6 +197,7 @@ void claim_bind_first(struct transfer *t, unsigned i)
     claim->asked_at = t->now;
     claim->count = 1;
     claim->bytes = 0;
+    claim->arrival = 0;
     claim->range[0].first = 0;
     claim->range[0].count = count;
     for (uint64_t k = 0; k < count; k++) {
@@ -202,25 +206,37 @@ void claim_bind_first(struct transfer *t, unsigned i)
     }
 }
 
+/* Chunks that this connection claimed and has not brought are missing. */
+static bool range_free(struct transfer *t, unsigned i, uint64_t first,
+                       uint64_t count)
+{
+    bool freed = false;
+
+    for (uint64_t at = first; at < first + count && at < t->grid.count;
+         at++) {
+        if (grid_state(&t->grid, at) == CHUNK_CLAIMED &&
+            grid_owner(&t->grid, at) == i) {
+            grid_set(&t->grid, at, CHUNK_MISSING, 0);
+            freed = true;
+        }
+    }
+    return freed;
+}
+
 /* A GET was answered to its end, or will not be. */
 void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done)
 {
     struct conn *c = &t->conn[i];
-    struct claim *claim = claim_slot(c, request);
+    struct claim *claim = claim_of(c, request);
 
-    if (claim == NULL) {
+    if (request == 0 || claim == NULL) {
         return;
     }
+    if (claim->arrival > t->unlooked) {
+        t->unlooked = claim->arrival;
+    }
     for (uint32_t k = 0; k < claim->count; k++) {
-        for (uint64_t n = 0; n < claim->range[k].count; n++) {
-            uint64_t at = claim->range[k].first + n;
-
-            if (at < t->grid.count &&
-                grid_state(&t->grid, at) == CHUNK_CLAIMED &&
-                grid_owner(&t->grid, at) == i) {
-                grid_set(&t->grid, at, CHUNK_MISSING, 0);
-            }
-        }
+        (void)range_free(t, i, claim->range[k].first, claim->range[k].count);
     }
     claim->request = 0;
     if (!done) {
@@ -234,26 +250,45 @@ void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done)
     }
 }
 
-/* Nothing is missing that nobody claimed, yet some connection idles: let it
- * also ask for what a silent one owes.  Whoever is first wins. */
-bool claim_steal(struct transfer *t)
+/* The chunks that a connection owes are missing again. */
+static bool claims_free(struct transfer *t, unsigned i)
 {
     bool freed = false;
+
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        const struct claim *claim = &t->conn[i].claim[k];
+
+        for (uint32_t n = 0; claim->request != 0 && n < claim->count; n++) {
+            freed |= range_free(t, i, claim->range[n].first,
+                                claim->range[n].count);
+        }
+    }
+    return freed;
+}
+
+/* Nothing is missing that nobody claimed, yet some connection idles: let it
+ * also ask for what a silent one owes.  Whoever is first wins.  A chunk that
+ * got stuck half-way can be had in no other way than by giving up the
+ * connection. */
+void claim_steal(struct transfer *t)
+{
+    bool freed = false;
+    unsigned stuck = TRANSFER_CONNS_MAX;
 
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
 
         if (c->state != CONN_UP || claim_count(c) == 0 ||
+            receiver_paused(c->receiver) ||
             t->now - c->data_at < OVERTAKE_MS) {
             continue;
         }
-        for (uint64_t n = 0; n < t->grid.count; n++) {
-            if (grid_state(&t->grid, n) == CHUNK_CLAIMED &&
-                grid_owner(&t->grid, n) == i) {
-                grid_set(&t->grid, n, CHUNK_MISSING, 0);
-                freed = true;
-            }
+        freed |= claims_free(t, i);
+        if (c->piping) {
+            stuck = i;
         }
     }
-    return freed;
+    if (!freed && stuck < TRANSFER_CONNS_MAX) {
+        conn_give_up(t, stuck, "it stopped in the middle of a chunk", false);
+    }
 }

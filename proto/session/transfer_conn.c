@@ -5,8 +5,6 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
-/* Bytes still missing that make one more connection worth its greeting. */
-#define BYTES_PER_CONN ((uint64_t)1 << 20)
 /* Connections at the start, and when the link is slow or has broken. */
 #define CONNS_FIRST 4u
 #define CONNS_MORE 8u
@@ -14,9 +12,6 @@
 #define FAST_BYTES_PER_S ((uint64_t)100 << 20)
 /* Without any contact in this run, so many lost greetings are enough. */
 #define FIRST_TRIES 3u
-/* Longest wait that a server may ask for. */
-#define RETRY_AFTER_MAX_MS 60000u
-#define SPAN_FIRST ((uint64_t)4 << 20)
 
 unsigned conn_count_up(const struct transfer *t)
 {
@@ -113,6 +108,7 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     c->piping = false;
     c->discarding = false;
     c->handle = 0;
+    c->handle_open = false;
     c->delivered = 0;
     c->pause_until = 0;
     c->data_at = now;
@@ -120,6 +116,19 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     t->ledger.connects++;
     start_receiver(t, c);
     conn_open(t, i);
+}
+
+/* The server counts open handles: give back the one that is replaced. */
+static void close_handle(struct transfer *t, struct conn *c)
+{
+    uint32_t request;
+
+    if (c->handle_open) {
+        /* Without room for it the handle stays open; nothing depends on it. */
+        (void)!receiver_close_handle(c->receiver, c->handle, t->now,
+                                     &request);
+        c->handle_open = false;
+    }
 }
 
 /* Expectations are left out only where nothing is expected: rule of
@@ -135,7 +144,9 @@ void conn_open(struct transfer *t, unsigned i)
     if (t->phase == PHASE_CHANGED && i != t->lead) {
         return; /* one talks, the others wait for the new identity */
     }
+    close_handle(t, c);
     c->handle++;
+    c->open_arrivals = t->arrivals;
     open.handle = c->handle;
     open.path.ptr = t->config.path;
     open.path.len = t->config.path_len;
@@ -196,8 +207,7 @@ void conn_release(struct transfer *t, unsigned i)
     c->open_request = 0;
     c->bound = false;
     if (t->list.use != LIST_NONE && t->list.asked && t->list.conn == i) {
-        t->list.asked = false;
-        t->list.next = 0;
+        t->list.asked = false; /* what came of it may still count */
     }
 }
 
@@ -300,9 +310,11 @@ void transfer_lost(struct transfer *t, unsigned i, const char *text,
         return;
     }
     if (c->draining && receiver_outstanding(c->receiver) == 0) {
+        bool progress = c->delivered > 0;
+
         conn_release(t, i); /* the server said that it would close */
         c->state = CONN_IDLE;
-        schedule(t, i, c->delivered > 0, text);
+        schedule(t, i, progress, text);
         return;
     }
     note_lost(t, i, text);
@@ -340,7 +352,7 @@ void conn_drop_all(struct transfer *t, unsigned except)
         }
         c->drop = true;
         c->state = i < t->conn_goal ? CONN_WAITING : CONN_IDLE;
-        c->dial_at = t->now;
+        c->dial_at = t->now > c->pause_until ? t->now : c->pause_until;
     }
 }
 
@@ -366,8 +378,11 @@ void transfer_hurry(struct transfer *t, uint64_t now)
 {
     t->now = now;
     for (unsigned i = 0; i < t->conn_goal; i++) {
-        if (t->conn[i].state == CONN_WAITING) {
-            t->conn[i].dial_at = now;
+        struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_WAITING) {
+            /* A wait that the server asked for stays. */
+            c->dial_at = c->pause_until > now ? c->pause_until : now;
         }
     }
 }

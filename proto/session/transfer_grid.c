@@ -65,6 +65,7 @@ static void count_state(struct grid *g, uint64_t i, enum chunk_state state,
     if (state == CHUNK_HAVE) {
         g->have += step;
         g->have_bytes += step * grid_len(g, i);
+        g->origin_bytes[grid_owner(g, i)] += step * grid_len(g, i);
     } else if (state == CHUNK_HINT || state == CHUNK_LOCAL) {
         g->unhashed += step;
     } else if (state == CHUNK_PIPE) {
@@ -75,7 +76,8 @@ static void count_state(struct grid *g, uint64_t i, enum chunk_state state,
 void grid_set(struct grid *g, uint64_t i, enum chunk_state state,
               unsigned owner)
 {
-    BELAY_ASSERT(i < g->count && owner < TRANSFER_CONNS_MAX);
+    BELAY_ASSERT(i < g->count && owner < TRANSFER_CONNS_MAX &&
+                 (state != CHUNK_HAVE || owner < ORIGIN_COUNT));
     count_state(g, i, grid_state(g, i), -1);
     g->state[i] = (uint8_t)((unsigned)state | owner << 4);
     count_state(g, i, state, 1);
@@ -120,6 +122,16 @@ uint64_t grid_missing_bytes(const struct grid *g)
     return g->size - g->have_bytes;
 }
 
+void grid_account(struct transfer *t)
+{
+    const struct grid *g = &t->grid;
+
+    t->ledger.have = g->have_bytes;
+    t->ledger.fresh = g->origin_bytes[ORIGIN_FRESH];
+    t->ledger.kept = g->origin_bytes[ORIGIN_KEPT];
+    t->ledger.reused = g->origin_bytes[ORIGIN_REUSED];
+}
+
 int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
              const struct grid *g, uint8_t cid[HASH_LEN])
 {
@@ -148,7 +160,7 @@ void transfer_shrink(struct transfer *t, uint8_t to)
         to++;
     }
     if (to < t->grid.log2 && t->phase == PHASE_FETCH &&
-        !t->config.in_order && t->expect == NULL) {
+        !t->config.in_order) {
         t->shrink_to = to;
     }
 }
@@ -169,7 +181,7 @@ static void regrid_states(struct grid *new, const struct grid *old)
 
     for (uint64_t i = 0; i < new->count; i++) {
         if (grid_state(old, i >> by) == CHUNK_HAVE) {
-            grid_set(new, i, CHUNK_LOCAL, 0);
+            grid_set(new, i, CHUNK_LOCAL, grid_owner(old, i >> by));
         }
     }
 }
@@ -192,6 +204,7 @@ bool transfer_try_shrink(struct transfer *t)
     regrid_states(&finer, &t->grid);
     if (t->identity.cid_known && !t->anchor) {
         t->anchor = true;
+        t->anchor_checked = false;
         t->anchor_log2 = t->grid.log2;
         memcpy(t->anchor_cid, t->identity.cid, HASH_LEN);
     }
@@ -199,6 +212,9 @@ bool transfer_try_shrink(struct transfer *t)
     t->identity.chunk_log2 = t->shrink_to;
     grid_free(&t->grid);
     t->grid = finer;
+    free(t->expect); /* of the old grid; its CID is the anchor */
+    t->expect = NULL;
+    t->expect_final = false;
     memset(t->bad, 0, sizeof t->bad);
     transfer_say(t, &(struct note){.note = TRANSFER_NOTE_SHRUNK,
                                    .count = t->shrink_to});

@@ -5,15 +5,49 @@
  *   transfer_conn.c    connections: dialling, back-off, loss, opening
  *   transfer_claim.c   which connection asks for which chunks
  *   transfer_reply.c   answers of the server
- *   transfer_change.c  another version: digest list, comparison, completion
+ *   transfer_list.c    complete digest lists
+ *   transfer_change.c  another version: comparison, copies
+ *   transfer_check.c   completion
  *   transfer_next.c    what the runner does next, timers */
 #ifndef PROTO_SESSION_TRANSFER_INTERNAL_H
 #define PROTO_SESSION_TRANSFER_INTERNAL_H
 
 #include "proto/session/transfer.h"
 
-/* States of one chunk, low nibble of its state byte; the high nibble is the
- * connection that claimed it.  Missing is 0, so that memchr() finds it. */
+/* Sizes that decide which branch is taken.  The simulator builds a copy with
+ * small ones, so that files of some hundred KiB take them all. */
+#ifndef TRANSFER_SMALL
+/* The GET that leaves before the size is known asks for this much: enough
+ * to keep a fast long link busy until INFO is back. */
+#define FIRST_SPAN ((uint64_t)4 << 20)
+/* Bytes that one later GET spans. */
+#define SPAN_FIRST ((uint64_t)1 << 20)
+#define SPAN_MIN ((uint64_t)64 << 10)
+#define SPAN_MAX ((uint64_t)64 << 20)
+/* Bytes still missing that make one more connection worth its greeting. */
+#define BYTES_PER_CONN ((uint64_t)1 << 20)
+/* Local data given out for hashing in one action, and at once. */
+#define HASH_BATCH_BYTES ((uint64_t)8 << 20)
+#define HASH_PENDING_BYTES ((uint64_t)32 << 20)
+/* So little held of so much larger a file is fetched again rather than
+ * compared: the server may have to read its whole file for the list. */
+#define REUSE_MIN_BYTES ((uint64_t)4 << 20)
+BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
+                    "the first GET ends at a chunk border of every grid");
+#else
+#define FIRST_SPAN ((uint64_t)64 << 10)
+#define SPAN_FIRST ((uint64_t)32 << 10)
+#define SPAN_MIN ((uint64_t)8 << 10)
+#define SPAN_MAX ((uint64_t)128 << 10)
+#define BYTES_PER_CONN ((uint64_t)24 << 10)
+#define HASH_BATCH_BYTES ((uint64_t)32 << 10)
+#define HASH_PENDING_BYTES ((uint64_t)64 << 10)
+#define REUSE_MIN_BYTES ((uint64_t)16 << 10)
+#endif
+
+/* States of one chunk, low nibble of its state byte.  The high nibble is the
+ * connection that claimed it, or where the bytes on disk come from (enum
+ * origin).  Missing is 0, so that memchr() finds it. */
 enum chunk_state {
     CHUNK_MISSING,
     CHUNK_CLAIMED,
@@ -21,6 +55,14 @@ enum chunk_state {
     CHUNK_HINT,  /* on disk by the record, digest known, bytes unchecked */
     CHUNK_LOCAL, /* on disk and right, but its digest is not known yet */
     CHUNK_HAVE,
+};
+
+/* Who gets the credit for the bytes of a hint, local or held chunk. */
+enum origin {
+    ORIGIN_FRESH,  /* received by this run */
+    ORIGIN_KEPT,   /* there since an earlier run */
+    ORIGIN_REUSED, /* of an earlier version of the file */
+    ORIGIN_COUNT,
 };
 
 struct grid {
@@ -34,6 +76,7 @@ struct grid {
     uint64_t prefix;            /* chunks below it are all held */
     uint64_t have;              /* chunks held */
     uint64_t have_bytes;
+    uint64_t origin_bytes[ORIGIN_COUNT]; /* of have_bytes */
     uint64_t unhashed;          /* hints and locals, issued or not */
     uint64_t piped;
 };
@@ -51,6 +94,8 @@ enum phase {
 };
 
 #define CLAIMS_MAX 3u
+/* Longest wait that a server may ask for. */
+#define RETRY_AFTER_MAX_MS 60000u
 
 /* The chunks that one outstanding GET will bring, in order. */
 struct claim {
@@ -58,6 +103,7 @@ struct claim {
     uint32_t count;
     uint64_t asked_at;
     uint64_t bytes;
+    uint64_t arrival; /* number of the last chunk that it brought; 0: none */
     struct {
         uint64_t first;
         uint64_t count;
@@ -77,9 +123,11 @@ struct conn {
     bool greeted;   /* HELLO came */
     bool draining;  /* GOAWAY came */
     bool bound;     /* INFO of the current version came for `handle` */
+    bool handle_open;   /* the server has it open, of whatever version */
     bool first_get; /* the GET that was sent before the size was known */
     uint32_t handle;
     uint32_t open_request;  /* 0: no OPEN outstanding */
+    uint64_t open_arrivals; /* chunks that had arrived when it was sent */
     uint32_t first_request; /* request id of first_get */
     uint64_t dial_at;
     uint64_t pause_until; /* the server asked to wait */
@@ -106,6 +154,8 @@ enum list_use {
 struct listing {
     enum list_use use;
     bool asked;
+    bool pieced; /* more than one answer made it */
+    uint8_t block_log2; /* as asked */
     unsigned conn;
     uint32_t request;
     uint64_t next;
@@ -142,7 +192,9 @@ struct transfer {
     struct transfer_identity identity;
     bool confirmed; /* an INFO of this run agreed with the identity */
     bool any_weak;  /* an INFO that counted was not strong */
-    bool looked;    /* INFO or DONE named the version after the last chunk */
+    uint64_t arrivals; /* wanted chunks that came, counted */
+    uint64_t unlooked; /* of those whose GET did not end with DONE, the last
+                          after which no INFO named the version; 0: none */
     struct grid grid;
     uint8_t (*expect)[HASH_LEN]; /* verified digest list, or NULL */
     bool expect_final;           /* it hashes to the identity's CID */
@@ -187,10 +239,15 @@ struct transfer {
     } bad[BAD_SLOTS];
 
     uint64_t hash_pending; /* chunks given out by TRANSFER_HASH */
+    struct {
+        uint64_t first;
+        uint64_t count;
+        uint64_t left; /* 0: this slot is free */
+    } hash_batch[TRANSFER_HASHES_MAX];
     uint64_t hints_bad;
-    bool anchor_hash;      /* the anchor's grid is being hashed */
-    uint64_t anchor_from;
-    uint64_t anchor_count;
+    bool anchor_hash;      /* the anchor's grid is being hashed, in old */
+    bool own_cid_known;    /* PHASE_CHECK: the CID of what is held */
+    uint8_t own_cid[HASH_LEN];
     uint64_t started;
     uint64_t sample_at;
     uint64_t sample_wire;
@@ -214,6 +271,9 @@ void transfer_say(struct transfer *t, const struct note *note);
 void transfer_peer_text(char *out, size_t cap, const uint8_t *text,
                         size_t len);
 
+/* transfer_next.c */
+bool transfer_may_dial(const struct transfer *t);
+
 /* transfer_grid.c */
 int grid_init(struct grid *g, uint64_t size, uint8_t log2) MUST_USE;
 void grid_free(struct grid *g);
@@ -228,6 +288,8 @@ uint32_t grid_len(const struct grid *g, uint64_t i);
 /* First missing chunk at or after `from`; count when there is none. */
 uint64_t grid_next_missing(struct grid *g, uint64_t from);
 uint64_t grid_missing_bytes(const struct grid *g);
+/* Bring the ledger in line with the grid. */
+void grid_account(struct transfer *t);
 /* CID of the digests; every chunk must be held. */
 int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
              const struct grid *g, uint8_t cid[HASH_LEN]) MUST_USE;
@@ -252,9 +314,10 @@ void conn_fruitless(struct transfer *t, const char *text);
 void claim_fill(struct transfer *t, unsigned i);
 void claim_first(struct transfer *t, unsigned i);
 void claim_bind_first(struct transfer *t, unsigned i);
+struct claim *claim_of(struct conn *c, uint32_t request);
 void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done);
-bool claim_any(const struct transfer *t);
-bool claim_steal(struct transfer *t);
+bool claim_alive(const struct transfer *t);
+void claim_steal(struct transfer *t);
 
 /* transfer_reply.c */
 void reply_event(struct transfer *t, unsigned i,
@@ -266,6 +329,11 @@ void identity_adopt(struct transfer *t, const struct msg_info *info);
 void change_begin(struct transfer *t, unsigned i, const char *why);
 void change_pump(struct transfer *t);
 void change_info(struct transfer *t, unsigned i, const struct msg_info *info);
+/* The new version's list is in t->list: use what is there of the old one. */
+void change_compare(struct transfer *t);
+void change_copied(struct transfer *t, bool ok);
+
+/* transfer_list.c */
 void list_ask(struct transfer *t, enum list_use use);
 void list_pump(struct transfer *t);
 void list_digests(struct transfer *t, unsigned i,
@@ -273,8 +341,13 @@ void list_digests(struct transfer *t, unsigned i,
 void list_failed(struct transfer *t, unsigned i, uint16_t code,
                  uint64_t wait_ms);
 void list_clear(struct transfer *t);
-void change_copied(struct transfer *t, bool ok);
+
+/* transfer_check.c */
 void check_complete(struct transfer *t);
+/* The verified list is in t->expect: chunks that differ are fetched again. */
+void check_against_list(struct transfer *t);
+void check_arrived(struct transfer *t, unsigned i, uint32_t request);
+void check_looked_info(struct transfer *t, uint64_t arrivals);
 void check_anchor_hashed(struct transfer *t);
 
 #endif

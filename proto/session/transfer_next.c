@@ -4,9 +4,6 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
-/* Local data given out for hashing at once. */
-#define HASH_BATCH_BYTES ((uint64_t)8 << 20)
-#define HASH_PENDING_BYTES ((uint64_t)32 << 20)
 /* How often connections are looked after when nothing happens. */
 #define TICK_MS 500u
 /* A wait of this length is worth a word to the user. */
@@ -21,11 +18,17 @@ static void stream_broken(struct transfer *t, unsigned i, int err)
 
     if (!c->greeted && !t->contact && err == ERR_VERSION) {
         transfer_fail(t, TRANSFER_VERSION, "%s", text);
-    } else if (!c->greeted && !t->contact) {
+    } else if (!c->greeted && !t->contact && err != ERR_CRC) {
         transfer_fail(t, TRANSFER_NOT_BELAY, "%s", text);
     } else {
         conn_give_up(t, i, text, false);
     }
+}
+
+/* Nothing that a server says can change the result any more. */
+static bool is_over(const struct transfer *t)
+{
+    return t->phase == PHASE_OVER || t->phase == PHASE_FINISH;
 }
 
 void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
@@ -39,7 +42,7 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
     t->now = now;
     chunk->present = false;
     *used = 0;
-    while (*used < len && c->state == CONN_UP && t->phase != PHASE_OVER &&
+    while (*used < len && c->state == CONN_UP && !is_over(t) &&
            !chunk->present) {
         int err = receiver_feed(c->receiver, now, data + *used, len - *used,
                                 &step, &event);
@@ -61,10 +64,24 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
                          c->delivered > 0);
         }
     }
-    if (c->state != CONN_UP || t->phase == PHASE_OVER) {
+    if (c->state != CONN_UP || is_over(t)) {
         chunk->present = false;
         *used = len; /* nothing of it is of interest any more */
     }
+}
+
+/* The chunk of some HASH action was answered. */
+static void batch_count(struct transfer *t, uint64_t index)
+{
+    for (unsigned k = 0; k < TRANSFER_HASHES_MAX; k++) {
+        if (t->hash_batch[k].left > 0 && index >= t->hash_batch[k].first &&
+            index - t->hash_batch[k].first < t->hash_batch[k].count) {
+            t->hash_batch[k].left--;
+            t->hash_pending--;
+            return;
+        }
+    }
+    BELAY_UNREACHABLE(); /* the runner answers what it was asked */
 }
 
 void transfer_hashed(struct transfer *t, uint64_t index,
@@ -74,21 +91,20 @@ void transfer_hashed(struct transfer *t, uint64_t index,
     enum chunk_state state;
 
     t->now = now;
-    BELAY_ASSERT(t->hash_pending > 0 && index < g->count);
-    t->hash_pending--;
+    BELAY_ASSERT(index < g->count);
+    batch_count(t, index);
     state = grid_state(g, index);
     if (state == CHUNK_LOCAL && digest != NULL) {
         memcpy(g->digest[index], digest, HASH_LEN);
-        grid_set(g, index, CHUNK_HAVE, 0);
+        grid_set(g, index, CHUNK_HAVE, grid_owner(g, index));
     } else if (state == CHUNK_HINT && digest != NULL &&
                memcmp(g->digest[index], digest, HASH_LEN) == 0) {
-        grid_set(g, index, CHUNK_HAVE, 0);
-        t->ledger.kept += grid_len(g, index);
+        grid_set(g, index, CHUNK_HAVE, grid_owner(g, index));
     } else if (state == CHUNK_HINT || state == CHUNK_LOCAL) {
         t->hints_bad++;
         grid_set(g, index, CHUNK_MISSING, 0);
     }
-    t->ledger.have = t->grid.have_bytes;
+    grid_account(t);
     if (t->anchor_hash) {
         check_anchor_hashed(t);
     } else {
@@ -105,7 +121,7 @@ void transfer_copied(struct transfer *t, bool ok, uint64_t now)
 {
     t->now = now;
     change_copied(t, ok);
-    t->ledger.have = t->grid.have_bytes;
+    grid_account(t);
 }
 
 /* ---- time. */
@@ -136,7 +152,7 @@ void transfer_tick(struct transfer *t, uint64_t now)
     conn_goal_update(t);
     if (t->phase == PHASE_FETCH && any_idle(t) &&
         grid_next_missing(&t->grid, 0) >= t->grid.count) {
-        (void)claim_steal(t);
+        claim_steal(t);
     }
 }
 
@@ -145,9 +161,17 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* New connections are of use: there is something to ask. */
+bool transfer_may_dial(const struct transfer *t)
+{
+    return t->phase != PHASE_FINISH && t->phase != PHASE_OVER &&
+           t->phase != PHASE_REGRID && !t->anchor_hash;
+}
+
 uint64_t transfer_deadline(const struct transfer *t)
 {
     uint64_t at = t->now + TICK_MS;
+    bool dial = transfer_may_dial(t);
 
     if (t->phase == PHASE_OVER) {
         return UINT64_MAX;
@@ -155,7 +179,7 @@ uint64_t transfer_deadline(const struct transfer *t)
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         const struct conn *c = &t->conn[i];
 
-        if (c->state == CONN_WAITING) {
+        if (c->state == CONN_WAITING && dial) {
             at = sooner(at, c->dial_at);
         } else if (c->state == CONN_UP) {
             at = sooner(at, receiver_deadline(c->receiver));
@@ -203,9 +227,7 @@ static void pump(struct transfer *t)
 
 static bool next_conn(struct transfer *t, struct transfer_action *a)
 {
-    bool dial = t->phase != PHASE_FINISH && t->phase != PHASE_REGRID &&
-                (t->phase != PHASE_CHECK || t->list.use != LIST_NONE ||
-                 !t->looked);
+    bool dial = transfer_may_dial(t);
 
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         if (t->conn[i].drop) {
@@ -265,13 +287,24 @@ static bool next_note(struct transfer *t, struct transfer_action *a)
     return true;
 }
 
+static unsigned free_batch(const struct transfer *t)
+{
+    unsigned k = 0;
+
+    while (k < TRANSFER_HASHES_MAX && t->hash_batch[k].left > 0) {
+        k++;
+    }
+    return k;
+}
+
 static bool next_hash(struct transfer *t, struct transfer_action *a)
 {
     struct grid *g = t->anchor_hash ? &t->old : &t->grid;
     uint64_t at = g->hash_from;
     uint64_t bytes = 0;
+    unsigned batch = free_batch(t);
 
-    if (g->unhashed == 0 ||
+    if (g->unhashed == 0 || batch == TRANSFER_HASHES_MAX ||
         (t->phase != PHASE_FETCH && t->phase != PHASE_REGRID &&
          t->phase != PHASE_CHECK) ||
         t->hash_pending << g->log2 >= HASH_PENDING_BYTES) {
@@ -295,6 +328,9 @@ static bool next_hash(struct transfer *t, struct transfer_action *a)
     }
     a->type = TRANSFER_HASH;
     a->chunk_log2 = g->log2;
+    t->hash_batch[batch].first = a->first;
+    t->hash_batch[batch].count = a->count;
+    t->hash_batch[batch].left = a->count;
     t->hash_pending += a->count;
     return true;
 }

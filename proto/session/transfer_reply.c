@@ -31,8 +31,10 @@ static const char *peer_message(const struct msg_error *error, char *out,
 
 static uint64_t retry_after(const struct msg_error *error)
 {
-    return error->has_retry_after ? error->retry_after_ms
-                                  : TIMER_RETRY_AFTER_MS;
+    uint64_t wait = error->has_retry_after ? error->retry_after_ms
+                                           : TIMER_RETRY_AFTER_MS;
+
+    return wait < RETRY_AFTER_MAX_MS ? wait : RETRY_AFTER_MAX_MS;
 }
 
 /* ---- INFO. */
@@ -110,16 +112,16 @@ static void info_confirm(struct transfer *t, const struct msg_info *info)
         /* Touched, or another server: same CID, so the same bytes. */
         id->version_len = (uint8_t)info->version.len;
         memcpy(id->version, info->version.ptr, info->version.len);
-        id->strong = strong;
         id->mtime_s = info->mtime_s;
         id->mtime_ns = info->mtime_ns;
         t->need_identity = true;
     }
     if (!strong) {
         t->any_weak = true;
+        t->need_identity |= id->strong;
+        id->strong = false;
     }
     t->confirmed = true;
-    t->looked = true;
 }
 
 static bool info_first(struct transfer *t, unsigned i,
@@ -133,7 +135,6 @@ static bool info_first(struct transfer *t, unsigned i,
     }
     identity_adopt(t, info);
     t->confirmed = true;
-    t->looked = true;
     t->need_begin = true;
     t->ledger.size = info->size;
     t->phase = PHASE_FETCH;
@@ -168,6 +169,7 @@ static void on_info(struct transfer *t, unsigned i,
         return; /* an OPEN that was given up meanwhile */
     }
     c->open_request = 0;
+    c->handle_open = true;
     if (!info_fits(t, i, info) || pin_contradicted(t, info)) {
         return;
     }
@@ -189,6 +191,7 @@ static void on_info(struct transfer *t, unsigned i,
         return;
     } else {
         info_confirm(t, info);
+        check_looked_info(t, c->open_arrivals);
     }
     c->bound = true;
     conn_goal_update(t);
@@ -231,6 +234,19 @@ static void bad_count(struct transfer *t, uint64_t index)
     }
 }
 
+/* The server sends other bytes than it published (rule R10).  A weak version
+ * cannot tell whether the file changed: then its list is of no more use. */
+static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
+{
+    bool weak = t->any_weak;
+
+    bad_count(t, index);
+    conn_give_up(t, i, "the server contradicts its own digests", false);
+    if (weak && t->phase == PHASE_FETCH) {
+        change_begin(t, i, "the file on the server is another version");
+    }
+}
+
 static void on_chunk(struct transfer *t, unsigned i,
                      const struct receiver_event *event,
                      struct transfer_chunk *out)
@@ -244,7 +260,6 @@ static void on_chunk(struct transfer *t, unsigned i,
     enum chunk_state state = current ? grid_state(&t->grid, index)
                                      : CHUNK_HAVE;
 
-    t->looked = false;
     out->present = true;
     out->conn = i;
     out->index = index;
@@ -256,13 +271,12 @@ static void on_chunk(struct transfer *t, unsigned i,
     out->wanted = state == CHUNK_MISSING || state == CHUNK_CLAIMED;
     if (out->wanted && t->expect != NULL &&
         memcmp(t->expect[index], chunk->digest, HASH_LEN) != 0) {
-        /* The server sends other bytes than it published. */
         out->present = false;
-        bad_count(t, index);
-        conn_give_up(t, i, "the server contradicts its own digests", false);
+        other_than_listed(t, i, index);
         return;
     }
     if (out->wanted) {
+        check_arrived(t, i, event->request);
         grid_set(&t->grid, index, CHUNK_PIPE, i);
         c->piping = true;
         c->current = index;
@@ -308,9 +322,8 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
     }
     if (ok) {
         memcpy(t->grid.digest[index], digest, HASH_LEN);
-        grid_set(&t->grid, index, CHUNK_HAVE, 0);
-        t->ledger.fresh += grid_len(&t->grid, index);
-        t->ledger.have = t->grid.have_bytes;
+        grid_set(&t->grid, index, CHUNK_HAVE, ORIGIN_FRESH);
+        grid_account(t);
         t->fruitless = 0;
         t->io_errors = 0;
         return;
@@ -326,12 +339,38 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
 
 /* ---- ERROR. */
 
+/* The server does not make chunks as large as we asked for, maybe since its
+ * last start: what is held moves to a grid that it can serve (R4a, R11c). */
+static bool open_smaller(struct transfer *t, unsigned i)
+{
+    uint8_t most = receiver_limits(t->conn[i].receiver)->max_chunk_log2;
+
+    if (t->grid.state == NULL) {
+        if (t->config.want_chunk_log2 <= most) {
+            return false;
+        }
+        t->config.want_chunk_log2 = 0;
+        return true;
+    }
+    if (t->grid.log2 <= most) {
+        return false;
+    }
+    if (t->phase == PHASE_CHANGED) {
+        t->phase = PHASE_FETCH; /* the new version is found again later */
+    }
+    transfer_shrink(t, most);
+    return t->shrink_to != 0;
+}
+
 static void open_refused(struct transfer *t, unsigned i,
                          const struct msg_error *error)
 {
     char text[300];
     const char *why = peer_message(error, text, sizeof text);
 
+    if (error->code == WIRE_UNSUPPORTED && open_smaller(t, i)) {
+        return;
+    }
     switch (err_wire_class(error->code)) {
     case WIRE_CLASS_STALE:
         if (t->phase == PHASE_CHANGED) {
@@ -433,10 +472,21 @@ static void conn_error(struct transfer *t, unsigned i,
         transfer_fail(t, TRANSFER_VERSION, "%s", why);
         return;
     }
-    if (err_wire_class(error->code) == WIRE_CLASS_PROTOCOL &&
-        ++t->protocol_errors > 1) {
-        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+    switch (err_wire_class(error->code)) {
+    case WIRE_CLASS_PERMANENT:
+        transfer_fail(t, TRANSFER_REFUSED, "%s", why);
         return;
+    case WIRE_CLASS_ACCESS:
+        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        return;
+    case WIRE_CLASS_PROTOCOL:
+        if (++t->protocol_errors > 1) {
+            transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+            return;
+        }
+        break;
+    default:
+        break;
     }
     conn_wait(t, i, error->has_retry_after ? error->retry_after_ms : 0);
     conn_give_up(t, i, why, false);
@@ -448,6 +498,11 @@ static void on_error(struct transfer *t, unsigned i,
     struct conn *c = &t->conn[i];
     const struct msg_error *error = &event->error;
 
+    if (event->handle == c->handle &&
+        (error->code == WIRE_BAD_HANDLE ||
+         err_wire_class(error->code) == WIRE_CLASS_STALE)) {
+        c->handle_open = false;
+    }
     if (event->request == 0) {
         conn_error(t, i, error);
     } else if (event->request == c->open_request) {
@@ -456,6 +511,9 @@ static void on_error(struct transfer *t, unsigned i,
     } else if (t->list.asked && t->list.conn == i &&
                event->request == t->list.request) {
         list_failed(t, i, error->code, retry_after(error));
+        if (error->code == WIRE_BAD_HANDLE && c->bound) {
+            conn_open(t, i); /* its answer tells why the handle is gone */
+        }
     } else if (c->first_get && event->request == c->first_request) {
         c->first_get = false;
         if (error->code != WIRE_BAD_HANDLE) {
@@ -486,7 +544,11 @@ static void on_done(struct transfer *t, unsigned i,
         done->version.len == t->identity.version_len &&
         memcmp(done->version.ptr, t->identity.version, done->version.len) ==
             0) {
-        t->looked = true;
+        struct claim *claim = claim_of(c, event->request);
+
+        if (claim != NULL) {
+            claim->arrival = 0; /* the file was still this version then */
+        }
         if (done->cid.len != 0 && !t->identity.cid_known) {
             t->identity.cid_known = true;
             memcpy(t->identity.cid, done->cid.ptr, HASH_LEN);

@@ -1,0 +1,212 @@
+/* Transfer: the complete digest list of one version.
+ *
+ * It is fetched by DIGEST requests, checked against the CID where one is
+ * known, and then says what the file's chunks have to be. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/err.h"
+#include "proto/session/transfer_internal.h"
+
+#define CONTRADICTIONS_MAX 2u
+
+void list_clear(struct transfer *t)
+{
+    free(t->list.digest);
+    memset(&t->list, 0, sizeof t->list);
+}
+
+void list_ask(struct transfer *t, enum list_use use)
+{
+    list_clear(t);
+    t->list.digest = calloc(t->grid.count + 1, HASH_LEN);
+    if (t->list.digest == NULL) {
+        transfer_fail(t, TRANSFER_NOMEM, "out of memory");
+        return;
+    }
+    t->list.use = use;
+    t->list.count = t->grid.count;
+}
+
+/* The whole list, or what is still missing of it: a link that breaks often
+ * must not make us begin again for ever.  The pieces of a weak version might
+ * belong to two contents; only a CID could tell, so they are not joined
+ * without one. */
+static void list_request(struct transfer *t, struct msg_digest *ask)
+{
+    struct listing *list = &t->list;
+
+    if (list->next > 0 && t->any_weak && !t->identity.cid_known) {
+        list->next = 0;
+    }
+    list->pieced = list->next > 0;
+    if (list->pieced) {
+        ask->block_log2 = 0;
+        ask->first_block = list->next;
+        ask->block_count = 0;
+    } else {
+        ask->block_log2 = LIMIT_BLOCK_LOG2;
+        ask->first_block = 0;
+        ask->block_count = 1;
+    }
+    list->block_log2 = ask->block_log2;
+}
+
+/* Send the request when some connection can take it. */
+void list_pump(struct transfer *t)
+{
+    struct msg_digest ask = {0};
+
+    if (t->list.use == LIST_NONE || t->list.asked ||
+        t->now < t->list.retry_at) {
+        return;
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct conn *c = &t->conn[i];
+
+        if (c->state != CONN_UP || !c->bound || c->draining ||
+            t->now < c->pause_until) {
+            continue;
+        }
+        list_request(t, &ask);
+        ask.handle = c->handle;
+        if (receiver_digest(c->receiver, &ask, t->now, &t->list.request) ==
+            0) {
+            t->list.asked = true;
+            t->list.conn = i;
+            return;
+        }
+    }
+}
+
+static void list_contradiction(struct transfer *t, unsigned i)
+{
+    t->list.asked = false;
+    t->list.next = 0;
+    if (!t->list.pieced && ++t->contradictions >= CONTRADICTIONS_MAX) {
+        transfer_fail(t, TRANSFER_WRONG_CONTENT,
+                      "the server's digests do not make the content id "
+                      "that it names");
+        return;
+    }
+    conn_give_up(t, i, "the server contradicts itself", false);
+}
+
+static bool list_is_pinned(const struct transfer *t, const uint8_t *cid)
+{
+    return !t->config.pinned || t->config.pin_log2 != t->grid.log2 ||
+           memcmp(t->config.pin_cid, cid, HASH_LEN) == 0;
+}
+
+static void list_take_expect(struct transfer *t)
+{
+    free(t->expect);
+    t->expect = t->list.digest;
+    t->list.digest = NULL;
+    t->expect_final = true;
+}
+
+/* All digests are there and make a CID that nothing speaks against. */
+static void list_verified(struct transfer *t, const uint8_t cid[HASH_LEN])
+{
+    enum list_use use = t->list.use;
+
+    if (!t->identity.cid_known) {
+        t->identity.cid_known = true;
+        memcpy(t->identity.cid, cid, HASH_LEN);
+        t->need_identity = true;
+    }
+    if (use == LIST_CHANGE) {
+        change_compare(t);
+        if (t->phase == PHASE_OVER) {
+            return;
+        }
+        t->phase = PHASE_COPY;
+        t->need_rebase = true;
+        t->need_identity = false;
+    }
+    list_take_expect(t);
+    list_clear(t);
+    if (use == LIST_CHECK) {
+        check_against_list(t);
+    }
+}
+
+static void list_complete(struct transfer *t, unsigned i)
+{
+    uint8_t cid[HASH_LEN];
+
+    if (grid_cid(t, t->list.digest, &t->grid, cid) != 0) {
+        transfer_fail(t, TRANSFER_NOMEM, "hashing failed");
+        return;
+    }
+    if (!list_is_pinned(t, cid)) {
+        transfer_fail(t, TRANSFER_WRONG_CONTENT,
+                      "the server's file is not the pinned content");
+        return;
+    }
+    if (t->identity.cid_known &&
+        memcmp(cid, t->identity.cid, HASH_LEN) != 0) {
+        if (t->list.use == LIST_CHECK && !t->list.pieced) {
+            /* The CID may be that of earlier days: rule R5d. */
+            change_begin(t, i, "the file on the server is another version");
+        } else {
+            list_contradiction(t, i);
+        }
+        return;
+    }
+    list_verified(t, cid);
+}
+
+void list_digests(struct transfer *t, unsigned i,
+                  const struct msg_digests *digests, bool end)
+{
+    struct listing *list = &t->list;
+
+    if (digests != NULL) {
+        if (digests->first_chunk != list->next ||
+            digests->count > list->count - list->next ||
+            digests->proof_len != 0 ||
+            digests->block_log2 != list->block_log2) {
+            list_contradiction(t, i);
+            return;
+        }
+        memcpy(list->digest[list->next], digests->digests.ptr,
+               digests->digests.len);
+        list->next += digests->count;
+    }
+    if (!end) {
+        return;
+    }
+    if (list->next != list->count) {
+        list_contradiction(t, i);
+        return;
+    }
+    list_complete(t, i);
+}
+
+/* The server will not tell the digests now, or ever. */
+void list_failed(struct transfer *t, unsigned i, uint16_t code,
+                 uint64_t wait_ms)
+{
+    t->list.asked = false;
+    if (code == WIRE_BAD_HANDLE) {
+        return; /* closed by the server: opening again will tell why */
+    }
+    switch (err_wire_class(code)) {
+    case WIRE_CLASS_TRANSIENT:
+        t->list.retry_at = t->now + wait_ms;
+        break;
+    case WIRE_CLASS_STALE:
+        change_begin(t, i, "the file changed again");
+        break;
+    case WIRE_CLASS_SERVER:
+    case WIRE_CLASS_CANCELLED:
+        conn_give_up(t, i, err_wire_sentence(code), false);
+        break;
+    default:
+        transfer_fail(t, TRANSFER_REFUSED,
+                      "the server does not tell its digests: %s",
+                      err_wire_sentence(code));
+    }
+}
