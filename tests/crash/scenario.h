@@ -1,7 +1,8 @@
-/* A download as the client does it, without a network: open, resume or
- * begin, fetch what is missing from memory, commit. Uses only store.h.
+/* A download as the client does it, without a network: open, resume or begin,
+ * fetch what is missing from memory, commit. Uses only store.h.
  *
- * Its bytes are a function of a seed, so every run can tell right from wrong. */
+ * Its bytes are a function of a seed, so each run can tell right from wrong.
+ */
 #ifndef TESTS_CRASH_SCENARIO_H
 #define TESTS_CRASH_SCENARIO_H
 
