@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import zlib
-from queue import Queue
+from queue import Empty, Queue
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.dont_write_bytecode = True
@@ -160,8 +160,8 @@ class Session:
         self.queue = Queue(2 * MAX_REQUESTS)
         self.handles = {}
         self.cancelled = set()
-        self.last_id = 0
-        self.hello = None
+        self.last_id = self.received = 0
+        self.greeted, self.hello = False, None
         self.sent = 0
         self.cut = server.options.cut
         if server.options.cut_random is not None:
@@ -198,7 +198,7 @@ class Session:
                 data = self.sock.recv(65536)
                 if not data:
                     break
-                for item in self.reader.feed(data):
+                for item in self.items(data):
                     if isinstance(item, wire.Message) and \
                             item.name == "CANCEL":
                         self.cancelled.add(item.header.request_id)
@@ -210,15 +210,37 @@ class Session:
             pass
         self.queue.put(None)
 
+    def items(self, data):
+        """H6: what is read before HELLO is complete fits into 4 KiB."""
+        self.reader.buffer += data
+        self.received += len(data)
+        while True:
+            item = self.reader.step()
+            behind = len(self.reader.buffer) if item else 0
+            if not self.greeted and \
+                    self.received - behind > R.LIMIT_PRE_HELLO:
+                raise wire.WireError("FRAME_TOO_LARGE", "H6", "long HELLO")
+            if item is None:
+                return
+            self.greeted = isinstance(item, wire.Message)
+            yield item
+
+    def next_item(self, seconds):
+        """None at the end of the stream, or when the time is over."""
+        try:
+            return self.queue.get(timeout=max(0, seconds))
+        except Empty:
+            return None
+
     def run(self):
-        self.sock.settimeout(R.TIMER_IDLE_MS / 1000)
         reading = threading.Thread(target=self.read_forever, daemon=True)
         reading.start()
         try:
             self.greet()
             while True:
-                item = self.queue.get()
+                item = self.next_item(R.TIMER_IDLE_MS / 1000)
                 if item is None:
+                    self.send("GOAWAY", 0, {"last_id": self.last_id})
                     break
                 if isinstance(item, wire.WireError):
                     raise item
@@ -253,7 +275,8 @@ class Session:
             pass
 
     def greet(self):
-        preface = self.queue.get()
+        deadline = time.monotonic() + R.TIMER_HANDSHAKE_MS / 1000
+        preface = self.next_item(R.TIMER_HANDSHAKE_MS / 1000)
         if isinstance(preface, wire.WireError):
             if preface.code == "VERSION_REJECTED":
                 self.put(wire.encode_preface(R.ROLE_SERVER,
@@ -264,7 +287,7 @@ class Session:
         if preface is None:
             raise Closed()
         self.put(wire.encode_preface(R.ROLE_SERVER))
-        hello = self.queue.get()
+        hello = self.next_item(deadline - time.monotonic())
         if not isinstance(hello, wire.Message) or hello.name != "HELLO":
             if hello is not None:
                 self.error(0, getattr(hello, "code", "BAD_STATE"))
