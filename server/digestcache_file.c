@@ -146,7 +146,8 @@ is_damaged(const char *path)
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGALRM, SIG_DFL);
+        const struct sigaction ends = { .sa_handler = SIG_DFL };
+        sigaction(SIGALRM, &ends, NULL);
         alarm(CHECK_SECONDS);
         int null = open("/dev/null", O_WRONLY);
         dup2(null, STDERR_FILENO); /* LMDB prints what it asserts */

@@ -336,7 +336,9 @@ write_page(struct listing *l, struct hasher *hasher, int dir_fd,
         count++;
     }
     bool more = i < run->count || !run->complete;
-    if (more && i > 0 && count > 0) {
+    if (more && count == 0) {
+        err = ERR_CHANGED; /* all of them have gone meanwhile */
+    } else if (more) {
         err = make_cursor(hasher, run->name[i - 1], cursor, &cursor_len);
     }
     if (err == 0) {
@@ -377,7 +379,10 @@ listing_page(struct listing *listing, struct hasher *hasher,
     }
     struct fileid dir = fileid_of(&st);
     err = place_cursor(listing, hasher, dir_fd, ask, after);
-    if (err == 0 && !run_serves(&listing->run, &dir, after)) {
+    /* A new listing looks anew: within one step of the clock a directory can
+     * change without a trace. */
+    if (err == 0 && (ask->cursor_len == 0 ||
+                     !run_serves(&listing->run, &dir, after))) {
         err = scan(listing, dir_fd, &dir, after);
     }
     if (err == 0) {

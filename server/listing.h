@@ -1,9 +1,9 @@
 /* Listing a directory in order, page by page, in bounded memory.
  *
  * Names come from the file system in any order and are wanted by bytes. One
- * scan keeps the SERVER_LIST_RUN smallest names behind the cursor; the pages that
- * follow are cut from this run as long as the directory does not change. A
- * worker keeps one run. Rules Q1 to Q9.
+ * scan keeps the SERVER_LIST_RUN smallest names behind the cursor; the pages
+ * that follow are cut from this run as long as the directory does not change.
+ * A worker keeps one run. Rules Q1 to Q9.
  *
  * For one thread at a time. */
 #ifndef SERVER_LISTING_H

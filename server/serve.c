@@ -202,8 +202,9 @@ open_work(void *arg)
     task->err = rootfs_open(root, task->job.open.path, false, &task->st,
                             &task->fd);
     task->error = errno;
-    if (task->err == ERR_NOT_A_FILE && task->job.open.no_handle) {
+    if (task->err != 0 && task->job.open.no_handle) {
         task->err = rootfs_stat(root, task->job.open.path, &task->st);
+        task->error = errno;
     }
 }
 
@@ -234,9 +235,8 @@ serve_open(struct conn *c, const struct sender_job *job)
     struct stat st;
     int fd = -1;
     int err = rootfs_open(c->worker->root, job->open.path, true, &st, &fd);
-    bool describe_only = err == ERR_NOT_A_FILE && job->open.no_handle;
 
-    if (err != ERR_AGAIN && !describe_only) {
+    if (err == 0 || (err != ERR_AGAIN && !job->open.no_handle)) {
         finish_open(c, job, err, errno, fd, &st);
         return;
     }

@@ -1,3 +1,4 @@
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
  * because the sender gives out the next page only after this one. */
 struct digest_task {
     struct hashwait wait;
+    struct source_wait sync; /* for the CID that the digests complete */
     struct prepare_slice slice; /* building a tree */
     struct conn *conn;
     struct sender_job job;
@@ -78,9 +80,6 @@ task_end(struct digest_task *task)
 {
     struct conn *c = task->conn;
 
-    if (c->digest_task == task) {
-        c->digest_task = NULL;
-    }
     source_release(task->wait.source);
     free(task);
     if (conn_task_end(c)) {
@@ -155,16 +154,10 @@ start_tree(struct digest_task *task)
 
 /* ---- Hashing. */
 
+/* Everything is known that the answer needs. */
 static void
-hash_done(struct hashwait *wait, int err)
+go_on(struct digest_task *task)
 {
-    struct digest_task *task = (struct digest_task *)wait;
-
-    if (err != 0) {
-        task_fail(task, err);
-        return;
-    }
-    source_sync(wait->source, NULL);
     if (!task->conn->dead && tree_is_missing(&task->job)) {
         start_tree(task);
         return;
@@ -173,6 +166,32 @@ hash_done(struct hashwait *wait, int err)
         answer_page(task->conn, &task->job);
     }
     task_end(task);
+}
+
+static void
+sync_done(struct source_wait *sync)
+{
+    go_on((struct digest_task *)(void *)((char *)sync -
+                                         offsetof(struct digest_task, sync)));
+}
+
+/* Rule I5: once the answer is out, the next INFO has to name the CID. */
+static void
+hash_done(struct hashwait *wait, int err)
+{
+    struct digest_task *task = (struct digest_task *)wait;
+
+    if (task->conn->digest_task == task) {
+        task->conn->digest_task = NULL; /* too late to give up */
+    }
+    if (err != 0) {
+        task_fail(task, err);
+    } else if (digests_sync_helps(wait->source->digests)) {
+        task->sync.done = sync_done;
+        source_sync(wait->source, &task->sync);
+    } else {
+        go_on(task);
+    }
 }
 
 static void

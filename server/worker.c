@@ -181,7 +181,8 @@ worker_init(struct worker *w, struct server *server, unsigned index)
     w->root = &server->root;
     w->index = index;
     loop_set_workers(SERVER_THREADS);
-    signal(SIGPIPE, SIG_IGN);
+    const struct sigaction ignore = { .sa_handler = SIG_IGN };
+    sigaction(SIGPIPE, &ignore, NULL);
     int err = loop_new(&w->loop);
     if (err == 0) {
         err = init_cache(w);

@@ -48,8 +48,11 @@
 
 /* One page of digests or directory entries: what one frame can carry, or a
  * little more. */
-#define SENDER_PAGE_BYTES \
-    ((LIMIT_DIGESTS_PER_FRAME + LIMIT_PROOF) * HASH_LEN + 1024u)
+#define SENDER_PAGE_BYTES (LIMIT_CONTROL_PAYLOAD + 64u)
+
+/* Digests of one page: one frame takes them, with a path of any length and
+ * some grease behind them. */
+#define SENDER_PAGE_DIGESTS 1920u
 
 /* What sender_emit() needs at least as room: the longest control frame. */
 #define SENDER_EMIT_BYTES (LIMIT_CONTROL_PAYLOAD + 64u)
@@ -109,7 +112,7 @@ struct sender_job_chunk {
 
 struct sender_job_digest {
     uint64_t first;      /* chunks [first, first + count) */
-    uint32_t count;      /* at most LIMIT_DIGESTS_PER_FRAME */
+    uint32_t count;      /* at most SENDER_PAGE_DIGESTS */
     uint64_t span_first; /* what the whole request still wants: */
     uint64_t span_count; /* hash that, and report progress over it */
     bool no_wait;        /* WIRE_DIGEST_PENDING instead of hashing */

@@ -225,7 +225,7 @@ put_error(struct sender *s, const struct request *r, struct writer *w)
         .retry_after_ms = r->retry_after_ms,
         .grease = maybe_grease(s),
     };
-    if (r->code == WIRE_CHANGED) {
+    if (r->type == FRAME_OPEN && r->code == WIRE_CHANGED) {
         const struct handle *h = r->handle;
         m.version = view(h->info.version, h->info.version_len);
         m.cid = view(h->cid, h->cid_known ? HASH_LEN : 0);

@@ -240,10 +240,10 @@ job_digest(struct sender *s, struct sender_job *job)
         end = (block + 1) << d->block_log2;
     }
     uint64_t count = end - d->next;
-    bool whole = count <= LIMIT_DIGESTS_PER_FRAME;
+    bool whole = count <= SENDER_PAGE_DIGESTS;
     page->state = PAGE_RUNNING;
     page->first = d->next;
-    page->count = (uint32_t)(whole ? count : LIMIT_DIGESTS_PER_FRAME);
+    page->count = (uint32_t)(whole ? count : SENDER_PAGE_DIGESTS);
     page->proof_len = 0;
     job_take(s, job, SENDER_JOB_DIGEST, r);
     job->digest = (struct sender_job_digest){

@@ -36,6 +36,13 @@ is_from(json_t *segment, const char *who)
            0;
 }
 
+static uint8_t *
+segment_bytes(json_t *segment, size_t *len)
+{
+    return vectors_unhex(json_string_value(json_object_get(segment, "hex")),
+                         len);
+}
+
 /* Feeds the client's segments: those that nothing of the server separates
  * arrive in one read, or every byte arrives alone. */
 static void
@@ -52,8 +59,7 @@ feed_client(struct fixture *f, json_t *vector, bool bytewise)
             continue;
         }
         size_t len = 0;
-        uint8_t *bytes = vectors_unhex(
-            json_string_value(json_object_get(segment, "hex")), &len);
+        uint8_t *bytes = segment_bytes(segment, &len);
         for (size_t k = 0; bytewise && k < len; k++) {
             fixture_feed(f, bytes + k, 1);
         }
@@ -191,7 +197,8 @@ run_fault(json_t *vector, bool bytewise)
     uint16_t code = connection_error(&f);
     /* A server that had nothing to do may have closed before the fault. */
     bool left = bytewise && strcmp(sender_reason(f.s), "done") == 0;
-    if (!left && code >> 8 != json_integer_value(json_object_get(error, "class"))) {
+    json_int_t class = json_integer_value(json_object_get(error, "class"));
+    if (!left && code >> 8 != class) {
         fail_msg("%s: code %04x",
                  json_string_value(json_object_get(vector, "id")), code);
     }
@@ -252,8 +259,7 @@ test_cut_everywhere(void **state)
     json_array_foreach(segments, i, segment) {
         if (is_from(segment, "client")) {
             size_t len = 0;
-            uint8_t *bytes = vectors_unhex(
-                json_string_value(json_object_get(segment, "hex")), &len);
+            uint8_t *bytes = segment_bytes(segment, &len);
             assert_true(total + len <= sizeof(whole));
             memcpy(whole + total, bytes, len);
             total += len;
@@ -293,8 +299,7 @@ test_flip_everywhere(void **state)
         fixture_init(&f, &worked);
         json_array_foreach(segments, i, segment) {
             size_t len = 0;
-            uint8_t *bytes = vectors_unhex(
-                json_string_value(json_object_get(segment, "hex")), &len);
+            uint8_t *bytes = segment_bytes(segment, &len);
             if (is_from(segment, "client") && sender_wants_read(f.s)) {
                 if (bit / 8 >= at && bit / 8 < at + len) {
                     bytes[bit / 8 - at] ^= (uint8_t)(1u << (bit % 8));
