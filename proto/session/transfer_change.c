@@ -13,14 +13,23 @@
 
 /* ---- another version. */
 
-static void old_restore(struct transfer *t)
+void change_undo(struct transfer *t)
 {
     /* The new grid holds nothing yet; the old one knows what is on disk. */
     if (t->old.state != NULL && t->phase == PHASE_COMPARE) {
         grid_free(&t->grid);
         t->grid = t->old;
+        t->identity = t->old_identity;
+        t->any_weak = !t->identity.strong;
         memset(&t->old, 0, sizeof t->old);
+        grid_account(t);
     }
+    list_clear(t);
+    free(t->expect);
+    t->expect = NULL;
+    t->expect_final = false;
+    t->shrink_to = 0;
+    t->confirmed = false;
 }
 
 void change_begin(struct transfer *t, unsigned i, const char *why)
@@ -42,13 +51,7 @@ void change_begin(struct transfer *t, unsigned i, const char *why)
     if (t->phase == PHASE_COPY) {
         return; /* the copies end first; the next OPEN will tell again */
     }
-    old_restore(t);
-    list_clear(t);
-    free(t->expect);
-    t->expect = NULL;
-    t->expect_final = false;
-    t->shrink_to = 0;
-    t->confirmed = false;
+    change_undo(t);
     if (t->phase != PHASE_CHANGED) {
         t->ledger.changes++;
         transfer_say(t, &n);
@@ -59,15 +62,19 @@ void change_begin(struct transfer *t, unsigned i, const char *why)
     conn_release(t, i);
 }
 
+bool change_waits(const struct transfer *t)
+{
+    return t->grid.piped > 0 || t->hash_pending > 0;
+}
+
 /* Which connection finds out about the new version?  The lead while it
  * lives, else the first one that is up. */
 void change_pump(struct transfer *t)
 {
     struct conn *lead = &t->conn[t->lead];
 
-    if (t->phase != PHASE_CHANGED || t->grid.piped > 0 ||
-        t->hash_pending > 0) {
-        return; /* old chunks in the works still count, and still write */
+    if (t->phase != PHASE_CHANGED || change_waits(t)) {
+        return;
     }
     if (lead->state != CONN_UP) {
         for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
@@ -164,6 +171,8 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
         transfer_fail(t, TRANSFER_NOMEM, "%s", err_sentence(err));
         return;
     }
+    t->old_identity = t->identity;
+    t->old_identity.strong &= !t->any_weak;
     identity_adopt(t, info);
     t->confirmed = true;
     c->bound = true;

@@ -7,9 +7,12 @@
 
 #include "proto/session/transfer_internal.h"
 
-/* Answers faster or slower than this change the span. */
-#define SPAN_QUICK_MS 500u
-#define SPAN_SLOW_MS 4000u
+/* A GET should take about so long; it never grows faster than this. */
+#define SPAN_MS 1000u
+#define SPAN_GROWTH 4u
+/* Work that a slow connection would begin only after so long is left to an
+ * idle one. */
+#define TAKE_OVER_MS 250u
 /* Outstanding GETs per connection: the next is there before one ends. */
 #define GETS_OUTSTANDING 2u
 /* A connection that has brought nothing for so long may be overtaken. */
@@ -57,7 +60,7 @@ bool claim_alive(const struct transfer *t)
 static uint64_t span_now(const struct transfer *t, const struct conn *c)
 {
     unsigned conns = conn_count_up(t);
-    uint64_t share = grid_missing_bytes(&t->grid) /
+    uint64_t share = t->grid.missing_bytes /
                      (2 * (uint64_t)(conns == 0 ? 1 : conns));
     uint64_t span = c->span < share ? c->span : share;
 
@@ -129,6 +132,90 @@ static int claim_send(struct transfer *t, struct conn *c,
     return receiver_get(c->receiver, &get, t->now, &claim->request);
 }
 
+/* Chunks that this connection claimed and has not brought are missing. */
+static bool range_free(struct transfer *t, unsigned i, uint64_t first,
+                       uint64_t count)
+{
+    bool freed = false;
+
+    for (uint64_t at = first; at < first + count && at < t->grid.count;
+         at++) {
+        if (grid_state(&t->grid, at) == CHUNK_CLAIMED &&
+            grid_owner(&t->grid, at) == i) {
+            grid_set(&t->grid, at, CHUNK_MISSING, 0);
+            freed = true;
+        }
+    }
+    return freed;
+}
+
+/* What a connection still owes, by the time that it will take.  Before its
+ * first GET is answered its whole life so far tells how fast it is. */
+static uint64_t claims_ms(const struct transfer *t, const struct conn *c)
+{
+    uint64_t rate = c->rate != 0 ? c->rate
+                                 : c->up_bytes * 1000 / (t->now - c->up_at + 1);
+    uint64_t bytes = 0;
+
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        bytes += c->claim[k].request != 0 ? c->claim[k].bytes : 0;
+    }
+    return rate == 0 ? 0 : bytes * 1000 / rate;
+}
+
+/* The last GET that the server has not begun to answer. */
+static struct claim *claim_unstarted(struct conn *c)
+{
+    struct claim *last = NULL;
+
+    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
+        struct claim *claim = &c->claim[k];
+
+        if (claim->request != 0 && claim->count > 0 && claim->arrival == 0 &&
+            (last == NULL || claim->request > last->request)) {
+            last = claim;
+        }
+    }
+    return claim_count(c) > 1 ? last : NULL;
+}
+
+/* Nothing is left to ask for, and this connection has nothing to do: take
+ * over what the slowest one has not begun, so that the end of the file does
+ * not wait for it. */
+static bool claim_take_over(struct transfer *t, unsigned i)
+{
+    unsigned slowest = TRANSFER_CONNS_MAX;
+    uint64_t longest = TAKE_OVER_MS;
+    struct claim *claim;
+    struct conn *c;
+
+    for (unsigned v = 0; v < TRANSFER_CONNS_MAX; v++) {
+        c = &t->conn[v];
+        if (v != i && c->state == CONN_UP && claim_unstarted(c) != NULL &&
+            claims_ms(t, c) > longest) {
+            longest = claims_ms(t, c);
+            slowest = v;
+        }
+    }
+    if (slowest == TRANSFER_CONNS_MAX) {
+        return false;
+    }
+    c = &t->conn[slowest];
+    claim = claim_unstarted(c);
+    if ((t->conn[i].rate != 0 &&
+         claim->bytes * 1000 / t->conn[i].rate > longest) ||
+        receiver_cancel(c->receiver, claim->request) != 0) {
+        return false;
+    }
+    for (uint32_t k = 0; k < claim->count; k++) {
+        (void)range_free(t, slowest, claim->range[k].first,
+                         claim->range[k].count);
+    }
+    claim->count = 0; /* its END is still to come */
+    claim->bytes = 0;
+    return true;
+}
+
 /* Keep this connection supplied with GETs. */
 void claim_fill(struct transfer *t, unsigned i)
 {
@@ -146,6 +233,10 @@ void claim_fill(struct transfer *t, unsigned i)
         struct claim *claim = claim_of(c, 0);
 
         claim_take(t, i, claim, ranges_max);
+        if (claim->count == 0 && claim_count(c) == 0 && c->bound &&
+            !t->config.in_order && claim_take_over(t, i)) {
+            claim_take(t, i, claim, ranges_max);
+        }
         if (claim->count == 0) {
             return;
         }
@@ -206,21 +297,24 @@ void claim_bind_first(struct transfer *t, unsigned i)
     }
 }
 
-/* Chunks that this connection claimed and has not brought are missing. */
-static bool range_free(struct transfer *t, unsigned i, uint64_t first,
-                       uint64_t count)
+/* A GET of `bytes` bytes was answered: how fast is this connection? */
+static void span_learn(const struct transfer *t, struct conn *c,
+                       uint64_t asked_at, uint64_t bytes)
 {
-    bool freed = false;
+    uint64_t since = asked_at > c->ended_at ? asked_at : c->ended_at;
+    uint64_t took = t->now > since ? t->now - since : 1;
+    uint64_t rate = bytes * 1000 / took;
+    uint64_t most = c->span * SPAN_GROWTH < SPAN_MAX ? c->span * SPAN_GROWTH
+                                                     : SPAN_MAX;
 
-    for (uint64_t at = first; at < first + count && at < t->grid.count;
-         at++) {
-        if (grid_state(&t->grid, at) == CHUNK_CLAIMED &&
-            grid_owner(&t->grid, at) == i) {
-            grid_set(&t->grid, at, CHUNK_MISSING, 0);
-            freed = true;
-        }
+    c->ended_at = t->now;
+    if (bytes == 0) {
+        return;
     }
-    return freed;
+    c->rate = c->rate == 0 ? rate : (c->rate + rate) / 2;
+    c->span = c->rate * SPAN_MS / 1000;
+    c->span = c->span > most ? most : c->span;
+    c->span = c->span < SPAN_MIN ? SPAN_MIN : c->span;
 }
 
 /* A GET was answered to its end, or will not be. */
@@ -242,12 +336,7 @@ void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done)
     if (!done) {
         return;
     }
-    if (t->now - claim->asked_at < SPAN_QUICK_MS && c->span < SPAN_MAX) {
-        c->span *= 2;
-    } else if (t->now - claim->asked_at > SPAN_SLOW_MS &&
-               c->span > SPAN_MIN) {
-        c->span /= 2;
-    }
+    span_learn(t, c, claim->asked_at, claim->bytes);
 }
 
 /* The chunks that a connection owes are missing again. */

@@ -8,6 +8,9 @@
 /* Connections at the start, and when the link is slow or has broken. */
 #define CONNS_FIRST 4u
 #define CONNS_MORE 8u
+/* Dialling that took so long tells of a long path, where several
+ * connections fill the link sooner. */
+#define FAR_MS 5u
 /* A link that moves this many bytes per second needs no more connections. */
 #define FAST_BYTES_PER_S ((uint64_t)100 << 20)
 /* Without any contact in this run, so many lost greetings are enough. */
@@ -44,7 +47,7 @@ void conn_goal_update(struct transfer *t)
     }
     if (most == 0) {
         most = CONNS_FIRST;
-        if (t->ledger.losses > 0) {
+        if (t->ledger.losses > 0 || t->dial_ms >= FAR_MS) {
             most = CONNS_MORE;
         } else if (t->now >= t->sample_at + 1000) {
             uint64_t rate = (t->ledger.wire - t->sample_wire) * 1000 /
@@ -102,6 +105,7 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
             return;
         }
     }
+    t->dial_ms = now - c->dial_at;
     c->state = CONN_UP;
     c->greeted = false;
     c->draining = false;
@@ -113,6 +117,10 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     c->pause_until = 0;
     c->data_at = now;
     c->span = SPAN_FIRST;
+    c->rate = 0;
+    c->ended_at = now;
+    c->up_at = now;
+    c->up_bytes = 0;
     t->ledger.connects++;
     start_receiver(t, c);
     conn_open(t, i);
@@ -141,7 +149,7 @@ void conn_open(struct transfer *t, unsigned i)
 
     c->bound = false;
     c->first_get = false;
-    if (t->phase == PHASE_CHANGED && i != t->lead) {
+    if (t->phase == PHASE_CHANGED && (i != t->lead || change_waits(t))) {
         return; /* one talks, the others wait for the new identity */
     }
     close_handle(t, c);

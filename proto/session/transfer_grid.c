@@ -6,11 +6,11 @@
 #include "proto/data/merkle.h"
 #include "proto/session/transfer_internal.h"
 
-/* Rounds with waste before chunks are made smaller, and the part of a
- * round's bytes that may be wasted, in percent. */
-#define WASTE_ROUNDS 2u
+/* The part of a round's bytes that may be wasted, in percent. */
 #define WASTE_PERCENT 1u
-/* Waste alone never asks for chunks below this: headers cost more then. */
+/* Waste alone never asks for chunks below this, since headers cost more
+ * then; one wasteful round is weaker evidence than several. */
+#define WASTE_LOG2_FIRST 16
 #define WASTE_LOG2_MIN 14
 /* Kept data is hashed again on a finer grid; so much takes about a second. */
 #define WASTE_REHASH_MAX ((uint64_t)1 << 30)
@@ -37,6 +37,7 @@ int grid_init(struct grid *g, uint64_t size, uint8_t log2)
     g->size = size;
     g->log2 = log2;
     g->count = count;
+    g->missing_bytes = size;
     return 0;
 }
 
@@ -70,6 +71,8 @@ static void count_state(struct grid *g, uint64_t i, enum chunk_state state,
         g->unhashed += step;
     } else if (state == CHUNK_PIPE) {
         g->piped += step;
+    } else if (state == CHUNK_MISSING) {
+        g->missing_bytes += step * grid_len(g, i);
     }
 }
 
@@ -240,6 +243,20 @@ void transfer_regrid_done(struct transfer *t)
     }
 }
 
+/* A cut costs half a chunk on each connection: find the largest chunk with
+ * which that stays within what is allowed. */
+static void shrink_by_waste(struct transfer *t, uint64_t allowed)
+{
+    unsigned conns = t->round_losses == 0 ? 1 : t->round_losses;
+    uint8_t least = t->rounds > 1 ? WASTE_LOG2_MIN : WASTE_LOG2_FIRST;
+    uint8_t to = t->grid.log2;
+
+    while (to > least && (((uint64_t)conns << to) >> 1) > allowed) {
+        to--;
+    }
+    transfer_shrink(t, to);
+}
+
 /* Called when the last connection was lost: did this round waste so much
  * that smaller chunks would pay, or bring nothing at all? */
 void conn_round_end(struct transfer *t)
@@ -255,19 +272,9 @@ void conn_round_end(struct transfer *t)
         if (t->barren >= BARREN_ROUNDS) {
             transfer_shrink_more(t);
             t->barren = 0;
-        } else if (t->rounds >= WASTE_ROUNDS &&
-                   t->grid.have_bytes <= WASTE_REHASH_MAX &&
-                   t->grid.log2 > WASTE_LOG2_MIN) {
-            /* A cut costs half a chunk on each connection. */
-            unsigned conns = t->round_losses == 0 ? 1 : t->round_losses;
-            uint8_t to = t->grid.log2;
-
-            while (to > WASTE_LOG2_MIN &&
-                   (((uint64_t)conns << to) >> 1) > allowed) {
-                to--;
-            }
-            transfer_shrink(t, to);
-            t->rounds = 0;
+        } else if (t->rounds > 0 &&
+                   t->grid.have_bytes <= WASTE_REHASH_MAX) {
+            shrink_by_waste(t, allowed);
         }
     }
     t->round_bytes = 0;

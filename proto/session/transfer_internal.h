@@ -76,6 +76,7 @@ struct grid {
     uint64_t prefix;            /* chunks below it are all held */
     uint64_t have;              /* chunks held */
     uint64_t have_bytes;
+    uint64_t missing_bytes;     /* of chunks that nobody was asked for */
     uint64_t origin_bytes[ORIGIN_COUNT]; /* of have_bytes */
     uint64_t unhashed;          /* hints and locals, issued or not */
     uint64_t piped;
@@ -129,7 +130,7 @@ struct conn {
     uint32_t open_request;  /* 0: no OPEN outstanding */
     uint64_t open_arrivals; /* chunks that had arrived when it was sent */
     uint32_t first_request; /* request id of first_get */
-    uint64_t dial_at;
+    uint64_t dial_at;     /* when to dial, then when it was begun */
     uint64_t pause_until; /* the server asked to wait */
     unsigned fruitless;   /* lost in a row without a verified chunk */
     uint64_t delivered;   /* whole chunks in this life of the connection */
@@ -139,6 +140,10 @@ struct conn {
     bool discarding; /* data of an unwanted chunk is coming */
     uint64_t data_at;     /* when chunk data last came */
     uint64_t span;        /* bytes per GET */
+    uint64_t rate;        /* bytes per second; 0: not known yet */
+    uint64_t ended_at;    /* when its last GET was answered */
+    uint64_t up_at;       /* when it was connected */
+    uint64_t up_bytes;    /* chunk data since then */
     struct claim claim[CLAIMS_MAX];
     struct receiver *receiver;
 };
@@ -205,8 +210,8 @@ struct transfer {
     uint8_t anchor_log2;
     uint8_t anchor_cid[HASH_LEN];
 
-    struct grid old; /* PHASE_COPY: the grid before the change */
-    uint8_t old_log2;
+    struct grid old; /* COMPARE, COPY: the grid before the change */
+    struct transfer_identity old_identity; /* ... and whose it was */
     struct copy *copies;
     uint64_t copy_count;
     uint64_t copy_next;
@@ -218,6 +223,7 @@ struct transfer {
 
     struct conn conn[TRANSFER_CONNS_MAX];
     unsigned conn_goal; /* connections worth having now */
+    uint64_t dial_ms;   /* how long the last dial took */
     unsigned lead;      /* the one that talks while a change is sorted out */
     unsigned fruitless; /* connections in a row without a new chunk */
     bool contact;       /* a greeting was completed in this run */
@@ -327,6 +333,10 @@ void reply_event(struct transfer *t, unsigned i,
 /* transfer_change.c */
 void identity_adopt(struct transfer *t, const struct msg_info *info);
 void change_begin(struct transfer *t, unsigned i, const char *why);
+/* Back to the version before the change, which nobody has any more. */
+void change_undo(struct transfer *t);
+/* Old chunks in the works still count, and still write: not yet. */
+bool change_waits(const struct transfer *t);
 void change_pump(struct transfer *t);
 void change_info(struct transfer *t, unsigned i, const struct msg_info *info);
 /* The new version's list is in t->list: use what is there of the old one. */

@@ -242,6 +242,7 @@ static bool next_conn(struct transfer *t, struct transfer_action *a)
 
         if (c->state == CONN_WAITING && c->dial_at <= t->now) {
             c->state = CONN_DIALING;
+            c->dial_at = t->now;
             a->type = TRANSFER_DIAL;
             a->conn = i;
             return true;

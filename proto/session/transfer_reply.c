@@ -297,6 +297,7 @@ void transfer_chunk_data(struct transfer *t, unsigned i, size_t len,
     }
     receiver_chunk_data(c->receiver, now, len);
     c->data_at = now;
+    c->up_bytes += len;
     t->ledger.wire += len;
     t->round_bytes += len;
     if (c->discarding) {
@@ -355,8 +356,12 @@ static bool open_smaller(struct transfer *t, unsigned i)
     if (t->grid.log2 <= most) {
         return false;
     }
-    if (t->phase == PHASE_CHANGED) {
-        t->phase = PHASE_FETCH; /* the new version is found again later */
+    if (t->phase == PHASE_COPY) {
+        return true; /* asked again when that is done */
+    }
+    if (t->phase != PHASE_FETCH) {
+        change_undo(t); /* a new version is found again later */
+        t->phase = PHASE_FETCH;
     }
     transfer_shrink(t, most);
     return t->shrink_to != 0;

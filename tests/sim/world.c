@@ -1,0 +1,619 @@
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/data/cid.h"
+#include "tests/sim/client.h"
+#include "tests/sim/server.h"
+
+/* From quiet_at on, so much virtual time and so many rounds are enough. */
+#define PATIENCE_MS ((uint64_t)60 * 60 * 1000)
+#define ROUNDS_MAX 3000000u
+#define RESTARTS_MAX 40u
+
+/* What goes wrong in this world, from the seed. */
+struct plan {
+    uint64_t quiet_at;
+    unsigned cut;      /* percent of the connections */
+    unsigned stall;
+    unsigned flip_down;
+    unsigned flip_up;
+    unsigned refuse;   /* dials */
+    unsigned change_ms; /* mean time between changes; 0: none */
+    unsigned vanish;   /* percent of the changes */
+    unsigned kill_ms;  /* mean time between deaths of the client */
+    unsigned spoil;    /* percent of the chunks after a death */
+    unsigned reboot_ms; /* mean time between restarts of the server */
+    uint64_t narrow;   /* every connection is cut after so many bytes */
+    uint64_t rate;
+    uint64_t latency;
+    bool pinned;
+    bool smaller;      /* after a reboot the server makes smaller chunks */
+};
+
+struct line {
+    bool used;
+    uint64_t dialled_at; /* 0: none */
+    uint64_t answer_at;
+    struct net net;
+    struct sconn server;
+};
+
+struct world {
+    struct rng rng;
+    struct plan plan;
+    struct source source;
+    struct server server;
+    struct disk disk;
+    struct client client;
+    struct line line[TRANSFER_CONNS_MAX];
+    uint64_t now;
+    uint64_t change_at;
+    uint64_t kill_at;
+    uint64_t reboot_at;
+    uint64_t run_began;
+    unsigned cuts; /* in the present run of the client */
+    unsigned stalls;
+    unsigned flips;
+    bool spoiled;
+    const struct content *pin;
+    bool verbose;
+    struct world_result *result;
+};
+
+static void wrong(struct world *w, const char *what)
+{
+    if (w->result->wrong == NULL) {
+        w->result->wrong = what;
+    }
+}
+
+static void tell(const struct world *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void tell(const struct world *w, const char *format, ...)
+{
+    va_list args;
+
+    if (!w->verbose) {
+        return;
+    }
+    va_start(args, format);
+    printf("%8" PRIu64 "  * ", w->now);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+}
+
+/* ---- the plan. */
+
+static uint64_t pick_size(struct rng *r, unsigned log2)
+{
+    static const unsigned chunks[] = {1, 2, 3, 5, 7, 11, 13};
+    uint64_t chunk = (uint64_t)1 << log2;
+
+    switch (rng_below(r, 8)) {
+    case 0:
+        return rng_below(r, 3);
+    case 1:
+        return rng_between(r, chunk - 1, chunk + 1);
+    case 2:
+        return rng_between(r, 2 * chunk - 1, 2 * chunk + 1);
+    case 3:
+        return chunks[rng_below(r, 7)] * chunk;
+    case 4:
+        return rng_below(r, 70 * chunk);
+    default:
+        return rng_below(r, 24 * chunk);
+    }
+}
+
+static unsigned sometimes(struct rng *r, unsigned percent, unsigned most)
+{
+    return rng_percent(r, percent) ? (unsigned)rng_between(r, 1, most) : 0;
+}
+
+static void make_plan(struct world *w)
+{
+    struct plan *p = &w->plan;
+    struct rng *r = &w->rng;
+    struct server_faults *f = &w->server.faults;
+
+    p->quiet_at = rng_between(r, 5000, 90000);
+    p->cut = sometimes(r, 60, 100);
+    p->stall = sometimes(r, 15, 30);
+    p->flip_down = sometimes(r, 10, 30);
+    p->flip_up = sometimes(r, 4, 20);
+    p->refuse = sometimes(r, 20, 60);
+    p->change_ms = rng_percent(r, 40) ? (unsigned)rng_between(r, 50, 20000)
+                                      : 0;
+    p->vanish = sometimes(r, 10, 30);
+    p->kill_ms = rng_percent(r, 30) ? (unsigned)rng_between(r, 100, 20000)
+                                    : 0;
+    p->spoil = sometimes(r, 50, 60);
+    p->reboot_ms = rng_percent(r, 15) ? (unsigned)rng_between(r, 1000, 30000)
+                                      : 0;
+    p->smaller = rng_percent(r, 20);
+    p->rate = rng_between(r, 1, 300);
+    p->latency = rng_between(r, 0, 300);
+    p->pinned = rng_percent(r, 15);
+    f->busy = sometimes(r, 15, 50);
+    f->io_error = sometimes(r, 6, 8);
+    f->pending = sometimes(r, 20, 60);
+    f->goaway = sometimes(r, 15, 10);
+    if (rng_percent(r, 10)) {
+        /* A link that never carries much: chunks have to become smaller.
+         * Nothing else may stand in its way. */
+        memset(f, 0, sizeof *f);
+        p->cut = 0;
+        p->stall = 0;
+        p->change_ms = 0;
+        p->flip_down = 0;
+        p->flip_up = 0;
+        p->narrow = rng_between(r, 7000, 40000);
+    }
+}
+
+static void make_client(struct world *w)
+{
+    struct transfer_config *c = &w->client.config;
+    struct rng *r = &w->rng;
+
+    c->path = (const uint8_t *)"demo.bin";
+    c->path_len = 8;
+    c->max_chunk_log2 = LIMIT_CHUNK_LOG2_MAX;
+    c->compression = rng_percent(r, 70);
+    c->conns = (unsigned)rng_below(r, 6);
+    c->wait_first = true;
+    c->agent = "sim";
+    c->window_chunks_bytes = 256 << 10;
+    c->in_order = w->plan.narrow == 0 && rng_percent(r, 12);
+    if (rng_percent(r, 30)) {
+        c->want_chunk_log2 = (uint8_t)rng_between(r, 12, 15);
+    }
+    if (w->plan.pinned) {
+        w->pin = w->source.path->content;
+        c->pinned = true;
+        c->pin_log2 = (uint8_t)rng_between(r, 12, 15);
+        if (rng_percent(r, 70)) {
+            c->want_chunk_log2 = 0; /* as the pin says */
+        }
+        content_cid(&w->source, w->pin, c->pin_log2, c->pin_cid);
+    }
+    w->client.work_ms = rng_below(r, 4) == 0 ? rng_below(r, 3000)
+                                             : rng_below(r, 20);
+    w->client.hold_percent = sometimes(r, 10, 20);
+}
+
+/* ---- connections. */
+
+static void line_close(struct world *w, unsigned conn)
+{
+    struct line *l = &w->line[conn];
+
+    if (l->used) {
+        sconn_free(&l->server);
+        net_clear(&l->net);
+    }
+    memset(l, 0, sizeof *l);
+}
+
+static void on_dial(void *arg, unsigned conn)
+{
+    struct world *w = arg;
+    struct line *l = &w->line[conn];
+
+    BELAY_ASSERT(!l->used && l->dialled_at == 0);
+    l->dialled_at = w->now + 1;
+    l->answer_at = w->now + 2 * w->plan.latency + 1;
+    w->result->conns++;
+}
+
+static void on_closed(void *arg, unsigned conn)
+{
+    line_close(arg, conn);
+}
+
+static bool is_quiet(const struct world *w)
+{
+    return w->now >= w->plan.quiet_at;
+}
+
+static void plan_faults(struct world *w, struct net *n)
+{
+    const struct plan *p = &w->plan;
+    struct rng *r = &w->rng;
+
+    n->latency_ms = p->latency;
+    n->bytes_per_ms = p->rate;
+    if (p->narrow > 0) {
+        n->cut_at = p->narrow;
+        w->cuts++;
+        return;
+    }
+    if (is_quiet(w)) {
+        return;
+    }
+    if (rng_percent(r, p->cut)) {
+        n->cut_at = rng_percent(r, 30)
+                        ? rng_below(r, 400)
+                        : rng_below(r, w->source.contents->size + 2000);
+        w->cuts++;
+    }
+    if (rng_percent(r, p->stall)) {
+        n->stall_at = rng_below(r, w->source.contents->size + 1000);
+        w->stalls++;
+    }
+    if (rng_percent(r, p->flip_down)) {
+        n->down.flip_at = rng_below(r, w->source.contents->size + 500);
+        w->flips++;
+    }
+    if (rng_percent(r, p->flip_up)) {
+        n->up.flip_at = rng_below(r, 500);
+        w->flips++;
+    }
+}
+
+static void answer_dial(struct world *w, unsigned conn)
+{
+    struct line *l = &w->line[conn];
+
+    l->dialled_at = 0;
+    if (!is_quiet(w) && rng_percent(&w->rng, w->plan.refuse)) {
+        client_dial_failed(&w->client, conn, "connection refused");
+        return;
+    }
+    l->used = true;
+    net_init(&l->net);
+    plan_faults(w, &l->net);
+    sconn_open(&l->server, &w->server, &l->net, w->now);
+    client_connected(&w->client, conn, &l->net);
+}
+
+static void lose(struct world *w, unsigned conn, const char *text)
+{
+    if (w->client.link[conn].open) {
+        client_lost(&w->client, conn, text);
+    }
+    line_close(w, conn);
+}
+
+static void run_line(struct world *w, unsigned conn)
+{
+    struct line *l = &w->line[conn];
+
+    if (l->dialled_at != 0 && l->answer_at <= w->now) {
+        answer_dial(w, conn);
+    }
+    if (!l->used) {
+        return;
+    }
+    sconn_run(&l->server, w->now);
+    if (l->net.cut_at != NET_NEVER && l->net.down.delivered >= l->net.cut_at &&
+        !w->client.link[conn].held) {
+        lose(w, conn, "connection reset");
+    } else if (net_at_end(&l->net.down) && !l->net.stalled &&
+               !w->client.link[conn].held) {
+        lose(w, conn, "the server closed the connection");
+    }
+}
+
+/* ---- events of the world. */
+
+static uint64_t after(struct world *w, unsigned mean_ms)
+{
+    return mean_ms == 0 ? NET_NEVER
+                        : w->now + 1 + rng_below(&w->rng, 2 * mean_ms);
+}
+
+static void change(struct world *w)
+{
+    if (rng_percent(&w->rng, w->plan.vanish)) {
+        source_vanish(&w->source);
+        tell(w, "the file vanishes");
+    } else {
+        source_return(&w->source);
+        source_change(&w->source, w->now, w->server.chunk_log2);
+        tell(w, "change %u, size %" PRIu64, w->source.changes,
+             w->source.contents->size);
+    }
+    w->change_at = after(w, w->plan.change_ms);
+}
+
+static void begin_run(struct world *w)
+{
+    w->run_began = w->now;
+    w->cuts = 0;
+    w->stalls = 0;
+    client_start(&w->client, w->now);
+}
+
+static void end_run(struct world *w)
+{
+    client_kill(&w->client);
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        line_close(w, i);
+    }
+}
+
+static void restart(struct world *w)
+{
+    end_run(w);
+    w->result->restarts++;
+    begin_run(w);
+}
+
+static void kill_client(struct world *w)
+{
+    if (rng_percent(&w->rng, 50) && w->plan.spoil > 0) {
+        w->spoiled |= disk_spoil(&w->disk, &w->rng, w->plan.spoil) > 0;
+    }
+    tell(w, "the client dies");
+    restart(w);
+    w->kill_at = after(w, w->plan.kill_ms);
+}
+
+static void reboot(struct world *w)
+{
+    tell(w, "the server starts again");
+    source_forget(&w->source);
+    if (w->plan.smaller && w->server.max_chunk_log2 > 13) {
+        w->server.max_chunk_log2 = 13;
+        w->server.chunk_log2 = 12;
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        if (w->line[i].used) {
+            lose(w, i, "connection reset");
+        }
+    }
+    w->reboot_at = after(w, w->plan.reboot_ms);
+}
+
+static void happen(struct world *w)
+{
+    if (is_quiet(w)) {
+        source_return(&w->source);
+        memset(&w->server.faults, 0, sizeof w->server.faults);
+        return;
+    }
+    if (w->now >= w->change_at) {
+        change(w);
+    }
+    if (w->now >= w->kill_at) {
+        kill_client(w);
+    }
+    if (w->now >= w->reboot_at) {
+        reboot(w);
+    }
+}
+
+/* ---- judging. */
+
+static void judge_ledger(struct world *w, const struct transfer_ledger *l)
+{
+    const struct transfer_identity *id =
+        transfer_identity(w->client.transfer);
+    uint64_t chunk = (uint64_t)1 << 16; /* none is larger here */
+
+    if (l->size != id->size || l->have != id->size ||
+        l->fresh + l->kept + l->reused != l->size) {
+        wrong(w, "the ledger does not add up");
+    }
+    /* P3: a cut costs one unfinished chunk on that connection, no more. */
+    if (w->stalls == 0 && w->flips == 0 && w->source.changes == 0 &&
+        w->client.hold_percent == 0 && w->plan.rate > 20) {
+        /* One connection never asks twice; of several, one may take over
+         * what is already on its way on another. */
+        if (l->repeated > (w->client.config.conns == 1
+                               ? 0
+                               : w->result->conns * 2 * chunk)) {
+            wrong(w, "bytes were received that were there already");
+        }
+        if (l->wasted > (uint64_t)l->losses * chunk) {
+            wrong(w, "a cut wasted more than one chunk");
+        }
+    }
+    w->result->wire = l->wire;
+    w->result->size = l->size;
+}
+
+static void judge_success(struct world *w)
+{
+    struct transfer *t = w->client.transfer;
+    const struct transfer_identity *id = transfer_identity(t);
+    const struct content *c;
+    uint8_t cid[HASH_LEN];
+
+    w->result->finished = true;
+    if (w->disk.cap < id->size ||
+        (c = source_find(&w->source, w->disk.data, id->size, w->run_began)) ==
+            NULL) {
+        wrong(w, "what was downloaded is no version of the file");
+        return;
+    }
+    content_cid(&w->source, c, id->chunk_log2, cid);
+    if (!id->cid_known || memcmp(cid, id->cid, HASH_LEN) != 0) {
+        wrong(w, "the content id is not that of the content");
+    }
+    if (w->pin != NULL &&
+        (c->size != w->pin->size ||
+         memcmp(c->data, w->pin->data, c->size) != 0)) {
+        wrong(w, "success with something else than the pinned content");
+    }
+    judge_ledger(w, transfer_ledger(t));
+}
+
+/* May the transfer give up for this reason in this world? */
+static bool may_fail(const struct world *w, enum transfer_reason reason)
+{
+    bool changing = w->plan.change_ms > 0;
+
+    switch (reason) {
+    case TRANSFER_REFUSED:
+        return w->plan.vanish > 0 ||
+               (w->plan.smaller && w->client.config.in_order);
+    case TRANSFER_SERVER:
+        return w->server.faults.io_error > 0;
+    case TRANSFER_NOT_BELAY:
+    case TRANSFER_PROTOCOL:
+    case TRANSFER_VERSION:
+        return w->flips > 0;
+    case TRANSFER_WRONG_CONTENT:
+        return w->flips > 0 || (changing && w->pin != NULL);
+    case TRANSFER_CHANGED:
+        return changing && w->client.config.in_order;
+    default:
+        return false;
+    }
+}
+
+/* True when the world is over. */
+static bool judge_end(struct world *w)
+{
+    enum transfer_reason reason = w->client.reason;
+
+    if (w->client.state == CLIENT_DONE) {
+        judge_success(w);
+        return true;
+    }
+    tell(w, "failed: %s", transfer_reason_name(reason));
+    if (!may_fail(w, reason)) {
+        wrong(w, "it gave up without need");
+        return true;
+    }
+    if (reason == TRANSFER_WRONG_CONTENT && w->pin != NULL &&
+        w->plan.change_ms > 0) {
+        return true; /* the pinned content is gone for ever */
+    }
+    if (w->result->restarts >= RESTARTS_MAX && !is_quiet(w)) {
+        return true;
+    }
+    if (is_quiet(w) && w->now > w->plan.quiet_at + PATIENCE_MS / 2) {
+        wrong(w, "it still fails when all is quiet");
+        return true;
+    }
+    w->now += 500;
+    restart(w);
+    return false;
+}
+
+/* ---- the loop. */
+
+static uint64_t next_event(struct world *w)
+{
+    uint64_t at = client_deadline(&w->client);
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        struct line *l = &w->line[i];
+
+        if (l->dialled_at != 0 && l->answer_at < at) {
+            at = l->answer_at;
+        }
+        if (l->used && sconn_deadline(&l->server) < at) {
+            at = sconn_deadline(&l->server);
+        }
+    }
+    if (!is_quiet(w)) {
+        at = w->change_at < at ? w->change_at : at;
+        at = w->kill_at < at ? w->kill_at : at;
+        at = w->reboot_at < at ? w->reboot_at : at;
+        at = w->plan.quiet_at < at ? w->plan.quiet_at : at;
+    }
+    return at;
+}
+
+static void loop(struct world *w)
+{
+    unsigned still = 0;
+    unsigned rounds = 0;
+
+    for (;;) {
+        uint64_t next;
+
+        happen(w);
+        w->client.now = w->now;
+        for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+            run_line(w, i);
+        }
+        client_run(&w->client, w->now);
+        if (w->client.state != CLIENT_RUNS) {
+            if (judge_end(w)) {
+                return;
+            }
+            continue;
+        }
+        if (w->now > w->plan.quiet_at + PATIENCE_MS) {
+            wrong(w, "it does not come to an end");
+            return;
+        }
+        if (++rounds > ROUNDS_MAX) {
+            wrong(w, "too many rounds");
+            return;
+        }
+        next = next_event(w);
+        if (next == NET_NEVER) {
+            wrong(w, "nothing will ever happen again");
+            return;
+        }
+        if (next > w->now) {
+            w->now = next;
+            still = 0;
+        } else if (++still > 2000) {
+            wrong(w, "busy without end at one moment");
+            return;
+        }
+    }
+}
+
+void world_run(uint64_t seed, bool verbose, struct world_result *result)
+{
+    struct world *w = calloc(1, sizeof *w);
+    uint64_t size;
+
+    BELAY_ASSERT(w != NULL);
+    memset(result, 0, sizeof *result);
+    w->result = result;
+    w->verbose = verbose;
+    w->rng.state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
+    w->server.chunk_log2 = (uint8_t)rng_between(&w->rng, 12, 15);
+    w->server.max_chunk_log2 = LIMIT_CHUNK_LOG2_RECOMMENDED;
+    w->server.job_ms = rng_below(&w->rng, 50);
+    w->server.rng.state = rng_next(&w->rng);
+    w->server.source = &w->source;
+    w->server.hasher = hasher_new();
+    w->server.zpack = zpack_new();
+    BELAY_ASSERT(w->server.hasher != NULL && w->server.zpack != NULL);
+    make_plan(w);
+    size = pick_size(&w->rng, w->server.chunk_log2);
+    w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
+    source_init(&w->source, rng_next(&w->rng), size,
+                rng_between(&w->rng, 1, 1000));
+    w->now = rng_below(&w->rng, 5000);
+    disk_init(&w->disk, size * 4 + (2 << 20));
+    w->client.disk = &w->disk;
+    w->client.rng.state = rng_next(&w->rng);
+    w->client.verbose = verbose;
+    w->client.dial = on_dial;
+    w->client.closed = on_closed;
+    w->client.arg = w;
+    make_client(w);
+    w->change_at = after(w, w->plan.change_ms);
+    w->kill_at = after(w, w->plan.kill_ms);
+    w->reboot_at = after(w, w->plan.reboot_ms);
+    begin_run(w);
+    loop(w);
+    result->trace = w->client.trace;
+    result->steps = w->client.steps;
+    result->ended_at = w->now;
+    result->changes = w->source.changes;
+    end_run(w);
+    disk_free(&w->disk);
+    source_free(&w->source);
+    hasher_free(w->server.hasher);
+    zpack_free(w->server.zpack);
+    free(w);
+}
