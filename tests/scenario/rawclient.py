@@ -115,6 +115,8 @@ class Raw:
         """The next frame that is not grease; None at the end."""
         while True:
             item = self.item()
+            if isinstance(item, W.Preface):
+                continue
             if item is None or isinstance(item, W.Message):
                 if item is not None and item.name == "CHUNK":
                     verify_chunk(item)
