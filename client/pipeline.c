@@ -1,15 +1,13 @@
 #include "client/pipeline.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 
 #include "proto/base/check.h"
+#include "proto/base/limits.h"
 #include "proto/data/zpack.h"
-
-/* Writeback is started for writes of this size: the final sync finds less
- * to do, and dirty memory stays bounded. */
-#define WRITEBACK_MIN ((uint64_t)512 << 10)
 
 struct pipeline {
     struct pipeline_config config;
@@ -23,6 +21,7 @@ struct pipeline {
     unsigned free_count;
     bool starved;        /* somebody found no slab */
     unsigned pending;
+    _Atomic uint64_t dirty; /* bytes written so far, by all workers */
     struct slab *free_slabs;
     struct run *free_runs;
 };
@@ -246,6 +245,17 @@ static void run_verify(struct run *run)
     }
 }
 
+/* Start writeback early and in large steps: the final sync finds less to do,
+ * and dirty memory stays bounded. */
+static void written(struct pipeline *p, uint64_t len)
+{
+    uint64_t before = atomic_fetch_add(&p->dirty, len);
+
+    if (before / WRITEBACK_BYTES != (before + len) / WRITEBACK_BYTES) {
+        store_writeback_hint(p->store, 0, store_identity(p->store)->size);
+    }
+}
+
 /* Pieces [at, end) are neighbours in the file with data to write. */
 static int write_stretch(struct run *run, unsigned at, unsigned end)
 {
@@ -271,8 +281,8 @@ static int write_stretch(struct run *run, unsigned at, unsigned end)
         len += piece->chunk.raw_len;
     }
     err = store_pwrite(store, offset, iov, count, &run->error);
-    if (err == 0 && len >= WRITEBACK_MIN) {
-        store_writeback_hint(store, offset, len);
+    if (err == 0) {
+        written(run->pipeline, len);
     }
     return err;
 }

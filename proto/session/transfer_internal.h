@@ -124,7 +124,8 @@ struct conn {
     bool greeted;   /* HELLO came */
     bool draining;  /* GOAWAY came */
     bool bound;     /* INFO of the current version came for `handle` */
-    bool handle_open;   /* the server has it open, of whatever version */
+    bool strong;    /* ... and was VERSION_STRONG */
+    bool handle_open; /* the server has it open, of whatever version */
     bool first_get; /* the GET that was sent before the size was known */
     uint32_t handle;
     uint32_t open_request;  /* 0: no OPEN outstanding */
@@ -160,6 +161,7 @@ struct listing {
     enum list_use use;
     bool asked;
     bool pieced; /* more than one answer made it */
+    bool strong; /* all of them under strong versions */
     uint8_t block_log2; /* as asked */
     unsigned conn;
     uint32_t request;

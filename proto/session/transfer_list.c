@@ -32,12 +32,16 @@ void list_ask(struct transfer *t, enum list_use use)
  * must not make us begin again for ever.  The pieces of a weak version might
  * belong to two contents; only a CID could tell, so they are not joined
  * without one. */
-static void list_request(struct transfer *t, struct msg_digest *ask)
+static void list_request(struct transfer *t, const struct conn *c,
+                         struct msg_digest *ask)
 {
     struct listing *list = &t->list;
 
-    if (list->next > 0 && t->any_weak && !t->identity.cid_known) {
+    if (!t->identity.cid_known && !(list->strong && c->strong)) {
         list->next = 0;
+    }
+    if (list->next == 0) {
+        list->strong = c->strong;
     }
     list->pieced = list->next > 0;
     if (list->pieced) {
@@ -68,7 +72,7 @@ void list_pump(struct transfer *t)
             t->now < c->pause_until) {
             continue;
         }
-        list_request(t, &ask);
+        list_request(t, c, &ask);
         ask.handle = c->handle;
         if (receiver_digest(c->receiver, &ask, t->now, &t->list.request) ==
             0) {

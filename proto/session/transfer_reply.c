@@ -170,6 +170,7 @@ static void on_info(struct transfer *t, unsigned i,
     }
     c->open_request = 0;
     c->handle_open = true;
+    c->strong = (info->info_flags & INFO_VERSION_STRONG) != 0;
     if (!info_fits(t, i, info) || pin_contradicted(t, info)) {
         return;
     }
