@@ -204,6 +204,7 @@ class Download:
         self.size, self.c, self.version, self.cid = None, 0, b"", b""
         self.strong, self.weak = False, False   # weak: some INFO was not strong
         self.have, self.damage = {}, {}         # chunk -> D_i, failures
+        self.saved = 0.0
         self.file = open(self.part, "r+b" if os.path.exists(self.part) else "w+b")
         try:
             with open(self.journal, encoding="ascii") as f:
@@ -229,6 +230,7 @@ class Download:
             "c": self.c, "version": self.version.hex(), "strong": self.strong,
             "weak": self.weak, "cid": self.cid.hex(),
             "have": {i: d.hex() for i, d in self.have.items()}})
+        self.saved = time.monotonic()
         self.file.flush()
         os.fsync(self.file.fileno())
         with open(self.journal + ".new", "w", encoding="ascii") as f:
@@ -383,6 +385,8 @@ class Download:
         self.file.seek(offset)                                  # G4i
         self.file.write(data)
         self.have[i] = d
+        if time.monotonic() > self.saved + 2:
+            self.save()
         return i
 
     # Step 5.

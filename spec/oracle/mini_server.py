@@ -222,7 +222,7 @@ class Session:
                 raise wire.WireError("FRAME_TOO_LARGE", "H6", "long HELLO")
             if item is None:
                 return
-            self.greeted = isinstance(item, wire.Message)
+            self.greeted = self.greeted or isinstance(item, wire.Message)
             yield item
 
     def next_item(self, seconds):

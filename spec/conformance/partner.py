@@ -1,0 +1,238 @@
+"""A server that breaks rules on purpose, for cases against clients.
+
+It is the oracle's small server with a hook at each message it sends."""
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+
+import belay_id as identity
+import belay_wire as wire
+import mini_server
+
+R = wire.R
+
+
+class Watched(mini_server.Session):
+    """Notes what the client says, and lets a hook change what it hears."""
+
+    def __init__(self, partner, sock, number, hook):
+        super().__init__(partner.server, sock)
+        self.partner, self.number, self.hook = partner, number, hook
+        self.greeting_hook = getattr(hook, "greeting", None)
+
+    def greet(self):
+        if self.greeting_hook:
+            self.greeting_hook(self)
+        super().greet()
+
+    def element(self, item):
+        if isinstance(item, wire.Message):
+            self.partner.heard.append((self.number, item))
+        return super().element(item)
+
+    def expect(self, message, handle):
+        if self.partner.judges:
+            super().expect(message, handle)
+
+    def farewell(self, error):
+        self.partner.violations.append("%s: %s" % (error.rule, error.why))
+        super().farewell(error)
+
+    def send(self, name, ident=0, fields=None, tlvs=(), end=False):
+        fields = dict(fields or {})
+        if self.hook and self.hook(self, name, ident, fields, tlvs):
+            return
+        if name == "CHUNK":
+            self.partner.codecs.add(fields["codec"])
+        super().send(name, ident, fields, tlvs, end)
+
+    def plain(self, name, ident=0, fields=None, tlvs=(), end=False):
+        """Past the hook."""
+        self.put(wire.encode(name, ident, fields, tlvs, end))
+
+    def reset(self):
+        self.cut = self.sent
+        self.put(b"\0")
+
+    def end(self):
+        """An orderly end of the stream."""
+        self.sock.shutdown(socket.SHUT_WR)
+        raise mini_server.Closed()
+
+
+class Partner:
+    """Serves a new directory.  hooks(n) is the hook of connection n; with
+    judges False the expectations of OPEN are ignored."""
+
+    def __init__(self, hooks=lambda n: None, judges=True, **options):
+        self.room = tempfile.mkdtemp(prefix="belay-conform-")
+        self.root = os.path.join(self.room, "root")
+        os.mkdir(self.root)
+        defaults = {"root": self.root, "cut": None, "cut_random": None,
+                    "flip": None, "racy_ms": 0, "weak": False,
+                    "no_cid": False, "zlib": False, "max_c": 22}
+        self.server = mini_server.Server(
+            argparse.Namespace(**dict(defaults, **options)))
+        self.hooks, self.judges, self.connections = hooks, judges, 0
+        self.heard, self.violations, self.codecs = [], [], set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            number = self.connections
+            self.connections += 1
+            threading.Thread(target=Watched(
+                self, sock, number, self.hooks(number)).run,
+                daemon=True).start()
+
+    def put(self, name, data):
+        path = os.path.join(self.root, name)
+        with open(path + ".new", "wb") as f:
+            f.write(data)
+        os.replace(path + ".new", path)
+        return data
+
+    def hash(self, name):
+        """As if somebody had read the file before: its CID is known."""
+        fd = os.open(os.path.join(self.root, name), os.O_RDONLY)
+        handle = mini_server.Handle(self.server, fd, 12, 22)
+        for i in range(identity.chunk_count(handle.size, 12)):
+            handle.read(i)
+        os.close(fd)
+
+    def url(self, name="f", pin=None):
+        return "belay+tcp://127.0.0.1:%d/%s%s" % (
+            self.port, name, "#" + pin if pin else "")
+
+    def out(self):
+        folder = os.path.join(self.room, "out")
+        os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, "result")
+
+    def requests(self, name):
+        return [m for _, m in self.heard if m.name == name]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        shutil.rmtree(self.room, ignore_errors=True)
+
+
+class Client:
+    """The program under test."""
+
+    def __init__(self, command, timeout):
+        self.command, self.timeout = command, timeout
+
+    def start(self, partner, url=None):
+        words = [w.replace("{url}", url or partner.url()).replace(
+            "{out}", partner.out()) for w in self.command]
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE)
+
+    def run(self, partner, url=None, timeout=None):
+        """Exit status and last words; None when it had to be stopped."""
+        process = self.start(partner, url)
+        try:
+            _, stderr = process.communicate(timeout=timeout or self.timeout)
+            status = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, stderr = process.communicate()
+            status = None
+        return status, stderr.decode("utf-8", "replace")[-400:]
+
+    def gets(self, partner, data, url=None, timeout=None):
+        """It ends in success, with exactly these bytes."""
+        status, words = self.run(partner, url, timeout)
+        assert status == 0, "exit status %s: %s" % (status, words)
+        self.check_result(partner, data)
+
+    def check_result(self, partner, data):
+        assert os.path.exists(partner.out()), "success without a file"
+        with open(partner.out(), "rb") as f:
+            found = f.read()
+        assert found == data, "success with other bytes: %d, not %d; first " \
+            "difference at %d" % (len(found), len(data), next(
+                (i for i, (a, b) in enumerate(zip(found, data)) if a != b),
+                min(len(found), len(data))))
+        assert not partner.violations, "the client broke a rule: %s" % \
+            partner.violations
+
+    def never(self, partner, url=None, timeout=8):
+        """It does not end in success and leaves no result."""
+        status, words = self.run(partner, url, timeout)
+        assert partner.connections, "it did not even connect: " + words
+        assert status != 0, "success was reported"
+        assert not os.path.exists(partner.out()), "a result was left"
+        return status, words
+
+    def fails(self, partner, url=None, timeout=None):
+        """It ends by itself, without success."""
+        status, words = self.never(partner, url, timeout or self.timeout)
+        assert status is not None, "it goes on and on: " + words
+
+
+# -- hooks --------------------------------------------------------------------
+
+def first(hook, connections=1):
+    """The hook acts on the first connections only."""
+    return lambda n: hook if n < connections else None
+
+
+def always(hook):
+    return lambda n: hook
+
+
+def on(name, act, index=None):
+    """act(session, ident, fields, tlvs) in place of the message called
+    name; for CHUNK only of the chunk with this index.  It acts once for
+    each connection."""
+    def hook(session, got, ident, fields, tlvs):
+        if got != name or getattr(session, "acted", False):
+            return False
+        if index is not None and fields["offset"] != index << 12:
+            return False
+        session.acted = True
+        act(session, ident, fields, tlvs)
+        return True
+    return hook
+
+
+def at_greeting(act):
+    """act(session) before the server reads anything."""
+    def hook(session, name, ident, fields, tlvs):
+        return False
+    hook.greeting = act
+    return hook
+
+
+def changed(name, index=None, **values):
+    """The message with some fields replaced."""
+    return on(name, lambda s, ident, fields, tlvs: s.plain(
+        name, ident, dict(fields, **values), tlvs), index)
+
+
+def noise(n, seed=1):
+    """Bytes in which no two chunks are alike, the same in every run."""
+    return b"".join(identity.sha256(b"%d %d" % (seed, i))
+                    for i in range((n + 31) // 32))[:n]
+
+
+def pin_of(data, c=12):
+    return identity.cid_text(c, identity.cid_of(data, c))
