@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,7 +157,8 @@ static bool parse_seconds(const char *text, uint64_t *ms)
     if (end == text || *end != '\0' || !(value > 0) || value > 1e9) {
         return false;
     }
-    *ms = (uint64_t)ceil(value * 1000);
+    *ms = (uint64_t)(value * 1000);
+    *ms += *ms == 0; /* the shortest that can be asked for */
     return true;
 }
 
