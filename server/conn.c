@@ -203,7 +203,8 @@ send_file(struct conn *c)
     const struct piece *p = &c->sending->piece;
     off_t at = (off_t)(p->offset + c->sending_off);
 
-    if (fileid_check(&p->source->id, p->source->fd) != 0) {
+    bool unlinked = false;
+    if (source_check(p->source, &unlinked) != 0) {
         conn_end(c, "changed-during");
         return -1;
     }

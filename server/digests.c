@@ -376,6 +376,19 @@ digests_copy(struct digests *d, uint64_t first, uint64_t count, uint8_t *out)
 }
 
 bool
+digests_any(struct digests *d)
+{
+    uint8_t cid[HASH_LEN];
+    if (digests_cid(d, cid)) {
+        return true;
+    }
+    pthread_mutex_lock(&d->lock);
+    bool any = d->known > 0;
+    pthread_mutex_unlock(&d->lock);
+    return any;
+}
+
+bool
 digests_complete(struct digests *d)
 {
     pthread_mutex_lock(&d->lock);

@@ -59,6 +59,9 @@ uint64_t digests_unknown(struct digests *d, uint64_t first, uint64_t end);
 bool digests_copy(struct digests *d, uint64_t first, uint64_t count,
                   uint8_t *out);
 
+/* Is any digest known, as far as this process can tell at once? */
+bool digests_any(struct digests *d);
+
 /* Are all digests known, as far as this process can tell at once? */
 bool digests_complete(struct digests *d);
 

@@ -63,6 +63,7 @@ hash_chunks(struct hashjob *job, struct hasher *hasher, const uint64_t *index,
     for (size_t i = 0; i < n; i++) {
         items[i].out = state[i].digest;
     }
+    atomic_store(&src->served, true);
     int err = read_chunks(job, index, n, items);
     if (err == 0) {
         err = hash_sha256_many(hasher, items, n);

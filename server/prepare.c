@@ -97,10 +97,21 @@ piece_fail(struct piece *piece, int err)
     }
 }
 
+/* Rule G5, before and after each reading. A chunk without a digest may not be
+ * read from a file that lost its name, because nothing vouches for its being
+ * of the same version. */
 static void
 check_source(struct piece *piece)
 {
-    int err = fileid_check(&piece->source->id, piece->source->fd);
+    bool unlinked = false;
+    int err = source_check(piece->source, &unlinked);
+
+    if (err == 0 && unlinked && piece->hashing) {
+        piece->settled = false;
+        if (!piece->verify && !source_may_hash(piece->source)) {
+            err = ERR_CHANGED;
+        }
+    }
     if (err != 0) {
         piece_fail(piece, err);
     }
@@ -136,8 +147,8 @@ read_piece(struct piece *piece)
 {
     const struct source *src = piece->source;
 
-    check_source(piece);
     piece->settled = fileid_is_settled(&src->id, clock_file_ns());
+    check_source(piece);
     if (piece->code == 0) {
         int err =
             prepare_read(src->fd, piece->raw, piece->raw_len, piece->offset);
@@ -532,7 +543,6 @@ wants_packing(struct piece *piece)
 static bool
 start_known(struct piece *piece, const struct digest_state *state)
 {
-    memcpy(piece->digest, state->digest, HASH_LEN);
     if (state->zero && piece->zero_ok) {
         piece->codec = CODEC_ZERO;
         piece->stored_len = 0;
@@ -564,23 +574,23 @@ prepare_start(struct prepare *p, struct piece *piece)
     piece->data = NULL;
     piece->raw = NULL;
     piece->packed = NULL;
-    piece->verify = false;
     piece->work = PIECE_READ;
     piece->offset =
         cid_chunk_offset(piece->source->chunk_log2, piece->index);
+    digests_get(piece->source->digests, piece->index, &state);
+    piece->zlib_ok = wants_packing(piece);
+    piece->hashing = !state.settled ||
+                     (piece->zlib_ok && !(state.zero && piece->zero_ok));
+    piece->verify = state.published;
+    memcpy(piece->digest, state.digest, HASH_LEN);
     check_source(piece);
     if (piece->code != 0) {
         return true;
     }
-    digests_get(piece->source->digests, piece->index, &state);
-    piece->zlib_ok = wants_packing(piece);
-    if (state.settled && (!piece->zlib_ok || (state.zero && piece->zero_ok))) {
-        if (start_known(piece, &state)) {
-            return true;
-        }
-    } else if (state.published) {
-        piece->verify = true;
-        memcpy(piece->digest, state.digest, HASH_LEN);
+    if (piece->hashing) {
+        atomic_store(&piece->source->served, true);
+    } else if (start_known(piece, &state)) {
+        return true;
     }
     enqueue(p, piece);
     return false;

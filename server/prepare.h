@@ -52,7 +52,8 @@ struct piece {
     /* Private to prepare.c. */
     struct piece *next;
     enum piece_work work;
-    bool verify;     /* a digest is published: the bytes must have it */
+    bool hashing;    /* the bytes are read for their digest, */
+    bool verify;     /* which is published: they must have it */
     bool settled;
     bool packable;   /* the trial of compression was worth it */
     uint8_t *raw;    /* buffers of raw_len bytes */

@@ -154,7 +154,7 @@ finish_file(struct conn *c, const struct sender_job *job, int fd,
         close(fd);
         return ERR_UNSUPPORTED; /* I3: more chunks than a block can have */
     }
-    int err = sources_get(c->worker->sources, fd, &id, chunk_log2, &src);
+    int err = sources_get(c->worker->sources, fd, st, chunk_log2, &src);
     if (err != 0) {
         return err;
     }
@@ -348,7 +348,8 @@ static void
 answer_check(struct conn *c, uint32_t id, struct source *src)
 {
     struct sender_result result = { .code = 0 };
-    int err = fileid_check(&src->id, src->fd);
+    bool unlinked = false;
+    int err = source_check(src, &unlinked);
 
     if (err != 0) {
         result.code =

@@ -62,8 +62,9 @@ answer_page(struct conn *c, const struct sender_job *job)
     const struct sender_job_digest *d = &job->digest;
     struct source *src = source_of(job);
     struct sender_result result = { .code = 0 };
+    bool unlinked = false;
 
-    if (fileid_check(&src->id, src->fd) != 0) {
+    if (source_check(src, &unlinked) != 0) {
         result.code = WIRE_CHANGED_DURING;
     } else if (!digests_copy(src->digests, d->first, d->count, d->out)) {
         result.code = WIRE_BUSY; /* memory is out: they were forgotten */

@@ -93,22 +93,23 @@ make_version(struct sources *table, struct source *src)
 }
 
 static int
-source_new(struct sources *table, int fd, const struct fileid *id,
+source_new(struct sources *table, int fd, const struct stat *st,
            uint8_t chunk_log2, struct source **out)
 {
     struct source *src = calloc(1, sizeof(*src));
     if (src == NULL) {
         return ERR_NOMEM;
     }
-    src->id = *id;
+    src->id = fileid_of(st);
+    src->links = st->st_nlink;
     src->chunk_log2 = chunk_log2;
     src->table = table;
     src->fd = fd;
     src->refs = 1;
     src->pack_next = 2;
-    src->digests = digests_new(table->cache, id, chunk_log2);
+    src->digests = digests_new(table->cache, &src->id, chunk_log2);
     int err = src->digests == NULL ? ERR_NOMEM : make_version(table, src);
-    if (err == 0 && id->size == 0) {
+    if (err == 0 && src->id.size == 0) {
         err = digests_sync(src->digests, table->hasher);
     }
     if (err != 0) {
@@ -116,7 +117,7 @@ source_new(struct sources *table, int fd, const struct fileid *id,
         free(src);
         return err;
     }
-    size_t i = bucket_of(id);
+    size_t i = bucket_of(&src->id);
     src->next = table->bucket[i];
     table->bucket[i] = src;
     table->count++;
@@ -125,12 +126,13 @@ source_new(struct sources *table, int fd, const struct fileid *id,
 }
 
 int
-sources_get(struct sources *table, int fd, const struct fileid *id,
+sources_get(struct sources *table, int fd, const struct stat *st,
             uint8_t chunk_log2, struct source **out)
 {
-    struct source *src = table->bucket[bucket_of(id)];
+    struct fileid id = fileid_of(st);
+    struct source *src = table->bucket[bucket_of(&id)];
     while (src != NULL && (src->chunk_log2 != chunk_log2 ||
-                           !fileid_equal(&src->id, id))) {
+                           !fileid_equal(&src->id, &id))) {
         src = src->next;
     }
     if (src != NULL) {
@@ -139,11 +141,48 @@ sources_get(struct sources *table, int fd, const struct fileid *id,
         *out = src;
         return 0;
     }
-    int err = source_new(table, fd, id, chunk_log2, out);
+    int err = source_new(table, fd, st, chunk_log2, out);
     if (err != 0) {
         close(fd);
     }
     return err;
+}
+
+int
+source_check(struct source *src, bool *unlinked)
+{
+    struct stat st;
+
+    *unlinked = false;
+    if (fstat(src->fd, &st) != 0) {
+        return ERR_IO;
+    }
+    struct fileid now = fileid_of(&st);
+    if (fileid_equal(&src->id, &now)) {
+        return 0;
+    }
+    int64_t ctime_ns = now.ctime_ns;
+    now.ctime_ns = src->id.ctime_ns;
+    if (!fileid_equal(&src->id, &now) || st.st_nlink >= src->links) {
+        return ERR_CHANGED;
+    }
+    int64_t before = 0;
+    if (atomic_compare_exchange_strong(&src->unlinked_ctime, &before,
+                                       ctime_ns)) {
+        atomic_store(&src->unlinked_clean,
+                     !atomic_load(&src->served) &&
+                         !digests_any(src->digests));
+    } else if (before != ctime_ns) {
+        return ERR_CHANGED;
+    }
+    *unlinked = true;
+    return 0;
+}
+
+bool
+source_may_hash(struct source *src)
+{
+    return atomic_load(&src->unlinked_clean);
 }
 
 static uint64_t

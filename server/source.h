@@ -9,8 +9,10 @@
 #ifndef SERVER_SOURCE_H
 #define SERVER_SOURCE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "proto/base/check.h"
 #include "proto/base/err.h"
@@ -33,6 +35,10 @@ struct source {
     int fd;
     uint8_t chunk_log2;
     struct fileid id;
+    nlink_t links;       /* names of the file when it was opened */
+    atomic_bool served;  /* digests were computed from it here */
+    _Atomic int64_t unlinked_ctime; /* 0: it has its names yet */
+    atomic_bool unlinked_clean;     /* ... and lost one before `served` */
     struct digests *digests;
     uint8_t version[SOURCE_VERSION_LEN];
     uint8_t *tree;           /* merkle_tree_build(), for proofs, or NULL */
@@ -51,9 +57,23 @@ void sources_free(struct sources *table);
 
 /* The source of an open regular file; takes fd over, also on error. ERR_NOMEM
  * or ERR_INTERNAL. */
-MUST_USE int sources_get(struct sources *table, int fd,
-                         const struct fileid *id, uint8_t chunk_log2,
-                         struct source **out);
+MUST_USE int sources_get(struct sources *table, int fd, const struct stat *st,
+                         uint8_t chunk_log2, struct source **out);
+
+/* The fstat that rule G5 asks for before each read. 0, ERR_CHANGED or ERR_IO.
+ * Any thread.
+ *
+ * A file whose name was removed or given to another file is still the same
+ * version: an open handle pins it. Its change time has moved, though, which
+ * hides a change of content. What has a digest is safe all the same, because
+ * the client checks bytes against it. *unlinked tells that nothing else may be
+ * read, unless source_may_hash() allows it. */
+MUST_USE int source_check(struct source *src, bool *unlinked);
+
+/* May chunks without a digest be read from an unlinked source? Only when
+ * nothing was read before it was unlinked, so that all bytes are of the time
+ * after. Their digests do not count as settled. */
+bool source_may_hash(struct source *src);
 
 void source_hold(struct source *src);
 void source_release(struct source *src);
