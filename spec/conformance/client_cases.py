@@ -74,6 +74,21 @@ def again(client):
         client.check_result(p, data)
 
 
+@case("B1-C10")
+def keeps_open(client):
+    """the client's direction stays open while answers are due"""
+    closed = []
+
+    def act(session, ident, fields, tlvs):
+        session.plain("CHUNK", ident, fields)
+        time.sleep(0.5)
+        closed.append(session.ended_by_client)
+
+    with Partner(always(on("CHUNK", act, 3)), **SMALL) as p:
+        client.gets(p, p.put("f", noise(SIZE)))
+        assert not any(closed), "half-closed with a GET outstanding"
+
+
 # -- cuts ---------------------------------------------------------------------
 
 @case("B1-C2", "B1-S8")

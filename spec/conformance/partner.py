@@ -24,11 +24,16 @@ class Watched(mini_server.Session):
         super().__init__(partner.server, sock)
         self.partner, self.number, self.hook = partner, number, hook
         self.greeting_hook = getattr(hook, "greeting", None)
+        self.ended_by_client = False
 
     def greet(self):
         if self.greeting_hook:
             self.greeting_hook(self)
         super().greet()
+
+    def read_forever(self):
+        super().read_forever()
+        self.ended_by_client = True
 
     def element(self, item):
         if isinstance(item, wire.Message):

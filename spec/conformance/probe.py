@@ -19,6 +19,14 @@ class Ended(AssertionError):
         return "the connection ended"
 
 
+class Told(AssertionError):
+    """ERROR for the connection came, with this code."""
+
+    def __init__(self, message):
+        super().__init__("the connection ends: " + code_name(message))
+        self.code = message.fields["code"]
+
+
 class Probe:
     def __init__(self, target, greet=True, hello=(), preface=None,
                  extra=b""):
@@ -125,8 +133,7 @@ class Probe:
             (frames if item.header.request_id == ident and
              item.name not in wire.CONNECTION_FRAMES else others).append(item)
             if item.name == "ERROR" and item.header.request_id == 0:
-                raise AssertionError("the connection ends: %s" %
-                                     code_name(item))
+                raise Told(item)
         self.stash = others + self.stash
         return frames
 

@@ -8,8 +8,8 @@ import belay_id as identity
 import belay_wire as wire
 
 from cases import Suite, Unsupported
-from probe import (Ended, PATIENCE, Probe, check_chunks, cid_of, describe,
-                   digests_of)
+from probe import (Ended, PATIENCE, Probe, Told, check_chunks, cid_of,
+                   describe, digests_of)
 
 R = wire.R
 TOP = wire.U64_MAX
@@ -1084,6 +1084,65 @@ def too_many_requests(target):
                 check_chunks(frames, info, [(0, TOP)], 1)
         assert refusals <= 40, "%d refusals, MAX_REQUESTS is %d" % (
             refusals, most)
+
+
+@case("B1-L3a", needs=["--root"])
+def urgency(target):
+    """an urgent small GET does not wait for a large one"""
+    path = target.put("urgent", identity.pattern(24 << 20))
+    with Probe(target) as p:
+        p.opened(1, 1, path)
+        p.get(2, 1, urgency=7)
+        p.get(3, 1, [(0, 1)], urgency=0)
+        while True:
+            item = p.message()
+            if item.end:
+                break
+        if item.header.request_id != 3:
+            raise Unsupported("answers come in the order of requests")
+
+
+@case("B1-S12", needs=["--root"])
+def cancel_flood(target):
+    """a connection that mostly cancels is ended by GOAWAY, class transient"""
+    path = target.put("flood", identity.pattern(1 << 20))
+    with Probe(target) as p:
+        p.opened(1, 1, path)
+        try:
+            for ident in range(2, 1000):
+                p.get(ident, 1, urgency=7)
+                p.say("CANCEL", ident)
+                p.answer(ident)
+        except Told as told:
+            assert told.code >> 8 == R.WIRE_CLASS_TRANSIENT, str(told)
+            return
+        except Ended:
+            return
+        raise Unsupported("not ended within a thousand requests")
+
+
+@case("B1-I1", needs=["--root"])
+def racy_write(target):
+    """a change within the racy window, size and mtime put back, is seen"""
+    old, new = identity.pattern(30000), identity.pattern(30000, 1)
+    path = target.put("racy", old)
+    full = os.path.join(target.root, "racy")
+    before = os.stat(full)
+    with Probe(target) as p:
+        p.opened(1, 1, path)
+        p.get(2, 1).digest(3, 1)
+        p.answer(2)
+        p.answer(3, PATIENCE + 5)
+    with open(full, "r+b") as f:
+        f.write(new)
+    os.utime(full, ns=(before.st_atime_ns, before.st_mtime_ns))
+    time.sleep(3)
+    with Probe(target) as p:
+        info = p.opened(1, 1, path)
+        p.digest(2, 1)
+        cid = cid_of(info, digests_of(p.answer(2, PATIENCE + 5)))
+        assert cid == identity.cid_of(new, 12), "digests of other bytes"
+        assert info.tlv(R.TLV_CID) in (None, cid), "an old CID"
 
 
 # -- timers -------------------------------------------------------------------

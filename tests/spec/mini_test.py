@@ -62,7 +62,7 @@ def default_grid():
 
 
 def cuts():
-    """P: after a reset only unverified chunks travel again."""
+    """B1-C2: after a reset only unverified chunks travel again."""
     data = noise(300000)
     with Server() as server, tempfile.TemporaryDirectory() as room:
         out = os.path.join(room, "out")
@@ -103,7 +103,7 @@ def killed_and_resumed():
 
 
 def part_damaged():
-    """R4d: what the journal says is checked against the bytes."""
+    """B1-R4d: what the journal says is checked against the bytes."""
     data = noise(200000)
     with Server() as server, tempfile.TemporaryDirectory() as room:
         out = os.path.join(room, "out")
@@ -136,7 +136,7 @@ def interrupt(server, room, data, cut=200000):
 
 
 def changed_between():
-    """Step 4: what both versions share does not travel again."""
+    """B1-R4c: what both versions share does not travel again."""
     old = noise(40 << 18)
     new = bytearray(old + b"tail")
     new[9 << 18] ^= 0xFF
@@ -192,7 +192,7 @@ def changed_with_pin():
 
 
 def flips():
-    """No flipped bit becomes part of a result."""
+    """B1-G4g: no flipped bit becomes part of a result."""
     data = noise(30000)
     with Server() as server, tempfile.TemporaryDirectory() as room:
         server.put("f", data)
@@ -208,7 +208,7 @@ def flips():
 
 
 def shrinks():
-    """Step 6: a link that never carries a chunk gets smaller ones."""
+    """B1-R6a: a link that never carries a chunk gets smaller ones."""
     data = noise(120000)
     with Server() as server, tempfile.TemporaryDirectory() as room:
         out = os.path.join(room, "out")
@@ -218,7 +218,7 @@ def shrinks():
 
 
 def weak_tokens():
-    """R3, R5c: without a strong token and without CIDs, digests decide."""
+    """B1-R3, B1-R5c: without strong tokens and CIDs digests decide."""
     data = noise(200000)
     for faults in (["--weak"], ["--no-cid"], ["--weak", "--no-cid"]):
         with Server(*faults) as server, \
@@ -232,7 +232,7 @@ def weak_tokens():
 
 
 def small_server():
-    """R11c: a server whose chunks are smaller than the pin's."""
+    """B1-R11c: a server whose chunks are smaller than the pin's."""
     data = noise(200000)
     with Server("--max-c", "14") as server, \
             tempfile.TemporaryDirectory() as room:
@@ -253,8 +253,8 @@ def refusals():
 
 
 def cut_everywhere():
-    """Section 18: the connection ends after each byte (of a sample, unless
-    BELAY_CUT_STRIDE is 1), and the next one completes the file."""
+    """B1-C2, section 18: the connection ends after each byte (of a sample,
+    unless BELAY_CUT_STRIDE is 1), and the next one completes the file."""
     data = identity.pattern(20000)
     stride = int(os.environ.get("BELAY_CUT_STRIDE", "1009"))
     with Server() as server, tempfile.TemporaryDirectory() as room:
