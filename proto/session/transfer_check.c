@@ -94,6 +94,12 @@ void check_against_list(struct transfer *t)
     for (uint64_t i = 0; i < t->grid.count; i++) {
         if (grid_state(&t->grid, i) == CHUNK_HAVE &&
             memcmp(t->grid.digest[i], t->expect[i], HASH_LEN) != 0) {
+            if (t->config.in_order) {
+                transfer_fail(t, TRANSFER_CHANGED,
+                              "the file changed while it was received, and "
+                              "what was put out cannot be taken back");
+                return;
+            }
             t->ledger.wasted += grid_len(&t->grid, i);
             grid_set(&t->grid, i, CHUNK_MISSING, 0);
         }

@@ -215,7 +215,7 @@ void conn_release(struct transfer *t, unsigned i)
     c->open_request = 0;
     c->bound = false;
     if (t->list.use != LIST_NONE && t->list.asked && t->list.conn == i) {
-        t->list.asked = false; /* what came of it may still count */
+        list_lost(t);
     }
 }
 

@@ -162,6 +162,10 @@ struct listing {
     bool asked;
     bool pieced; /* more than one answer made it */
     bool strong; /* all of them under strong versions */
+    unsigned barren; /* connections in a row that brought none of it */
+    uint64_t piece;  /* digests to ask for at once; 0: all */
+    uint64_t from;   /* what was asked for: [from, end) */
+    uint64_t end;
     uint8_t block_log2; /* as asked */
     unsigned conn;
     uint32_t request;
@@ -352,6 +356,7 @@ void list_digests(struct transfer *t, unsigned i,
                   const struct msg_digests *digests, bool end);
 void list_failed(struct transfer *t, unsigned i, uint16_t code,
                  uint64_t wait_ms);
+void list_lost(struct transfer *t);
 void list_clear(struct transfer *t);
 
 /* transfer_check.c */

@@ -9,6 +9,11 @@
 #include "proto/session/transfer_internal.h"
 
 #define CONTRADICTIONS_MAX 2u
+/* When so many connections in a row were lost without a piece of the list,
+ * smaller pieces are asked for: one frame of it has 64 KiB otherwise. */
+#define BARREN_MAX 2u
+#define PIECE_FIRST 1024u
+#define PIECE_MIN 64u
 
 void list_clear(struct transfer *t)
 {
@@ -37,23 +42,50 @@ static void list_request(struct transfer *t, const struct conn *c,
 {
     struct listing *list = &t->list;
 
-    if (!t->identity.cid_known && !(list->strong && c->strong)) {
+    bool join = t->identity.cid_known ||
+                (c->strong && (list->strong || list->next == 0));
+
+    if (!join) {
         list->next = 0;
     }
     if (list->next == 0) {
         list->strong = c->strong;
+        list->pieced = false;
     }
-    list->pieced = list->next > 0;
-    if (list->pieced) {
+    list->from = list->next;
+    list->end = list->count;
+    if (join && list->piece > 0 && list->piece < list->count - list->next) {
+        list->end = list->next + list->piece;
+    }
+    if (list->from > 0 || list->end < list->count) {
+        list->pieced = true;
         ask->block_log2 = 0;
-        ask->first_block = list->next;
-        ask->block_count = 0;
+        ask->first_block = list->from;
+        ask->block_count = (uint32_t)(list->end - list->from);
     } else {
         ask->block_log2 = LIMIT_BLOCK_LOG2;
         ask->first_block = 0;
         ask->block_count = 1;
     }
     list->block_log2 = ask->block_log2;
+}
+
+/* The connection that was asked is lost; what came of it may still count. */
+void list_lost(struct transfer *t)
+{
+    struct listing *list = &t->list;
+
+    list->asked = false;
+    if (list->next > list->from) {
+        list->barren = 0;
+    } else if (++list->barren >= BARREN_MAX) {
+        list->barren = 0;
+        if (list->piece == 0) {
+            list->piece = PIECE_FIRST;
+        } else if (list->piece > PIECE_MIN) {
+            list->piece /= 2;
+        }
+    }
 }
 
 /* Send the request when some connection can take it. */
@@ -151,7 +183,8 @@ static void list_complete(struct transfer *t, unsigned i)
     }
     if (t->identity.cid_known &&
         memcmp(cid, t->identity.cid, HASH_LEN) != 0) {
-        if (t->list.use == LIST_CHECK && !t->list.pieced) {
+        if (t->list.use == LIST_CHECK &&
+            (!t->list.pieced || t->list.strong)) {
             /* The CID may be that of earlier days: rule R5d. */
             change_begin(t, i, "the file on the server is another version");
         } else {
@@ -169,7 +202,7 @@ void list_digests(struct transfer *t, unsigned i,
 
     if (digests != NULL) {
         if (digests->first_chunk != list->next ||
-            digests->count > list->count - list->next ||
+            digests->count > list->end - list->next ||
             digests->proof_len != 0 ||
             digests->block_log2 != list->block_log2) {
             list_contradiction(t, i);
@@ -182,11 +215,14 @@ void list_digests(struct transfer *t, unsigned i,
     if (!end) {
         return;
     }
-    if (list->next != list->count) {
+    if (list->next != list->end) {
         list_contradiction(t, i);
-        return;
+    } else if (list->end < list->count) {
+        list->asked = false; /* on with the next piece */
+        list_pump(t);
+    } else {
+        list_complete(t, i);
     }
-    list_complete(t, i);
 }
 
 /* The server will not tell the digests now, or ever. */

@@ -93,15 +93,59 @@ static bool file_changed(const struct sconn *c, const struct file *f,
 
 /* ---- jobs. */
 
-static void tell_cid(struct sconn *c, const struct source_stat *st,
-                     uint8_t chunk_log2, uint64_t now,
+static void read_chunk(const struct file *file, uint64_t index, uint32_t len,
+                       struct piece *piece)
+{
+    const struct content *content = file->inode->content;
+    uint64_t at = index << file->chunk_log2;
+
+    piece->data = need(calloc(1, len + 1));
+    piece->len = len;
+    if (at < content->size) { /* shorter now: the rest reads as zeros */
+        uint64_t n = content->size - at;
+
+        memcpy(piece->data, content->data + at, n < len ? n : len);
+    }
+}
+
+/* The digest of a chunk of an unchanged strong version, remembered. */
+static const uint8_t *hash_one(struct sconn *c, const struct file *file,
+                               uint64_t i)
+{
+    struct server *server = c->server;
+    struct memo *m =
+        source_memo(server->source, &file->of, file->chunk_log2);
+
+    if (!m->has[i]) {
+        struct piece p = {0};
+        uint8_t digest[HASH_LEN];
+        int err;
+
+        read_chunk(file, i,
+                   cid_chunk_len(file->of.size, file->chunk_log2, i), &p);
+        err = hash_sha256(server->hasher, p.data, p.len, digest);
+        BELAY_ASSERT(err == 0);
+        server->bytes_hashed += p.len;
+        free(p.data);
+        memo_learn(server->source, m, i, digest);
+    }
+    return m->digest[i];
+}
+
+static void tell_cid(struct sconn *c, const struct file *file, uint64_t now,
                      struct sender_result *r)
 {
     struct server *server = c->server;
-    struct memo *m = source_memo(server->source, st, chunk_log2);
+    struct memo *m =
+        source_memo(server->source, &file->of, file->chunk_log2);
 
     if (m->count == 0) {
         memo_learn(server->source, m, 0, NULL);
+    }
+    for (uint64_t i = 0; server->eager && i < m->count &&
+                         source_fstat(server->source, file->inode, now).strong;
+         i++) {
+        hash_one(c, file, i);
     }
     if (m->cid_known && now >= server->cid_after) {
         r->cid_known = true;
@@ -147,23 +191,7 @@ static void do_open(struct sconn *c, const struct sender_job_open *job,
     }
     f->mtime_s = (int64_t)(file->inode->changed_at / 1000);
     f->mode = 0644;
-    tell_cid(c, &file->of, file->chunk_log2, now, r);
-}
-
-static void read_chunk(struct sconn *c, struct file *file, uint64_t index,
-                       uint32_t len, struct piece *piece)
-{
-    const struct content *content = file->inode->content;
-    uint64_t at = index << file->chunk_log2;
-
-    (void)c;
-    piece->data = need(calloc(1, len + 1));
-    piece->len = len;
-    if (at < content->size) { /* shorter now: the rest reads as zeros */
-        uint64_t n = content->size - at;
-
-        memcpy(piece->data, content->data + at, n < len ? n : len);
-    }
+    tell_cid(c, file, now, r);
 }
 
 static void encode(struct sconn *c, const struct sender_job_chunk *job,
@@ -214,7 +242,7 @@ static void do_chunk(struct sconn *c, const struct work *w, uint64_t now,
     piece = need(calloc(1, sizeof *piece));
     piece->next = c->pieces;
     c->pieces = piece;
-    read_chunk(c, file, job->index, job->raw_len, piece);
+    read_chunk(file, job->index, job->raw_len, piece);
     err = hash_sha256(server->hasher, piece->data, piece->len, r->digest);
     BELAY_ASSERT(err == 0);
     server->bytes_hashed += piece->len;
@@ -242,7 +270,7 @@ static void do_check(struct sconn *c, const struct work *w, uint64_t now,
         r->code = WIRE_CHANGED_DURING;
         return;
     }
-    tell_cid(c, &file->of, file->chunk_log2, now, r);
+    tell_cid(c, file, now, r);
 }
 
 /* All digests of the span are hashed at this moment, in the racy window not
@@ -253,7 +281,6 @@ static bool do_digest(struct sconn *c, struct work *w, uint64_t now,
     struct server *server = c->server;
     struct file *file = w->job.file;
     const struct sender_job_digest *job = &w->job.digest;
-    struct memo *m = source_memo(server->source, &file->of, file->chunk_log2);
 
     if (file_changed(c, file, now)) {
         r->code = WIRE_CHANGED_DURING;
@@ -268,20 +295,7 @@ static bool do_digest(struct sconn *c, struct work *w, uint64_t now,
         return false;
     }
     for (uint64_t i = job->first; i < job->first + job->count; i++) {
-        if (!m->has[i]) {
-            struct piece p = {0};
-            uint8_t digest[HASH_LEN];
-            int err;
-
-            read_chunk(c, file, i,
-                       cid_chunk_len(file->of.size, file->chunk_log2, i), &p);
-            err = hash_sha256(server->hasher, p.data, p.len, digest);
-            BELAY_ASSERT(err == 0);
-            server->bytes_hashed += p.len;
-            free(p.data);
-            memo_learn(server->source, m, i, digest);
-        }
-        memcpy(job->out + (i - job->first) * HASH_LEN, m->digest[i],
+        memcpy(job->out + (i - job->first) * HASH_LEN, hash_one(c, file, i),
                HASH_LEN);
     }
     return true;
@@ -436,7 +450,9 @@ uint64_t sconn_deadline(const struct sconn *c)
     if (c->sender == NULL || c->closed) {
         return NET_NEVER;
     }
-    at = sender_deadline(c->sender);
+    /* What it wants to say has to wait for a full socket. */
+    at = c->net->down.in_flight < SOCKET_BYTES ? sender_deadline(c->sender)
+                                               : NET_NEVER;
     for (const struct work *w = c->work; w != NULL; w = w->next) {
         if (w->due < at) {
             at = w->due;

@@ -30,6 +30,7 @@ struct server {
     uint8_t max_chunk_log2;
     uint64_t job_ms;        /* most that a job takes */
     uint64_t cid_after;     /* it names no CID before this time */
+    bool eager;             /* it hashes files before anybody asks */
     uint64_t bytes_hashed;
     unsigned jobs;
     bool worked; /* speaks as the server of PROTOCOL section 17 */

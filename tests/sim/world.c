@@ -28,6 +28,7 @@ struct plan {
     unsigned kill_ms;  /* mean time between deaths of the client */
     unsigned spoil;    /* percent of the chunks after a death */
     unsigned reboot_ms; /* mean time between restarts of the server */
+    bool frantic;      /* many changes within one tick of the clock */
     uint64_t narrow;   /* every connection is cut after so many bytes */
     uint64_t rate;
     uint64_t latency;
@@ -131,6 +132,10 @@ static void make_plan(struct world *w)
     p->refuse = sometimes(r, 20, 60);
     p->change_ms = rng_percent(r, 40) ? (unsigned)rng_between(r, 50, 20000)
                                       : 0;
+    p->frantic = rng_percent(r, 10);
+    if (p->frantic) {
+        p->change_ms = (unsigned)rng_between(r, 2, 300);
+    }
     p->vanish = sometimes(r, 10, 30);
     p->kill_ms = rng_percent(r, 30) ? (unsigned)rng_between(r, 100, 20000)
                                     : 0;
@@ -151,7 +156,6 @@ static void make_plan(struct world *w)
         memset(f, 0, sizeof *f);
         p->cut = 0;
         p->stall = 0;
-        p->change_ms = 0;
         p->flip_down = 0;
         p->flip_up = 0;
         p->narrow = rng_between(r, 7000, 40000);
@@ -591,7 +595,8 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     size = pick_size(&w->rng, w->server.chunk_log2);
     w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
     source_init(&w->source, rng_next(&w->rng), size,
-                rng_between(&w->rng, 1, 1000));
+                w->plan.frantic ? 1000 : rng_between(&w->rng, 1, 1000));
+    w->server.eager = rng_percent(&w->rng, 30);
     w->now = rng_below(&w->rng, 5000);
     disk_init(&w->disk, size * 4 + (2 << 20));
     w->client.disk = &w->disk;
