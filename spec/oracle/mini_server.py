@@ -508,20 +508,24 @@ class Session:
         fd = self.server.open_path(message.fields["path"], os.O_DIRECTORY)
         try:
             names = sorted(os.fsencode(name) for name in os.listdir(fd))
-            after = message.tlv(R.TLV_CURSOR, b"")
-            names = [name for name in names if name > after]
+            names = self.after(names, message.tlv(R.TLV_CURSOR))
             most = min(message.tlv_uint(R.TLV_MAX_ENTRIES, 100), 100)
             entries = [self.entry(fd, name) for name in names[:most]]
         finally:
             os.close(fd)
-        # A name longer than a cursor ends the page one entry early.
-        more = len(names) > most
-        while more and len(entries) > 1 and \
-                len(entries[-1]["name"]) > R.LIMIT_CURSOR:
-            entries.pop()
-        tlvs = [(R.TLV_CURSOR, entries[-1]["name"][:R.LIMIT_CURSOR])] \
-            if more else []
+        tlvs = [(R.TLV_CURSOR, identity.sha256(entries[-1]["name"]))] \
+            if len(names) > most else []
         self.send("ENTRIES", ident, {"entries": entries}, tlvs, end=True)
+
+    @staticmethod
+    def after(names, cursor):
+        """Q8, Q9: a cursor is the digest of the last name of its page."""
+        if cursor is None:
+            return names
+        for i, name in enumerate(names):
+            if identity.sha256(name) == cursor:
+                return names[i + 1:]
+        raise Refusal("CHANGED")
 
     def entry(self, fd, name):
         st = os.stat(name, dir_fd=fd, follow_symlinks=False)
