@@ -23,7 +23,7 @@
  * then trusted as far as its checksums go. */
 #define CHECK_SECONDS 30
 
-/* How the checking child says what it found. */
+/* How the checking child says what it found; it may die in other ways. */
 #define CHECK_WHOLE 0
 #define CHECK_DAMAGED 3
 
@@ -159,7 +159,7 @@ is_damaged(const char *path)
     if (WIFSIGNALED(status)) {
         return WTERMSIG(status) != SIGALRM && WTERMSIG(status) != SIGKILL;
     }
-    return WIFEXITED(status) && WEXITSTATUS(status) == CHECK_DAMAGED;
+    return WEXITSTATUS(status) != CHECK_WHOLE;
 }
 
 /* What identifies the file as it was left. */

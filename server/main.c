@@ -192,9 +192,7 @@ serve(struct server *server, const struct options *options)
     if (status == 0) {
         status = parent_run(server, worker_count(options));
     }
-    for (size_t i = 0; i < server->listen_count; i++) {
-        close(server->listen_fd[i]);
-    }
+    server_stop_listening(server);
     census_free(server->census);
     return status;
 }

@@ -105,13 +105,13 @@ on_child_end(struct parent *p, unsigned index, int status)
 {
     struct child *child = &p->child[index];
     uint64_t now = clock_mono_ms();
-    bool crashed = WIFSIGNALED(status);
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
     bool soon = now - child->started < SERVER_CRASH_SOON_MS;
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
     child->pid = 0;
     census_worker_died(p->server->census, index);
-    if (crashed) {
+    if (WIFSIGNALED(status)) {
         log_num_event(p, LOG_LEVEL_ERROR, "worker-crash", index, "signal",
                       (uint64_t)WTERMSIG(status));
     } else {
@@ -122,12 +122,10 @@ on_child_end(struct parent *p, unsigned index, int status)
     if (p->stopping) {
         return;
     }
-    if (crashed && WTERMSIG(status) != SIGKILL) {
+    if (!good && !killed) {
         check_cache(p);
     }
-    p->failures = soon && !good && !(crashed && WTERMSIG(status) == SIGKILL)
-                      ? p->failures + 1
-                      : 0;
+    p->failures = soon && !good && !killed ? p->failures + 1 : 0;
     child->restart_at = soon ? now + SERVER_RESTART_PAUSE_MS : now;
 }
 
@@ -173,6 +171,7 @@ stop(struct parent *p)
 {
     if (!p->stopping) {
         p->stopping = true;
+        server_stop_listening(p->server);
         p->kill_at = clock_mono_ms() + SERVER_STOP_MS;
     }
     tell_all(p, SIGTERM);

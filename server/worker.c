@@ -57,6 +57,15 @@ worker_conn_ended(struct worker *worker)
     stop_when_quiet(worker);
 }
 
+void
+server_stop_listening(struct server *server)
+{
+    for (size_t i = 0; i < server->listen_count; i++) {
+        close(server->listen_fd[i]);
+    }
+    server->listen_count = 0;
+}
+
 /* ---- Signals. */
 
 static void
@@ -84,6 +93,7 @@ drain(struct worker *w)
     w->draining = true;
     listener_free(w->listener);
     w->listener = NULL;
+    server_stop_listening(w->server);
     for (struct conn *c = w->conns; c != NULL; c = next) {
         next = conn_next(c);
         conn_drain(c);

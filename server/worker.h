@@ -68,6 +68,10 @@ MUST_USE int worker_run(struct server *server, unsigned index);
 /* Serves one client on standard input and output. */
 MUST_USE int worker_run_stdio(struct server *server);
 
+/* This process takes no more connections: the last one to say so closes the
+ * port. */
+void server_stop_listening(struct server *server);
+
 /* A connection is gone. */
 void worker_conn_ended(struct worker *worker);
 
