@@ -16,7 +16,7 @@
 struct attempt {
     struct dial *dial;
     int fd; /* -1: free */
-    unsigned addr;
+    const struct net_addr *addr;
     struct loop_poll *poll;
 };
 
@@ -27,9 +27,12 @@ struct dial {
     struct loop_timer *stagger;
     struct loop_timer *timeout;
     struct loop_defer *over;
+    /* The addresses in the order in which this dial tries them: a copy,
+     * since those of the dialer change while dials are under way. */
+    unsigned count;
+    struct net_addr addr[ADDRS_MAX];
     unsigned next; /* next address to try */
     unsigned live;
-    unsigned failures;
     int result; /* fd, or -1 */
     bool waiting; /* for the look-up */
     char text[200];
@@ -56,8 +59,8 @@ struct dialer {
 
 /* ---- looking up. */
 
-static void take_family(struct dialer *d, const struct addrinfo *list,
-                        int family, struct net_addr *out, unsigned *count)
+static void take_family(const struct addrinfo *list, int family,
+                        struct net_addr *out, unsigned *count)
 {
     *count = 0;
     for (const struct addrinfo *a = list; a != NULL; a = a->ai_next) {
@@ -66,7 +69,6 @@ static void take_family(struct dialer *d, const struct addrinfo *list,
             (*count)++;
         }
     }
-    (void)d;
 }
 
 /* Families alternate, the resolver's preferred one first. */
@@ -77,8 +79,8 @@ static void interleave(struct dialer *d, const struct addrinfo *list)
     unsigned n1, n2;
     int lead = list->ai_family;
 
-    take_family(d, list, lead, first, &n1);
-    take_family(d, list, lead == AF_INET6 ? AF_INET : AF_INET6, second, &n2);
+    take_family(list, lead, first, &n1);
+    take_family(list, lead == AF_INET6 ? AF_INET : AF_INET6, second, &n2);
     d->found = 0;
     for (unsigned k = 0; k < ADDRS_MAX; k++) {
         if (k < n1 && d->found < ADDRS_MAX) {
@@ -116,6 +118,17 @@ static void lookup_work(void *arg)
     look_up(arg, 0);
 }
 
+/* The address that answered last is tried first, if it is still there. */
+static void prefer(struct dialer *d, const struct net_addr *best)
+{
+    for (unsigned k = 0; k < d->count; k++) {
+        if (d->addr[k].len == best->len &&
+            memcmp(&d->addr[k].storage, &best->storage, best->len) == 0) {
+            d->best = k;
+        }
+    }
+}
+
 static void adopt_found(struct dialer *d)
 {
     struct net_addr best = d->addr[d->best];
@@ -127,11 +140,8 @@ static void adopt_found(struct dialer *d)
     memcpy(d->addr, d->found_addr, d->found * sizeof d->addr[0]);
     d->count = d->found;
     d->best = 0;
-    for (unsigned k = 0; old > 0 && k < d->count; k++) {
-        if (d->addr[k].len == best.len &&
-            memcmp(&d->addr[k].storage, &best.storage, best.len) == 0) {
-            d->best = k;
-        }
+    if (old > 0) {
+        prefer(d, &best);
     }
     d->fresh = true;
 }
@@ -205,7 +215,7 @@ static void attempt_failed(struct attempt *a, int sys_errno)
     struct dial *dial = a->dial;
     char address[NET_TEXT_MAX];
 
-    net_addr_text(&dial->dialer->addr[a->addr], address);
+    net_addr_text(a->addr, address);
     fail_text(dial, address, strerror(sys_errno));
     end_attempt(a, false);
     dial->live--;
@@ -227,8 +237,8 @@ static void on_writable(void *arg, unsigned events)
         attempt_failed(a, errno);
         return;
     }
-    dial->dialer->best = a->addr;
-    net_addr_text(&dial->dialer->addr[a->addr], dial->text);
+    prefer(dial->dialer, a->addr);
+    net_addr_text(a->addr, dial->text);
     net_tune(fd, USER_TIMEOUT_MS);
     end_attempt(a, true);
     conclude(dial, fd);
@@ -236,20 +246,20 @@ static void on_writable(void *arg, unsigned events)
 
 static void try_addr(struct dial *dial, unsigned index)
 {
-    struct dialer *d = dial->dialer;
     struct attempt *a = &dial->attempt[index];
 
     a->dial = dial;
-    a->addr = index;
+    a->addr = &dial->addr[index];
     dial->live++;
-    if (net_connect(&d->addr[index], &a->fd) != 0) {
+    if (net_connect(a->addr, &a->fd) != 0) {
         int sys_errno = errno;
 
         a->fd = -1;
         attempt_failed(a, sys_errno);
         return;
     }
-    if (loop_poll_new(d->loop, a->fd, on_writable, a, &a->poll) != 0) {
+    if (loop_poll_new(dial->dialer->loop, a->fd, on_writable, a,
+                      &a->poll) != 0) {
         attempt_failed(a, ENOMEM);
         return;
     }
@@ -259,19 +269,28 @@ static void try_addr(struct dial *dial, unsigned index)
 /* Start the next address; when none is left and none is live, it is over. */
 static void try_next(struct dial *dial)
 {
-    struct dialer *d = dial->dialer;
-
-    if (dial->next < d->count) {
-        unsigned index = (d->best + dial->next) % d->count;
+    if (dial->next < dial->count) {
+        unsigned index = dial->next;
 
         dial->next++;
-        if (dial->next < d->count) {
+        if (dial->next < dial->count) {
             loop_timer_start(dial->stagger, DIAL_STAGGER_MS);
         }
         try_addr(dial, index);
     } else if (dial->live == 0 && dial->result == -2) {
         conclude(dial, -1);
     }
+}
+
+static void try_first(struct dial *dial)
+{
+    const struct dialer *d = dial->dialer;
+
+    dial->count = d->count;
+    for (unsigned k = 0; k < d->count; k++) {
+        dial->addr[k] = d->addr[(d->best + k) % d->count];
+    }
+    try_next(dial);
 }
 
 static void on_stagger(void *arg)
@@ -315,7 +334,7 @@ static void lookup_done(void *arg)
                            gai_strerror(d->lookup_error));
             conclude(dial, -1);
         } else {
-            try_next(dial);
+            try_first(dial);
         }
     }
 }
@@ -359,6 +378,11 @@ void dialer_free(struct dialer *d)
     free(d);
 }
 
+bool dialer_lingers(const struct dialer *d)
+{
+    return d != NULL && loop_work_pending(d->work);
+}
+
 /* Addresses now if they are known or the host is a number; else look up. */
 static void dial_begin(struct dial *dial)
 {
@@ -369,7 +393,7 @@ static void dial_begin(struct dial *dial)
         adopt_found(d);
     }
     if (d->fresh) {
-        try_next(dial);
+        try_first(dial);
         return;
     }
     dial->waiting = true;

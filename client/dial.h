@@ -38,6 +38,9 @@ int dialer_new(struct loop *loop, const char *host, uint16_t port,
 /* All dials must have ended or been cancelled.  A look-up that is still under
  * way is waited for by the loop. */
 void dialer_free(struct dialer *dialer);
+/* A look-up is under way: after dialer_free() the loop would wait for it,
+ * half a minute if the name service is dead.  NULL is allowed. */
+bool dialer_lingers(const struct dialer *dialer);
 
 /* Connect within timeout_ms.  Exactly one callback, later, unless the dial is
  * cancelled before. */

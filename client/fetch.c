@@ -18,6 +18,8 @@
 #define FLUSH_MS 20u
 /* A rate limit is kept in steps of this length. */
 #define RATE_STEP_MS 20u
+/* Who interrupts waits no longer than this for jobs under way. */
+#define SETTLE_MS 1000u
 
 /* ---- the end. */
 
@@ -52,6 +54,23 @@ static void close_links(struct fetch *f)
     }
 }
 
+static void tell_end(struct fetch *f)
+{
+    loop_timer_stop(f->settle_timer);
+    f->ended = true;
+    f->observer.end(f->observer.arg, f->end, f->text);
+}
+
+static void on_settle(void *arg)
+{
+    struct fetch *f = arg;
+
+    if (!f->ended) {
+        f->stuck = true;
+        tell_end(f);
+    }
+}
+
 /* The result is decided: tell it once nobody works on anything any more. */
 void fetch_settle(struct fetch *f)
 {
@@ -63,12 +82,10 @@ void fetch_settle(struct fetch *f)
     loop_timer_stop(f->flush_timer);
     loop_timer_stop(f->rate_timer);
     loop_timer_stop(f->deadline_timer);
-    if (jobs_left(f)) {
-        return; /* their done callbacks come back here */
-    }
-    fetch_store_close(f);
-    f->ended = true;
-    f->observer.end(f->observer.arg, f->end, f->text);
+    if (!jobs_left(f)) {
+        fetch_store_close(f);
+        tell_end(f);
+    } /* else the done callbacks come back here */
 }
 
 void fetch_note(struct fetch *f, const char *format, ...)
@@ -165,10 +182,11 @@ size_t fetch_allowance(struct fetch *f)
         return SIZE_MAX;
     }
     if (now > f->rate_at) {
-        uint64_t elapsed = now - f->rate_at;
+        uint64_t elapsed = now - f->rate_at < 1000 ? now - f->rate_at : 1000;
 
-        f->rate_tokens += elapsed >= 1000 ? most
-                                          : f->options.rate * elapsed / 1000;
+        f->rate_part += f->options.rate * elapsed;
+        f->rate_tokens += f->rate_part / 1000;
+        f->rate_part %= 1000;
         f->rate_at = now;
     }
     if (f->rate_tokens > most) {
@@ -434,11 +452,20 @@ static void on_timer(void *arg)
     fetch_pump(f);
 }
 
+/* Ends, with or without the jobs that are under way. */
+static void hasten(struct fetch *f)
+{
+    if (!f->ended) {
+        loop_timer_start(f->settle_timer, SETTLE_MS);
+    }
+}
+
 static void on_deadline(void *arg)
 {
     struct fetch *f = arg;
 
     fetch_over(f, FETCH_LIMIT, "the time allowed by --deadline is over");
+    hasten(f);
 }
 
 /* ---- life. */
@@ -501,6 +528,7 @@ static int make_parts(struct fetch *f)
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
         loop_timer_new(f->loop, on_rate, f, &f->rate_timer) != 0 ||
         loop_timer_new(f->loop, on_deadline, f, &f->deadline_timer) != 0 ||
+        loop_timer_new(f->loop, on_settle, f, &f->settle_timer) != 0 ||
         loop_defer_new(f->loop, on_defer, f, &f->pump_defer) != 0 ||
         loop_work_new(f->loop, fetch_sync_work, fetch_sync_done, f,
                       &f->sync_work) != 0 ||
@@ -551,6 +579,17 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
 void fetch_interrupt(struct fetch *f)
 {
     fetch_over(f, FETCH_INTERRUPTED, "interrupted");
+    hasten(f);
+}
+
+bool fetch_stuck(const struct fetch *f)
+{
+    return f->stuck;
+}
+
+bool fetch_lingers(const struct fetch *f)
+{
+    return dialer_lingers(f->dialer);
 }
 
 void fetch_free(struct fetch *f)
@@ -558,6 +597,7 @@ void fetch_free(struct fetch *f)
     if (f == NULL) {
         return;
     }
+    BELAY_ASSERT(!f->stuck);
     close_links(f);
     fetch_store_close(f);
     stream_free(f->stream);
@@ -566,6 +606,7 @@ void fetch_free(struct fetch *f)
     loop_timer_free(f->flush_timer);
     loop_timer_free(f->rate_timer);
     loop_timer_free(f->deadline_timer);
+    loop_timer_free(f->settle_timer);
     loop_defer_free(f->pump_defer);
     loop_work_free(f->sync_work);
     loop_work_free(f->finish_work);
@@ -583,6 +624,7 @@ void fetch_stats(const struct fetch *f, struct fetch_stats *out)
     out->ledger = *transfer_ledger(f->transfer);
     out->conns = transfer_conns_used(f->transfer);
     out->verifying = f->verifying;
+    out->partial = f->begun && f->stream == NULL && !f->finished;
     out->elapsed_ms = loop_now_ms(f->loop) - f->started;
     out->chunk_log2 = id->chunk_log2;
     out->cid_known = id->cid_known;

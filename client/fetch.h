@@ -74,6 +74,7 @@ struct fetch_stats {
     struct transfer_ledger ledger;
     unsigned conns;          /* up now */
     bool verifying;          /* hashing, syncing: no bytes are expected */
+    bool partial;            /* something is on disk that can be resumed */
     uint64_t elapsed_ms;
     uint8_t chunk_log2;
     bool cid_known;
@@ -88,6 +89,12 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
                 struct fetch **out) MUST_USE;
 /* End soon, keeping everything: FETCH_INTERRUPTED. */
 void fetch_interrupt(struct fetch *fetch);
+/* A job still hangs in a system call (a pipe that nobody reads, a dead disk)
+ * although the end was told after an interrupt or a deadline: do not free,
+ * end the process.  What is on disk is safe at any moment. */
+bool fetch_stuck(const struct fetch *fetch);
+/* After fetch_free() the loop would wait for a name look-up, maybe long. */
+bool fetch_lingers(const struct fetch *fetch);
 void fetch_free(struct fetch *fetch);
 void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);
 

@@ -78,6 +78,7 @@ struct fetch {
     struct loop_timer *flush_timer;
     struct loop_timer *rate_timer;
     struct loop_timer *deadline_timer;
+    struct loop_timer *settle_timer;
     struct loop_defer *pump_defer;
     struct loop_work *sync_work;
     struct loop_work *finish_work;
@@ -90,9 +91,9 @@ struct fetch {
     bool rebased;
     bool resumed;
     bool begun;
-    bool started_partial; /* something is on disk that can be resumed */
     bool over;        /* result is decided, waiting for jobs */
     bool ended;       /* observer was told */
+    bool stuck;       /* ... although jobs were not done */
     bool in_pump;
     bool verifying;
     enum fetch_end end;
@@ -104,6 +105,7 @@ struct fetch {
     bool sync_failed;
     /* Rate limit: a bucket of bytes. */
     uint64_t rate_tokens;
+    uint64_t rate_part; /* thousandths of a byte on top */
     uint64_t rate_at;
     /* Local work. */
     struct local_job local[LOCAL_JOBS];

@@ -16,6 +16,8 @@
 #define HINTS_AT_ONCE 512u
 #define MARKS_AT_ONCE 1024u
 #define READ_LEN ((size_t)1 << 20)
+/* Files of this size are written around the page cache. */
+#define BYPASS_SIZE ((uint64_t)512 << 20)
 
 void fetch_store_error(struct fetch *f, const struct store_error *error)
 {
@@ -109,6 +111,14 @@ static void note_other_url(struct fetch *f, const struct journal_identity *j)
                   "reused", text);
 }
 
+/* The whole file is read once more for --sha256: better from the cache. */
+static void bypass_cache(struct fetch *f, uint64_t size)
+{
+    if (size >= BYPASS_SIZE && !f->options.have_sha256) {
+        store_bypass_cache(f->store);
+    }
+}
+
 static bool resume(struct fetch *f, bool suspect)
 {
     const struct journal_identity *j = store_identity(f->store);
@@ -132,6 +142,7 @@ static bool resume(struct fetch *f, bool suspect)
         return true; /* too large for us: begin afresh instead */
     }
     pipeline_chunks(f->pipeline, id.chunk_log2);
+    bypass_cache(f, id.size);
     note_other_url(f, j);
     f->resumed = true;
     f->begun = true;
@@ -200,12 +211,13 @@ bool fetch_store_open(struct fetch *f)
     if (f->options.name == NULL) {
         return true;
     }
+    if (f->options.no_clobber && target_stat(f, &st) == 0 &&
+        !S_ISDIR(st.st_mode)) {
+        fetch_over(f, FETCH_SKIPPED, "skipped, since it exists");
+        return false;
+    }
     if (!f->probing && !f->probed && target_stat(f, &st) == 0 &&
         S_ISREG(st.st_mode)) {
-        if (f->options.no_clobber) {
-            fetch_over(f, FETCH_SKIPPED, "the target exists");
-            return false;
-        }
         settle_leftovers(f);
         f->probing = true;
         return true;
@@ -230,33 +242,46 @@ bool fetch_store_open(struct fetch *f)
 
 /* ---- the target exists. */
 
-static bool same_as_target(struct fetch *f)
+static void target_differs(struct fetch *f)
 {
-    const struct transfer_identity *id = transfer_identity(f->transfer);
-    struct stat st;
-
-    return target_stat(f, &st) == 0 && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == id->size &&
-           st.st_mtim.tv_sec == id->mtime_s &&
-           st.st_mtim.tv_nsec == (long)id->mtime_ns;
+    if (f->options.overwrite) {
+        f->restart = true;
+        fetch_pump_later(f);
+        return;
+    }
+    fetch_over(f, FETCH_EXISTS,
+               "the target exists and is not the server's current file%s; "
+               "--overwrite replaces it, -o NAME saves elsewhere",
+               f->options.have_sha256 || f->options.uri->pinned
+                   ? " with the content asked for"
+                   : "");
 }
 
+/* Size and time decide where nobody named the content; another time alone
+ * means nothing where the server can tell the content. */
 static void judge_target(struct fetch *f)
 {
-    bool same = same_as_target(f);
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    bool named = f->options.have_sha256 || f->options.uri->pinned;
+    struct stat st;
+    bool same_time;
 
-    if (same && !f->options.have_sha256 && !f->options.uri->pinned) {
+    if (target_stat(f, &st) != 0 || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != id->size) {
+        target_differs(f);
+        return;
+    }
+    same_time = st.st_mtim.tv_sec == id->mtime_s &&
+                st.st_mtim.tv_nsec == (long)id->mtime_ns;
+    if (same_time && !named) {
         fetch_over(f, FETCH_UP_TO_DATE,
                    "already there, with the server's size and time");
-    } else if (f->options.overwrite) {
-        f->restart = true;
-    } else if (same) {
+    } else if (named || id->cid_known) {
         f->check_target = true;
+        f->verifying = true;
         loop_work_submit(f->finish_work);
     } else {
-        fetch_over(f, FETCH_EXISTS,
-                   "the target exists and is not the server's current file; "
-                   "--overwrite replaces it, -o NAME saves elsewhere");
+        target_differs(f);
     }
 }
 
@@ -292,6 +317,7 @@ void fetch_store_begin(struct fetch *f)
         return;
     }
     f->begun = true;
+    bypass_cache(f, id->size);
     f->synced_at = loop_now_ms(f->loop);
 }
 
@@ -449,29 +475,41 @@ static int target_open(const struct fetch *f)
     return fd;
 }
 
-/* The digest asked for, or the pin, against the file that is there. */
-static void check_target(struct fetch *f)
+static bool has_cid(int fd, uint64_t size, uint8_t chunk_log2,
+                    const uint8_t want[HASH_LEN])
+{
+    uint8_t cid[HASH_LEN];
+
+    return file_cid(fd, size, chunk_log2, cid) == 0 &&
+           memcmp(cid, want, HASH_LEN) == 0;
+}
+
+/* All that is known about the content against the file that is there. */
+static bool target_holds(struct fetch *f, int fd)
 {
     const struct transfer_identity *id = transfer_identity(f->transfer);
+    const struct uri *uri = f->options.uri;
+
+    if (f->options.have_sha256 &&
+        (hash_whole(f, fd, id->size) != 0 ||
+         memcmp(f->whole, f->options.sha256, HASH_LEN) != 0)) {
+        return false;
+    }
+    if (uri->pinned) {
+        return has_cid(fd, id->size, uri->chunk_log2, uri->cid);
+    }
+    return f->options.have_sha256 ||
+           has_cid(fd, id->size, id->chunk_log2, id->cid);
+}
+
+static void check_target(struct fetch *f)
+{
     int fd = target_open(f);
 
-    f->digest_wrong = true;
-    f->finish_result = ERR_IO;
-    if (fd < 0) {
-        return;
+    f->digest_wrong = fd < 0 || !target_holds(f, fd);
+    if (fd >= 0) {
+        close(fd);
     }
-    f->finish_result = 0;
-    if (f->options.have_sha256) {
-        f->digest_wrong = hash_whole(f, fd, id->size) != 0 ||
-                          memcmp(f->whole, f->options.sha256, HASH_LEN) != 0;
-    } else {
-        uint8_t cid[HASH_LEN];
-
-        f->digest_wrong =
-            file_cid(fd, id->size, f->options.uri->chunk_log2, cid) != 0 ||
-            memcmp(cid, f->options.uri->cid, HASH_LEN) != 0;
-    }
-    close(fd);
 }
 
 void fetch_finish_work(void *arg)
@@ -505,12 +543,12 @@ void fetch_finish_work(void *arg)
 
 static void target_checked(struct fetch *f)
 {
+    f->check_target = false;
+    f->verifying = false;
     if (!f->digest_wrong) {
         fetch_over(f, FETCH_UP_TO_DATE, "already there, and verified");
     } else {
-        fetch_over(f, FETCH_EXISTS,
-                   "the target exists and does not have the content asked "
-                   "for; --overwrite replaces it");
+        target_differs(f);
     }
 }
 
@@ -548,6 +586,7 @@ void fetch_finish_done(void *arg)
             fetch_note(f, "the file system refused the file time");
         }
         f->finished = true;
+        f->over = false; /* the file is there, whatever came meanwhile */
         fetch_over(f, FETCH_OK, "verified");
     }
     fetch_settle(f);

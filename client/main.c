@@ -35,6 +35,7 @@ struct app {
     const char *shown; /* name of the current file, printable */
     enum fetch_end end;
     bool ended;
+    bool lingers;     /* a name look-up goes on that nobody waits for */
 };
 
 /* ---- terminal. */
@@ -43,9 +44,9 @@ static unsigned columns(void)
 {
     struct winsize size;
     const char *text = getenv("COLUMNS");
-    int given = text != NULL ? atoi(text) : 0;
+    unsigned long given = text != NULL ? strtoul(text, NULL, 10) : 0;
 
-    if (given > 20) {
+    if (given > 20 && given < 10000) {
         return (unsigned)given;
     }
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) {
@@ -122,32 +123,43 @@ static void tell_success(struct app *app, const char *text)
     if (stats.cid_known) {
         cid_encode(stats.chunk_log2, stats.cid, cid);
     }
-    fprintf(stderr, "belay: %s: %s verified in %.1f s (%s/s), %u breaks%s%s\n",
-            app->shown, size, (double)stats.elapsed_ms / 1000, rate,
-            stats.ledger.losses, cid[0] != '\0' ? ", " : "", cid);
+    if (stats.ledger.losses > 0) {
+        (void)snprintf(line, sizeof line, ", %u break%s",
+                       stats.ledger.losses,
+                       stats.ledger.losses == 1 ? "" : "s");
+    } else {
+        line[0] = '\0';
+    }
+    fprintf(stderr, "belay: %s: %s verified in %.1f s (%s/s)%s%s%s\n",
+            app->shown, size, (double)stats.elapsed_ms / 1000, rate, line,
+            cid[0] != '\0' ? ", " : "", cid);
     if (app->options->verbose > 0 || stats.ledger.losses > 0) {
         progress_ledger(&stats, line);
         fprintf(stderr, "belay: %s: %s\n", app->shown, line);
     }
 }
 
-static void tell_kept(struct app *app)
+/* Behind a failure that a rerun may heal: what is there already. */
+static void tell_failure(struct app *app, const char *text)
 {
     struct fetch_stats stats;
     char have[32], size[32];
+    char kept[128] = "";
+    bool rerun = app->end == FETCH_INTERRUPTED || app->end == FETCH_LIMIT ||
+                 app->end == FETCH_UNREACHABLE || app->end == FETCH_SERVER ||
+                 app->end == FETCH_NOT_BELAY || app->end == FETCH_ACCESS;
 
     fetch_stats(app->fetch, &stats);
-    if (stats.ledger.have == 0 || app->options->output == NULL ||
-        strcmp(app->options->output, "-") != 0) {
-        if (stats.ledger.have > 0) {
-            progress_bytes(stats.ledger.have, have, sizeof have);
-            progress_bytes(stats.ledger.size, size, sizeof size);
-            fprintf(stderr,
-                    "belay: %s: %s of %s are kept; the same command goes on "
-                    "from there\n",
-                    app->shown, have, size);
-        }
+    if (rerun && stats.partial && stats.ledger.have > 0) {
+        progress_bytes(stats.ledger.have, have, sizeof have);
+        progress_bytes(stats.ledger.size, size, sizeof size);
+        (void)snprintf(kept, sizeof kept, "; %s of %s are kept, the same "
+                       "command goes on from there", have, size);
+    } else if (rerun && stats.partial) {
+        (void)snprintf(kept, sizeof kept, "; the partial file is kept, the "
+                       "same command goes on from there");
     }
+    fprintf(stderr, "belay: %s: %s%s\n", app->shown, text, kept);
 }
 
 static void on_end(void *arg, enum fetch_end end, const char *text)
@@ -159,8 +171,7 @@ static void on_end(void *arg, enum fetch_end end, const char *text)
     app->ended = true;
     app->end = end;
     if (code != EXIT_DONE) {
-        fprintf(stderr, "belay: %s: %s\n", app->shown, text);
-        tell_kept(app);
+        tell_failure(app, text);
     } else if (!app->options->quiet) {
         tell_success(app, text);
     }
@@ -210,6 +221,11 @@ static bool target_of(const struct options *o, const struct uri *uri,
     return len >= 0 && (size_t)len < cap;
 }
 
+static int exit_code_now(const struct app *app, enum exit_code code)
+{
+    return app->signum != 0 ? EXIT_SIGNAL + app->signum : (int)code;
+}
+
 static enum exit_code run_fetch(struct app *app, struct fetch_options *options)
 {
     struct fetch_observer observer = {on_note, on_end, app};
@@ -227,6 +243,10 @@ static enum exit_code run_fetch(struct app *app, struct fetch_options *options)
         loop_run(app->loop);
     }
     loop_timer_stop(app->timer);
+    if (fetch_stuck(app->fetch)) {
+        _exit(exit_code_now(app, exit_code_of(app->end)));
+    }
+    app->lingers = app->lingers || fetch_lingers(app->fetch);
     fetch_free(app->fetch);
     app->fetch = NULL;
     return exit_code_of(app->end);
@@ -278,6 +298,7 @@ static void on_signal(void *arg, int signum)
         if (app->fetch != NULL && !app->ended) {
             wipe(app);
             fetch_stats(app->fetch, &stats);
+            progress_sample(&app->progress, &stats);
             progress_plain(&app->progress, &stats, line);
             fprintf(stderr, "belay: %s: %s\n", app->shown, line);
         }
@@ -292,19 +313,45 @@ static void on_signal(void *arg, int signum)
     }
 }
 
+/* nohup and shells start programs with some signals ignored, and mean it. */
+static bool is_ignored(int signum)
+{
+    struct sigaction action;
+
+    return sigaction(signum, NULL, &action) == 0 &&
+           (action.sa_flags & SA_SIGINFO) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
 static bool catch_signals(struct app *app)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)sigaction(SIGXFSZ, &ignore, NULL);
     for (unsigned k = 0; k < 4; k++) {
-        if (loop_signal_new(app->loop, signals[k], on_signal, app,
+        if (!is_ignored(signals[k]) &&
+            loop_signal_new(app->loop, signals[k], on_signal, app,
                             &app->signals[k]) != 0) {
             return false;
         }
     }
     return true;
+}
+
+/* A standard descriptor that is closed would be given to the next socket or
+ * file, and messages and data would end up there.  Output to it still fails:
+ * what stands in for standard output cannot be written. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null",
+                 fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd) {
+            _exit(EXIT_FAULT);
+        }
+    }
 }
 
 /* ---- commands. */
@@ -345,9 +392,22 @@ static int command_get(const struct options *options)
         loop_signal_free(app.signals[k]);
     }
     loop_timer_free(app.timer);
+    if (app.lingers) {
+        _exit(exit_code_now(&app, worst));
+    }
     loop_run(app.loop); /* lets freed objects go */
     loop_free(app.loop);
-    return app.signum != 0 ? EXIT_SIGNAL + app.signum : (int)worst;
+    return exit_code_now(&app, worst);
+}
+
+static int flush_output(int code)
+{
+    if (fflush(stdout) != 0) {
+        fprintf(stderr, "belay: cannot write the output: %s\n",
+                strerror(errno));
+        return EXIT_DISK;
+    }
+    return code;
 }
 
 static int cid_one(const struct options *options, const char *path)
@@ -360,6 +420,7 @@ static int cid_one(const struct options *options, const char *path)
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     int err = ERR_IO;
 
+    errno = fd < 0 ? errno : 0;
     (void)text_escape(shown, sizeof shown, path, strlen(path));
     if (fd >= 0 && fstat(fd, &st) == 0) {
         if (!S_ISREG(st.st_mode)) {
@@ -395,16 +456,18 @@ static int command_cid(const struct options *options)
 
         worst = code != EXIT_DONE ? code : worst;
     }
-    return fflush(stdout) == 0 ? worst : EXIT_DISK;
+    return flush_output(worst);
 }
 
 int main(int argc, char **argv)
 {
     struct options options;
-    int result = options_parse(argc, argv, &options);
+    int result;
 
+    fill_standard_descriptors();
+    result = options_parse(argc, argv, &options);
     if (result >= 0) {
-        return fflush(stdout) == 0 ? result : EXIT_DISK;
+        return flush_output(result);
     }
     return options.command == COMMAND_CID ? command_cid(&options)
                                           : command_get(&options);

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/limits.h"
 #include "proto/base/registry.h"
 #include "proto/data/cid.h"
+#include "proto/data/text.h"
 
 #define CONNECT_TIMEOUT_MS TIMER_DIAL_MS
 
@@ -70,35 +72,81 @@ static const char help_text[] =
     "Usage: belay get [OPTION]... URL...      download files, verified\n"
     "       belay cid [--chunk-size SIZE] FILE...   print content ids\n"
     "\n"
-    "An interrupted download is resumed by the same command.  URLs are\n"
-    "belay+tcp://HOST[:PORT]/PATH, with #bl1-CC-HEX behind it to pin the\n"
-    "content.\n"
+    "URLs are belay+tcp://HOST[:PORT]/PATH; #bl1-CC-HEX behind one pins its\n"
+    "content.  What was received before a break or Ctrl-C is kept in\n"
+    "FILE.part, and the same command goes on from there.\n"
     "\n"
-    "  -o, --output FILE        save as FILE; - is standard output, verified\n"
+    "What to save where\n"
+    "  -o, --output FILE        save as FILE; - is standard output, in order\n"
+    "                           and verified\n"
     "  -d, --directory DIR      save in DIR (also -P)\n"
-    "  -x, --connections N      connections for one file (chosen if not "
-    "given)\n"
-    "  -z, --compress           let the server compress\n"
-    "      --limit-rate RATE    bytes per second: 500k, 2M (also --bwlimit)\n"
-    "      --sha256 HEX         the file must have this SHA-256\n"
     "      --overwrite          replace a target that is another file\n"
     "      --no-clobber         leave a target that exists alone\n"
-    "      --if-changed reuse|stop   when the file changes (default reuse)\n"
-    "      --retry N            give up after N tries without progress; inf\n"
-    "      --connect-timeout S, --timeout S, --deadline S   seconds\n"
+    "      --no-remote-time     do not give the file the server's time\n"
     "      --max-size SIZE      refuse larger files\n"
-    "      --chunk-size SIZE    4K to 4M; the server chooses if not given\n"
-    "      --no-remote-time     do not set the file's time\n"
-    "      --progress bar|plain|none\n"
+    "\n"
+    "What must be in it\n"
+    "      --sha256 HEX         this SHA-256 (also --checksum sha256:HEX)\n"
+    "      --if-changed reuse|stop\n"
+    "                           when it changes on the server: fetch the new\n"
+    "                           version, keeping equal parts (default), or end\n"
+    "\n"
+    "How to fetch it; SIZE and RATE like 500k, 2M, 1.5G; S is seconds\n"
+    "  -x, --connections N      1 to 16 connections (default: as many as help)\n"
+    "  -z, --compress           let the server compress\n"
     "  -4, -6                   IPv4 or IPv6 only\n"
-    "  -q, --quiet    -v, --verbose    -h, --help    -V, --version\n"
-    "      --exit-codes         print what the exit codes mean\n";
+    "      --limit-rate RATE    bytes per second in all (also --bwlimit)\n"
+    "      --chunk-size SIZE    4K to 4M (default: the server's choice)\n"
+    "      --retry N            end after N tries in a row without progress,\n"
+    "                           and wait for a server that is not up yet;\n"
+    "                           inf: never end\n"
+    "      --connect-timeout S  for one try to connect (default 10)\n"
+    "      --timeout S          silence until the server must answer a ping\n"
+    "                           (default 30)\n"
+    "      --deadline S         for each file; what is there then is kept\n"
+    "\n"
+    "What to tell\n"
+    "      --progress[=bar|plain|none]\n"
+    "                           default: a bar on a terminal, else a line\n"
+    "                           every 30 s; SIGUSR1 asks for one\n"
+    "  -q, --quiet              errors only\n"
+    "  -v, --verbose            lost connections and a byte ledger, too\n"
+    "      --exit-codes         print what the exit codes mean\n"
+    "  -h, --help               print this\n"
+    "  -V, --version            print the version\n";
 
 static int wrong(const char *what, const char *value, const char *why)
 {
-    fprintf(stderr, "belay: %s %s: %s\nTry 'belay --help'.\n", what, value,
+    char shown[TEXT_ESCAPE_SIZE(MAX_SHOWN_TEXT)];
+
+    (void)text_escape(shown, sizeof shown, value, strlen(value));
+    fprintf(stderr, "belay: %s %s: %s\nTry 'belay --help'.\n", what, shown,
             why);
     return EXIT_USAGE;
+}
+
+/* What getopt_long() did not like. */
+static int wrong_option(const char *argument)
+{
+    char letter[3] = {'-', (char)optopt, '\0'};
+    unsigned matches = 0;
+    bool plain = false;
+    size_t len = strcspn(argument, "=");
+
+    for (const struct option *o = long_options; o->name != NULL; o++) {
+        matches += len > 2 && strncmp(argument, "--", 2) == 0 &&
+                   strncmp(argument + 2, o->name, len - 2) == 0;
+        plain = plain || (o->val == optopt && o->has_arg == no_argument);
+    }
+    if (optopt == 0) {
+        return wrong("option", argument,
+                     matches > 1 ? "it could mean several options"
+                                 : "there is no such option");
+    }
+    if (plain && matches > 0 && argument[len] == '=') {
+        return wrong("option", argument, "it takes no value");
+    }
+    return wrong("option", letter, "there is no such option");
 }
 
 /* "500k", "1.5M", "2G": k is 1024. */
@@ -376,7 +424,7 @@ static int take_option(struct options *o, int opt, const char *value,
         exit_code_print();
         return EXIT_DONE;
     case '?':
-        return wrong("unknown option", argument, "there is no such option");
+        return wrong_option(argument);
     case ':':
         return wrong("option", argument, "it needs a value");
     default:
@@ -396,13 +444,15 @@ static int check_together(const struct options *o)
         return -1;
     }
     if (o->operand_count > 1 && o->output != NULL) {
-        return wrong("-o", o->output, "one output, but several URLs");
+        return wrong("-o", o->output,
+                     "one output, but several URLs; use -d DIR");
     }
     if (o->operand_count > 1 && o->fetch.have_sha256) {
-        return wrong("--sha256", "", "one digest, but several URLs");
+        return wrong("several URLs", "and --sha256",
+                     "one digest cannot be that of all");
     }
     if (o->fetch.overwrite && o->fetch.no_clobber) {
-        return wrong("--overwrite", "--no-clobber",
+        return wrong("--overwrite", "and --no-clobber",
                      "they contradict each other");
     }
     if (to_stdout && o->dir != NULL) {

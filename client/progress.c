@@ -77,7 +77,7 @@ static void put_rest(const struct progress *p,
                       left, sizeof left);
     }
     if (stats->verifying) {
-        (void)snprintf(out, cap, "making it durable");
+        (void)snprintf(out, cap, "checking and syncing");
     } else if (stats->conns == 0) {
         (void)snprintf(out, cap, "waiting for a connection");
     } else {

@@ -89,7 +89,10 @@ static void write_done(void *arg)
     struct fetch *f = s->fetch;
     uint64_t now = loop_now_ms(f->loop);
 
-    if (s->sys_errno != 0) {
+    if (s->sys_errno == EPIPE) {
+        fetch_over(f, FETCH_DISK, "cannot write the output: the program that "
+                                  "reads it has ended");
+    } else if (s->sys_errno != 0) {
         fetch_over(f, FETCH_DISK, "cannot write the output: %s",
                    strerror(s->sys_errno));
     }
