@@ -46,6 +46,7 @@ sender_new(const struct sender_config *config, uint64_t now)
     s->reason = "open";
     init_limits(s);
     TAILQ_INIT(&s->all);
+    TAILQ_INIT(&s->gone);
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->checks);
     TAILQ_INIT(&s->digests);
@@ -60,6 +61,17 @@ sender_new(const struct sender_config *config, uint64_t now)
     s->grease_frame_due = config->grease;
     s->grease_frame_late = sender_grease_pick(s, 2) == 1;
     return s;
+}
+
+static void
+free_requests(struct request_list_head *list)
+{
+    struct request *r;
+
+    while ((r = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, r, all);
+        free(r);
+    }
 }
 
 static void
@@ -79,11 +91,8 @@ sender_free(struct sender *s)
     if (s == NULL) {
         return;
     }
-    struct request *r;
-    while ((r = TAILQ_FIRST(&s->all)) != NULL) {
-        TAILQ_REMOVE(&s->all, r, all);
-        free(r);
-    }
+    free_requests(&s->all);
+    free_requests(&s->gone);
     free_handles(&s->handles_all);
     free_handles(&s->dead);
     page_release(&s->digest_page);

@@ -70,7 +70,7 @@ struct request_list {
 TAILQ_HEAD(request_list_head, request);
 
 struct request {
-    TAILQ_ENTRY(request) all;   /* by id */
+    TAILQ_ENTRY(request) all;   /* by id; or of those that are gone */
     TAILQ_ENTRY(request) lane;  /* its handle's queue */
     TAILQ_ENTRY(request) queue; /* of the list that `in` names */
     struct request_list_head *in; /* ready, checks, digests, lists or NULL */
@@ -80,6 +80,8 @@ struct request {
     bool counted;   /* against MAX_REQUESTS; else against the refusals */
     bool active;    /* its turn has come */
     bool in_lane;
+    bool gone;      /* its END is out; only jobs still borrow from it */
+    unsigned jobs;  /* that borrow its path or cursor */
     enum answer answer;
     uint16_t code; /* of an ERROR */
     bool has_offset;
@@ -152,7 +154,7 @@ struct job {
     bool used;
     bool abandon; /* ABANDON is to be said, once */
     enum sender_job_type type;
-    struct request *request; /* NULL: nobody waits any more */
+    struct request *request; /* may be gone: nobody waits any more */
     struct handle *handle;
     struct slot *slot;
 };
@@ -262,6 +264,7 @@ struct sender {
     uint64_t next_seq;
     bool chunk_open; /* a chunk head is out, its data not yet */
     struct request_list_head all;
+    struct request_list_head gone;    /* kept for jobs that borrow */
     struct request_list_head ready;   /* answered, to be emitted */
     struct request_list_head checks;  /* GETs whose chunks are all sent */
     struct request_list_head digests; /* wait for the digest page */
@@ -319,7 +322,12 @@ void sender_cancel(struct sender *s, uint32_t id);
 /* NULL when the client's memory is used up. tail_len bytes follow. */
 struct request *request_new(struct sender *s, const struct frame *f,
                             size_t tail_len);
+
+/* Its END is out. The memory returns when no job borrows from it. */
 void request_free(struct sender *s, struct request *r);
+
+/* A job that borrowed from it has been answered. */
+void request_return(struct sender *s, struct request *r);
 
 /* Decide the last frame of a request. It leaves all queues but the ready
  * one; chunks of it that are not being sent are dropped. The caller lets its

@@ -83,6 +83,7 @@ job_take(struct sender *s, struct sender_job *job, enum sender_job_type type,
     j->used = true;
     j->type = type;
     j->request = r;
+    r->jobs++;
     j->handle = r->handle;
     s->jobs_used++;
     job->type = type;
@@ -461,7 +462,7 @@ done_check(struct sender *s, const struct job *j,
     struct request *r = j->request;
 
     learn_cid(j->handle, result);
-    if (r == NULL || r->answer != ANSWER_NONE) {
+    if (r->gone || r->answer != ANSWER_NONE) {
         return;
     }
     if (result->code == 0) {
@@ -552,6 +553,7 @@ sender_job_done(struct sender *s, uint64_t now, uint32_t id,
     default:
         BELAY_UNREACHABLE();
     }
+    request_return(s, j.request);
     sender_settle(s);
 }
 
@@ -563,7 +565,7 @@ sender_progress_request(const struct sender *s)
     }
     for (size_t i = 0; i < SENDER_JOBS_MAX; i++) {
         struct request *r = s->jobs[i].request;
-        if (s->jobs[i].used && r != NULL && r->answer == ANSWER_NONE) {
+        if (s->jobs[i].used && !r->gone && r->answer == ANSWER_NONE) {
             return r;
         }
     }
@@ -576,8 +578,6 @@ sender_job_progress(struct sender *s, uint32_t id, uint64_t done,
 {
     BELAY_ASSERT(id < SENDER_JOBS_MAX && s->jobs[id].used);
     struct request *r = s->jobs[id].request;
-    if (r != NULL && r->type == FRAME_DIGEST) {
-        r->progress_done = done;
-        r->progress_total = total;
-    }
+    r->progress_done = done;
+    r->progress_total = total;
 }

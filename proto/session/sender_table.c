@@ -28,11 +28,6 @@ request_new(struct sender *s, const struct frame *f, size_t tail_len)
 void
 request_free(struct sender *s, struct request *r)
 {
-    for (size_t i = 0; i < SENDER_JOBS_MAX; i++) {
-        if (s->jobs[i].request == r) {
-            s->jobs[i].request = NULL;
-        }
-    }
     for (size_t i = 0; i < SENDER_CHUNKS_AHEAD; i++) {
         if (s->slots[i].request == r) {
             s->slots[i].request = NULL;
@@ -49,8 +44,25 @@ request_free(struct sender *s, struct request *r)
         s->refusals--;
     }
     TAILQ_REMOVE(&s->all, r, all);
+    r->gone = true;
+    r->handle = NULL;
+    if (r->jobs > 0) {
+        TAILQ_INSERT_TAIL(&s->gone, r, all);
+        return;
+    }
     s->memory_used -= r->memory;
     free(r);
+}
+
+void
+request_return(struct sender *s, struct request *r)
+{
+    r->jobs--;
+    if (r->gone && r->jobs == 0) {
+        TAILQ_REMOVE(&s->gone, r, all);
+        s->memory_used -= r->memory;
+        free(r);
+    }
 }
 
 /* Chunks of a request that ended are not sent, except for one that is on the
