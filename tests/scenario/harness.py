@@ -389,6 +389,12 @@ def read_ledger(text):
     return ledger
 
 
+def bytes_of(text):
+    """ "1.50 MiB" as a number."""
+    value, unit = text.split()
+    return int(float(value) * UNITS[unit])
+
+
 def lines_of(run):
     return [line for line in run.err.splitlines() if line.strip()]
 
