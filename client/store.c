@@ -53,6 +53,7 @@ int store_close(struct store *store, struct store_error *why)
     }
     tidy(store);
     rc = close_one(store, &store->direct_fd, STORE_FILE_PART, rc, why);
+    rc = close_one(store, &store->bypass_fd, STORE_FILE_PART, rc, why);
     rc = close_one(store, &store->part_fd, STORE_FILE_PART, rc, why);
     rc = close_one(store, &store->journal_fd, STORE_FILE_JOURNAL, rc, why);
     rc = close_one(store, &store->dir_fd, STORE_FILE_DIR, rc, why);

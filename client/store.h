@@ -245,6 +245,12 @@ int store_mark(struct store *store, uint64_t first, size_t count,
                const uint8_t (*digests)[HASH_LEN], struct store_error *why)
     __attribute__((warn_unused_result));
 
+/* From now on large aligned writes go around the page cache where the file
+ * system can do that: a file that is larger than what memory should hold
+ * leaves the cache to others, and the final sync finds little to do. After
+ * begin or resume; advice: cannot fail. */
+void store_bypass_cache(struct store *store);
+
 /* Start writing this range back. Advice: cannot fail. */
 void store_writeback_hint(struct store *store, uint64_t offset, uint64_t len);
 

@@ -173,6 +173,7 @@ int store_begin(struct store *store, const struct journal_identity *identity,
     store->have_head = false;
     store->rewrite = false;
     (void)store_call_close(store->sys, &store->direct_fd);
+    (void)store_call_close(store->sys, &store->bypass_fd);
     rc = clear_files(store, why);
     if (rc != 0) {
         return rc;

@@ -11,6 +11,10 @@
 #define DIRECT_ALIGN 4096u
 #define DIRECT_BUFFER ((size_t)1 << 20)
 
+/* Smaller writes gain nothing by going around the page cache: it gathers
+ * them, the device would see each. */
+#define BYPASS_MIN ((uint64_t)512 << 10)
+
 #define ZERO_BLOCK 65536
 #define ZERO_ROUND 16 /* blocks of zeros in one write */
 
@@ -35,6 +39,23 @@ static int write_failed(struct store *store, struct store_error *why)
     return rc;
 }
 
+/* Is this write large and aligned enough to go around the page cache? */
+static bool fits_bypass(struct store *store, uint64_t offset,
+                        const struct iovec *iov, size_t count)
+{
+    uint64_t len = 0;
+    uintptr_t bits = (uintptr_t)offset;
+
+    if (!atomic_load(&store->bypass)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        bits |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
+        len += iov[i].iov_len;
+    }
+    return bits % DIRECT_ALIGN == 0 && len >= BYPASS_MIN;
+}
+
 int store_pwrite(struct store *store, uint64_t offset, const struct iovec *iov,
                  size_t count, struct store_error *why)
 {
@@ -45,6 +66,17 @@ int store_pwrite(struct store *store, uint64_t offset, const struct iovec *iov,
         len += iov[i].iov_len;
     }
     check_range(store, offset, len);
+    if (fits_bypass(store, offset, iov, count)) {
+        if (store_call_write(store->sys, store->bypass_fd, iov, count,
+                             offset) == 0) {
+            return 0;
+        }
+        if (errno != EINVAL) {
+            return write_failed(store, why);
+        }
+        /* This file system or device does not do it after all. */
+        atomic_store(&store->bypass, false);
+    }
     if (store_call_write(store->sys, store->part_fd, iov, count, offset)) {
         return write_failed(store, why);
     }

@@ -92,6 +92,7 @@ static int seal(struct store *store, struct stat *part,
         return store_fail_errno(store, why, "sync", STORE_FILE_JOURNAL);
     }
     (void)store_call_close(store->sys, &store->direct_fd);
+    (void)store_call_close(store->sys, &store->bypass_fd);
     if (store_call_close(store->sys, &store->part_fd) != 0) {
         return part_failed(store, why, "close");
     }

@@ -43,6 +43,8 @@ struct store {
     int part_fd;
     int journal_fd;
     int direct_fd; /* -1, or the way around the page cache */
+    int bypass_fd; /* -1, or the same for large writes */
+    atomic_bool bypass; /* ... which works so far */
     bool rewrite; /* there is none: make what is read dirty again */
     bool journal_created; /* by this store_open */
     bool journal_held; /* we have the lock */

@@ -248,6 +248,8 @@ static struct store *new_store(const struct store_opts *opts)
     store->part_fd = -1;
     store->journal_fd = -1;
     store->direct_fd = -1;
+    store->bypass_fd = -1;
+    atomic_init(&store->bypass, false);
     store->durable_copy = STORE_COPY_NONE;
     atomic_init(&store->fault, false);
     pthread_mutex_init(&store->head_lock, NULL);

@@ -108,28 +108,48 @@ static bool pages_gone(struct store *store)
     return false;
 }
 
-/* Open a way around the page cache, and try it. */
-static bool open_direct(struct store *store)
+/* Another descriptor of the partial, which goes around the page cache; -1
+ * where there is none. */
+static int open_around(struct store *store, int mode)
 {
+    int fd = store_call_openat(
+        store->sys, store->dir_fd, store->part_name,
+        mode | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
     struct stat held;
     struct stat st;
+
+    if (fd >= 0 && (store->sys->fstat(store->part_fd, &held) != 0 ||
+                    store->sys->fstat(fd, &st) != 0 ||
+                    st.st_ino != held.st_ino || st.st_dev != held.st_dev)) {
+        (void)store_call_close(store->sys, &fd);
+    }
+    return fd;
+}
+
+/* Open a way around the page cache for reading, and try it. */
+static bool open_direct(struct store *store)
+{
     void *block = NULL;
     bool works = false;
 
-    store->direct_fd = store_call_openat(
-        store->sys, store->dir_fd, store->part_name,
-        O_RDONLY | O_DIRECT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+    store->direct_fd = open_around(store, O_RDONLY);
     if (store->direct_fd >= 0 && posix_memalign(&block, 4096, 4096) == 0) {
-        works = store->sys->fstat(store->part_fd, &held) == 0 &&
-                store->sys->fstat(store->direct_fd, &st) == 0 &&
-                st.st_ino == held.st_ino && st.st_dev == held.st_dev &&
-                store->sys->pread(store->direct_fd, block, 4096, 0) >= 0;
+        works = store->sys->pread(store->direct_fd, block, 4096, 0) >= 0;
     }
     free(block);
     if (!works) {
         (void)store_call_close(store->sys, &store->direct_fd);
     }
     return works;
+}
+
+void store_bypass_cache(struct store *store)
+{
+    BELAY_ASSERT(store->phase == STORE_PHASE_ACTIVE);
+    if (store->bypass_fd < 0 && !lives_in_memory(store)) {
+        store->bypass_fd = open_around(store, O_WRONLY);
+        atomic_store(&store->bypass, store->bypass_fd >= 0);
+    }
 }
 
 static enum store_reread find_way(struct store *store)
