@@ -519,7 +519,7 @@ make_sender(struct conn *c)
         .max_ranges = LIMIT_RANGES_MIN,
         .idle_timeout_s = LIMIT_IDLE_DEFAULT_S,
         .ping_interval_s = LIMIT_PING_INTERVAL_DEFAULT_S,
-        .compression = c->worker->server->options->compression,
+        .compression = c->worker->server->settings->compression,
         .secure = c->io.secure,
         .grease = true,
         .grease_seed = rand_u64(),

@@ -9,7 +9,7 @@
 #include "proto/io/rand.h"
 #include "server/cachedir.h"
 #include "server/limits.h"
-#include "server/options.h"
+#include "server/settings.h"
 #include "server/parent.h"
 #include "server/worker.h"
 
@@ -70,12 +70,12 @@ has_ipv6(void)
 }
 
 static int
-listen_all(struct server *server, const struct options *options)
+listen_all(struct server *server, const struct settings *settings)
 {
     char by_default[2][32];
     int status = 0;
 
-    if (options->listen_count == 0) {
+    if (settings->listen_count == 0) {
         snprintf(by_default[0], sizeof(by_default[0]), "0.0.0.0:%u",
                  PROTO_PORT);
         snprintf(by_default[1], sizeof(by_default[1]), "[::]:%u", PROTO_PORT);
@@ -84,8 +84,8 @@ listen_all(struct server *server, const struct options *options)
             status = listen_on(server, by_default[1]);
         }
     }
-    for (size_t i = 0; i < options->listen_count && status == 0; i++) {
-        status = listen_on(server, options->listen[i]);
+    for (size_t i = 0; i < settings->listen_count && status == 0; i++) {
+        status = listen_on(server, settings->listen[i]);
     }
     for (size_t i = 0; i < server->listen_count && status == 0; i++) {
         status = print_listening(server->listen_fd[i]);
@@ -113,12 +113,12 @@ set_rlimits(void)
 }
 
 static unsigned
-worker_count(const struct options *options)
+worker_count(const struct settings *settings)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    if (options->workers != 0) {
-        return options->workers;
+    if (settings->workers != 0) {
+        return settings->workers;
     }
     if (cores < 1) {
         return 1;
@@ -140,16 +140,16 @@ log_cache(struct server *server, const char *event, const char *path)
 /* Without a cache the server still serves; that it must not serve its own
  * cache is the only condition. */
 static int
-open_cache(struct server *server, const struct options *options,
+open_cache(struct server *server, const struct settings *settings,
            struct cachedir *cache)
 {
     bool substitute = false;
     bool moved = false;
-    int err = cachedir_open(options->cache, cache, &substitute);
+    int err = cachedir_open(settings->cache, cache, &substitute);
 
-    if (err != 0 && options->cache != NULL) {
+    if (err != 0 && settings->cache != NULL) {
         return complain(EXIT_FAILED, "cannot use cache directory",
-                        options->cache, strerror(errno));
+                        settings->cache, strerror(errno));
     }
     if (err != 0) {
         log_cache(server, "no-cache", strerror(errno));
@@ -181,16 +181,16 @@ open_cache(struct server *server, const struct options *options,
 /* ---- Serving. */
 
 static int
-serve(struct server *server, const struct options *options)
+serve(struct server *server, const struct settings *settings)
 {
-    int err = census_new(options->connections, options->per_source,
+    int err = census_new(settings->connections, settings->per_source,
                          &server->census);
     if (err != 0) {
         return complain(EXIT_FAILED, "cannot start", NULL, err_sentence(err));
     }
-    int status = listen_all(server, options);
+    int status = listen_all(server, settings);
     if (status == 0) {
-        status = parent_run(server, worker_count(options));
+        status = parent_run(server, worker_count(settings));
     }
     server_stop_listening(server);
     census_free(server->census);
@@ -198,16 +198,16 @@ serve(struct server *server, const struct options *options)
 }
 
 static int
-start(struct server *server, const struct options *options)
+start(struct server *server, const struct settings *settings)
 {
     struct cachedir cache = { .fd = -1 };
     int status = 0;
 
     rand_bytes(server->tree_id, sizeof(server->tree_id));
-    status = open_cache(server, options, &cache);
+    status = open_cache(server, settings, &cache);
     if (status == 0) {
-        status = options->mode == OPTIONS_STDIO ? worker_run_stdio(server)
-                                                : serve(server, options);
+        status = settings->mode == SETTINGS_STDIO ? worker_run_stdio(server)
+                                                : serve(server, settings);
     }
     if (server->cache_dir != NULL) {
         digestcache_mark_clean(server->cache_dir);
@@ -217,22 +217,22 @@ start(struct server *server, const struct options *options)
 }
 
 static int
-run(const struct options *options)
+run(const struct settings *settings)
 {
-    struct server server = { .options = options };
+    struct server server = { .settings = settings };
 
     set_rlimits();
-    if (log_open(&server.log, options->log_file, LOG_LEVEL_INFO) != 0) {
+    if (log_open(&server.log, settings->log_file, LOG_LEVEL_INFO) != 0) {
         return complain(EXIT_FAILED, "cannot open log file",
-                        options->log_file, strerror(errno));
+                        settings->log_file, strerror(errno));
     }
-    int err = rootfs_init(&server.root, options->root);
+    int err = rootfs_init(&server.root, settings->root);
     if (err != 0) {
         log_close(&server.log);
-        return complain(EXIT_FAILED, "cannot serve", options->root,
+        return complain(EXIT_FAILED, "cannot serve", settings->root,
                         strerror(errno));
     }
-    int status = start(&server, options);
+    int status = start(&server, settings);
     rootfs_clear(&server.root);
     log_close(&server.log);
     return status;
@@ -241,21 +241,21 @@ run(const struct options *options)
 int
 main(int argc, char *argv[])
 {
-    struct options options;
+    struct settings settings;
     char message[256];
 
-    if (options_parse(argc, argv, &options, message, sizeof(message)) != 0) {
+    if (settings_parse(argc, argv, &settings, message, sizeof(message)) != 0) {
         return complain(EXIT_USAGE, message, NULL,
                         "try 'belayd --help'");
     }
-    switch (options.mode) {
-    case OPTIONS_HELP:
-        return fputs(options_help, stdout) < 0 ? EXIT_FAILED : 0;
-    case OPTIONS_VERSION:
+    switch (settings.mode) {
+    case SETTINGS_HELP:
+        return fputs(settings_help, stdout) < 0 ? EXIT_FAILED : 0;
+    case SETTINGS_VERSION:
         return puts("belayd " BELAY_VERSION) < 0 ? EXIT_FAILED : 0;
-    case OPTIONS_SERVE:
-    case OPTIONS_STDIO:
-        return run(&options);
+    case SETTINGS_SERVE:
+    case SETTINGS_STDIO:
+        return run(&settings);
     }
     return EXIT_FAILED;
 }

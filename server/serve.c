@@ -43,7 +43,7 @@ log_refused(struct conn *c, const char *path, int err, int error)
 {
     struct log_line line;
 
-    if (!c->worker->server->options->verbose) {
+    if (!c->worker->server->settings->verbose) {
         return;
     }
     log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "refused");

@@ -15,7 +15,7 @@
 #include "server/bufpool.h"
 #include "server/census.h"
 #include "server/digestcache.h"
-#include "server/options.h"
+#include "server/settings.h"
 #include "server/prepare.h"
 #include "server/source.h"
 
@@ -28,7 +28,7 @@ struct listing;
 
 /* Shared by the processes; made by the parent, or by main for --stdio. */
 struct server {
-    const struct options *options;
+    const struct settings *settings;
     struct log log;
     struct rootfs root;
     const char *cache_dir; /* of the digest cache; NULL: none */

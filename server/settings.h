@@ -1,6 +1,6 @@
 /* belayd's command line -> struct. Pure: nothing is opened or looked up. */
-#ifndef SERVER_OPTIONS_H
-#define SERVER_OPTIONS_H
+#ifndef SERVER_SETTINGS_H
+#define SERVER_SETTINGS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,16 +9,16 @@
 #include "proto/base/err.h"
 #include "server/limits.h"
 
-enum options_mode {
-    OPTIONS_SERVE,
-    OPTIONS_STDIO,
-    OPTIONS_HELP,
-    OPTIONS_VERSION,
+enum settings_mode {
+    SETTINGS_SERVE,
+    SETTINGS_STDIO,
+    SETTINGS_HELP,
+    SETTINGS_VERSION,
 };
 
 /* Strings are borrowed from argv. */
-struct options {
-    enum options_mode mode;
+struct settings {
+    enum settings_mode mode;
     const char *root;
     const char *listen[SERVER_LISTEN_MAX]; /* ADDR:PORT; checked elsewhere */
     size_t listen_count;
@@ -33,9 +33,9 @@ struct options {
 };
 
 /* ERR_USAGE with a sentence about what is wrong in message. */
-MUST_USE int options_parse(int argc, char *const argv[], struct options *out,
-                           char *message, size_t cap);
+MUST_USE int settings_parse(int argc, char *const argv[],
+                            struct settings *out, char *message, size_t cap);
 
-extern const char options_help[];
+extern const char settings_help[];
 
 #endif

@@ -1,4 +1,4 @@
-#include "server/options.h"
+#include "server/settings.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "proto/base/limits.h"
 
-const char options_help[] =
+const char settings_help[] =
     "Usage: belayd --root DIR --plain [OPTION]...\n"
     "       belayd --root DIR --stdio [OPTION]...\n"
     "Serve the regular files below DIR to belay clients.\n"
@@ -74,7 +74,7 @@ static const struct option long_options[] = {
 
 /* What is being parsed, and where complaints go. */
 struct parse {
-    struct options *out;
+    struct settings *out;
     char *message;
     size_t cap;
 };
@@ -107,7 +107,7 @@ parse_number(struct parse *p, const char *what, const char *text,
 static int
 take_value(struct parse *p, int id, const char *arg)
 {
-    struct options *o = p->out;
+    struct settings *o = p->out;
 
     switch (id) {
     case OPT_ROOT:
@@ -142,14 +142,14 @@ take_value(struct parse *p, int id, const char *arg)
 }
 
 static bool
-take_flag(struct options *o, int id)
+take_flag(struct settings *o, int id)
 {
     switch (id) {
     case OPT_PLAIN:
         o->plain = true;
         return true;
     case OPT_STDIO:
-        o->mode = OPTIONS_STDIO;
+        o->mode = SETTINGS_STDIO;
         return true;
     case OPT_NO_COMPRESSION:
         o->compression = false;
@@ -165,15 +165,15 @@ take_flag(struct options *o, int id)
 static int
 judge(struct parse *p)
 {
-    const struct options *o = p->out;
+    const struct settings *o = p->out;
 
     if (o->root == NULL || o->root[0] == '\0') {
         return complain(p, "--root DIR says which directory to serve", NULL);
     }
-    if (o->mode == OPTIONS_STDIO && o->listen_count > 0) {
+    if (o->mode == SETTINGS_STDIO && o->listen_count > 0) {
         return complain(p, "--stdio and --listen exclude each other", NULL);
     }
-    if (o->mode == OPTIONS_SERVE && !o->plain) {
+    if (o->mode == SETTINGS_SERVE && !o->plain) {
         return complain(p,
                         "this release serves TCP without encryption only; "
                         "say --plain if that is what you want, or use "
@@ -184,13 +184,13 @@ judge(struct parse *p)
 }
 
 int
-options_parse(int argc, char *const argv[], struct options *out,
-              char *message, size_t cap)
+settings_parse(int argc, char *const argv[], struct settings *out,
+               char *message, size_t cap)
 {
     struct parse p = { .out = out, .message = message, .cap = cap };
 
-    *out = (struct options){
-        .mode = OPTIONS_SERVE,
+    *out = (struct settings){
+        .mode = SETTINGS_SERVE,
         .compression = true,
         .connections = MAX_CONNECTIONS,
         .per_source = MAX_CONNECTIONS_PER_SOURCE,
@@ -200,7 +200,7 @@ options_parse(int argc, char *const argv[], struct options *out,
     int id;
     while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
         if (id == OPT_HELP || id == OPT_VERSION) {
-            out->mode = id == OPT_HELP ? OPTIONS_HELP : OPTIONS_VERSION;
+            out->mode = id == OPT_HELP ? SETTINGS_HELP : SETTINGS_VERSION;
             return 0;
         }
         if (id == '?') {
