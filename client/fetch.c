@@ -334,6 +334,23 @@ static enum fetch_end end_of(enum transfer_reason reason)
     return FETCH_INTERNAL;
 }
 
+static void failed(struct fetch *f, enum transfer_reason reason)
+{
+    const char *detail = transfer_detail(f->transfer);
+
+    if (reason == TRANSFER_CHANGED && f->stream != NULL) {
+        fetch_over(f, FETCH_CHANGED,
+                   "the file on the server changed; what was written out is "
+                   "part of the earlier version");
+    } else if (reason == TRANSFER_CHANGED) {
+        fetch_over(f, FETCH_CHANGED,
+                   "the file on the server changed, and --if-changed=stop "
+                   "was said; the part of the earlier version is kept");
+    } else {
+        fetch_over(f, end_of(reason), "%s", detail);
+    }
+}
+
 /* ---- the pump. */
 
 static void act(struct fetch *f, const struct transfer_action *a)
@@ -363,7 +380,7 @@ static void act(struct fetch *f, const struct transfer_action *a)
         fetch_store_finish(f);
         break;
     case TRANSFER_FAIL:
-        fetch_over(f, end_of(a->reason), "%s", transfer_detail(f->transfer));
+        failed(f, a->reason);
         break;
     case TRANSFER_NOTE:
         tell(f, a);
