@@ -239,6 +239,9 @@ static void do_chunk(struct sconn *c, const struct work *w, uint64_t now,
         r->offset = job->index << file->chunk_log2;
         return;
     }
+    if (rng_percent(&server->rng, server->faults.race)) {
+        source_sly_change(server->source, file->inode, now);
+    }
     piece = need(calloc(1, sizeof *piece));
     piece->next = c->pieces;
     c->pieces = piece;

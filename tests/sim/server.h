@@ -18,6 +18,7 @@ struct server_faults {
     unsigned io_error;   /* CHUNK: IO_ERROR */
     unsigned pending;    /* DIGEST: DIGEST_PENDING */
     unsigned goaway;     /* a job is answered, then the operator stops */
+    unsigned race;       /* CHUNK: the file changes between fstat and read */
 };
 
 struct server {

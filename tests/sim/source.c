@@ -178,6 +178,22 @@ void source_change(struct source *s, uint64_t now, unsigned chunk_log2)
     }
 }
 
+void source_sly_change(struct source *s, struct inode *inode, uint64_t now)
+{
+    struct content *old = inode->content;
+    struct content *new = content_new(s, old->size, now);
+    unsigned spots = (unsigned)rng_between(&s->rng, 1, 3);
+
+    s->changes++;
+    memcpy(new->data, old->data, old->size);
+    while (spots-- > 0 && new->size > 0) {
+        new->data[rng_below(&s->rng, new->size)] ^= 0x5A;
+    }
+    old->died = now;
+    inode->content = new;
+    inode->changed_at = now;
+}
+
 void source_vanish(struct source *s)
 {
     if (s->path != NULL) {

@@ -74,6 +74,8 @@ void source_free(struct source *s);
 /* One random event: bytes change, shift, the file shrinks, grows, is replaced
  * by another, or is touched only. */
 void source_change(struct source *s, uint64_t now, unsigned chunk_log2);
+/* A change that fstat shows at most by its time: some bytes, in place. */
+void source_sly_change(struct source *s, struct inode *inode, uint64_t now);
 void source_vanish(struct source *s);
 void source_return(struct source *s);
 

@@ -15,7 +15,7 @@
 #define ROUNDS_MAX 3000000u
 #define RESTARTS_MAX 40u
 
-/* What goes wrong in this world, from the seed. */
+/* What goes wrong in this world, and how, follows from the seed. */
 struct plan {
     uint64_t quiet_at;
     unsigned cut;      /* percent of the connections */
@@ -29,6 +29,8 @@ struct plan {
     unsigned spoil;    /* percent of the chunks after a death */
     unsigned reboot_ms; /* mean time between restarts of the server */
     bool frantic;      /* many changes within one tick of the clock */
+    bool sly;          /* ... that show in nothing but the time */
+    uint64_t calm_at;  /* no changes behind this; 0: until quiet_at */
     uint64_t narrow;   /* every connection is cut after so many bytes */
     uint64_t rate;
     uint64_t latency;
@@ -56,6 +58,7 @@ struct world {
     uint64_t change_at;
     uint64_t kill_at;
     uint64_t reboot_at;
+    uint64_t began;
     uint64_t run_began;
     unsigned cuts; /* in the present run of the client */
     unsigned stalls;
@@ -124,7 +127,8 @@ static void make_plan(struct world *w)
     struct rng *r = &w->rng;
     struct server_faults *f = &w->server.faults;
 
-    p->quiet_at = rng_between(r, 5000, 90000);
+    p->quiet_at = rng_percent(r, 20) ? rng_between(r, 500, 6000)
+                                     : rng_between(r, 5000, 90000);
     p->cut = sometimes(r, 60, 100);
     p->stall = sometimes(r, 15, 30);
     p->flip_down = sometimes(r, 10, 30);
@@ -133,9 +137,11 @@ static void make_plan(struct world *w)
     p->change_ms = rng_percent(r, 40) ? (unsigned)rng_between(r, 50, 20000)
                                       : 0;
     p->frantic = rng_percent(r, 10);
-    if (p->frantic) {
-        p->change_ms = (unsigned)rng_between(r, 2, 300);
+    p->sly = rng_percent(r, 15);
+    if (p->frantic || (p->sly && rng_percent(r, 70))) {
+        p->change_ms = (unsigned)rng_between(r, 2, 600);
     }
+    f->race = p->sly ? (unsigned)rng_between(r, 0, 15) : 0;
     p->vanish = sometimes(r, 10, 30);
     p->kill_ms = rng_percent(r, 30) ? (unsigned)rng_between(r, 100, 20000)
                                     : 0;
@@ -150,6 +156,18 @@ static void make_plan(struct world *w)
     f->io_error = sometimes(r, 6, 8);
     f->pending = sometimes(r, 20, 60);
     f->goaway = sometimes(r, 15, 10);
+    if (p->sly && rng_percent(r, 60)) {
+        /* The file settles soon, the download goes on long after that: what
+         * was received under a weak version has to be found out. */
+        p->quiet_at = rng_between(r, 3000, 12000);
+        p->change_ms = (unsigned)rng_between(r, 50, 600);
+        p->calm_at = rng_between(r, 200, 1500);
+        p->rate = rng_between(r, 1, 12);
+        p->cut = (unsigned)rng_between(r, 30, 90);
+        p->kill_ms = rng_percent(r, 50) ? (unsigned)rng_between(r, 500, 4000)
+                                        : 0;
+        f->race = 0;
+    }
     if (rng_percent(r, 10)) {
         /* A link that never carries much: chunks have to become smaller.
          * Nothing else may stand in its way. */
@@ -158,7 +176,7 @@ static void make_plan(struct world *w)
         p->stall = 0;
         p->flip_down = 0;
         p->flip_up = 0;
-        p->narrow = rng_between(r, 7000, 40000);
+        p->narrow = rng_between(r, 6000, rng_percent(r, 50) ? 8000 : 30000);
     }
 }
 
@@ -321,11 +339,18 @@ static void change(struct world *w)
         tell(w, "the file vanishes");
     } else {
         source_return(&w->source);
-        source_change(&w->source, w->now, w->server.chunk_log2);
+        if (w->plan.sly) {
+            source_sly_change(&w->source, w->source.path, w->now);
+        } else {
+            source_change(&w->source, w->now, w->server.chunk_log2);
+        }
         tell(w, "change %u, size %" PRIu64, w->source.changes,
              w->source.contents->size);
     }
     w->change_at = after(w, w->plan.change_ms);
+    if (w->plan.calm_at != 0 && w->change_at > w->began + w->plan.calm_at) {
+        w->change_at = NET_NEVER;
+    }
 }
 
 static void begin_run(struct world *w)
@@ -454,7 +479,7 @@ static void judge_success(struct world *w)
 /* May the transfer give up for this reason in this world? */
 static bool may_fail(const struct world *w, enum transfer_reason reason)
 {
-    bool changing = w->plan.change_ms > 0;
+    bool changing = w->source.changes > 0;
 
     switch (reason) {
     case TRANSFER_REFUSED:
@@ -490,7 +515,7 @@ static bool judge_end(struct world *w)
         return true;
     }
     if (reason == TRANSFER_WRONG_CONTENT && w->pin != NULL &&
-        w->plan.change_ms > 0) {
+        w->source.changes > 0) {
         return true; /* the pinned content is gone for ever */
     }
     if (w->result->restarts >= RESTARTS_MAX && !is_quiet(w)) {
@@ -593,11 +618,19 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     BELAY_ASSERT(w->server.hasher != NULL && w->server.zpack != NULL);
     make_plan(w);
     size = pick_size(&w->rng, w->server.chunk_log2);
+    if (w->plan.narrow > 0 && rng_percent(&w->rng, 50)) {
+        /* So many chunks that one connection does not carry their list. */
+        size = rng_between(&w->rng, w->plan.narrow * 128,
+                           w->plan.narrow * 192);
+    }
     w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
     source_init(&w->source, rng_next(&w->rng), size,
-                w->plan.frantic ? 1000 : rng_between(&w->rng, 1, 1000));
+                w->plan.frantic || w->plan.sly ? 1000
+                                               : rng_between(&w->rng, 1,
+                                                             1000));
     w->server.eager = rng_percent(&w->rng, 30);
-    w->now = rng_below(&w->rng, 5000);
+    w->now = w->plan.calm_at != 0 ? 0 : rng_below(&w->rng, 5000);
+    w->began = w->now;
     disk_init(&w->disk, size * 4 + (2 << 20));
     w->client.disk = &w->disk;
     w->client.rng.state = rng_next(&w->rng);
