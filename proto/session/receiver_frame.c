@@ -82,6 +82,9 @@ static int on_info(struct receiver *r, const struct frame *f,
         return no_request(r, f);
     }
     err = msg_info_decode(payload, f->length, &event->info);
+    if (err == 0 && event->info.size > INT64_MAX) {
+        err = ERR_RANGE; /* rule O14; offsets below cannot overflow */
+    }
     if (err != 0) {
         return bad_message(r, f, err);
     }
