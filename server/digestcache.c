@@ -333,22 +333,32 @@ middle_age(struct digestcache *cache, uint64_t *middle)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* The map is as large as it may be: the older half goes. Deleting needs some
- * room itself, for which the bound is exceeded by a quarter. */
+/* The records have reached their bound: the older half goes. */
 static int
 evict(struct digestcache *cache)
 {
     uint64_t middle = 0;
     unsigned deleted = 1;
-    int rc = grow_map(cache, cache->max_bytes + cache->max_bytes / 4);
+    int rc = middle_age(cache, &middle);
 
-    if (rc == 0 || rc == MDB_MAP_FULL) {
-        rc = middle_age(cache, &middle);
-    }
     while (rc == 0 && deleted > 0) {
         rc = evict_batch(cache, middle, &deleted);
     }
     return rc;
+}
+
+/* Would the records with one more exceed their bound? */
+static bool
+is_full(struct digestcache *cache, MDB_txn *txn, size_t more)
+{
+    MDB_stat stat;
+
+    if (mdb_stat(txn, cache->dbi, &stat) != 0) {
+        return true;
+    }
+    uint64_t pages = (uint64_t)stat.ms_branch_pages + stat.ms_leaf_pages +
+                     stat.ms_overflow_pages;
+    return pages * stat.ms_psize + more > cache->max_bytes;
 }
 
 static int
@@ -360,7 +370,9 @@ put_once(struct digestcache *cache, MDB_val *k, MDB_val *v)
     if (rc != 0) {
         return rc;
     }
-    rc = mdb_put(txn, cache->dbi, k, v, 0);
+    rc = is_full(cache, txn, v->mv_size)
+             ? MDB_MAP_FULL
+             : mdb_put(txn, cache->dbi, k, v, 0);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -376,7 +388,10 @@ put(struct digestcache *cache, const uint8_t *key, size_t key_len,
     MDB_val v = val_of(value, len);
     int rc = put_once(cache, &k, &v);
 
-    while (rc == MDB_MAP_FULL && grow_map(cache, cache->max_bytes) == 0) {
+    /* Beyond the bound of the records there is room to copy pages, which
+     * deleting needs as well, and for holes. */
+    while (rc == MDB_MAP_FULL &&
+           grow_map(cache, cache->max_bytes + cache->max_bytes / 2) == 0) {
         rc = put_once(cache, &k, &v);
     }
     if (rc == MDB_MAP_FULL && evict(cache) == 0) {

@@ -44,7 +44,8 @@ struct digestcache_key {
 /* Opens the environment in directory dir (borrowed for the call), making it
  * when it is not there. ERR_IO (with errno), ERR_NOMEM, or ERR_JOURNAL when
  * it is damaged or of another make: digestcache_repair(). max_bytes bounds
- * the file. */
+ * the records; when they reach it the older half goes. The file may be half as
+ * large again. */
 MUST_USE int digestcache_open(const char *dir, uint64_t max_bytes,
                               struct digestcache **out);
 void digestcache_close(struct digestcache *cache);
