@@ -1,0 +1,138 @@
+/* belayd's command line: good ones give the right struct, wrong ones a
+ * sentence. Scenario server_life.py runs the program itself. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "proto/base/limits.h"
+#include "server/settings.h"
+
+static int
+parse(const char *line, struct settings *out, char message[256])
+{
+    static char copy[512];
+    char *argv[40] = { (char *)"belayd" };
+    int argc = 1;
+    strcpy(copy, line);
+    for (char *word = strtok(copy, " "); word != NULL;
+         word = strtok(NULL, " ")) {
+        argv[argc++] = word;
+    }
+    message[0] = '\0';
+    return settings_parse(argc, argv, out, message, 256);
+}
+
+static void
+test_defaults(void **state)
+{
+    struct settings s;
+    char message[256];
+    (void)state;
+    assert_int_equal(parse("--root /srv --plain", &s, message), 0);
+    assert_int_equal(s.mode, SETTINGS_SERVE);
+    assert_string_equal(s.root, "/srv");
+    assert_int_equal(s.listen_count, 0);
+    assert_null(s.cache);
+    assert_null(s.log_file);
+    assert_true(s.plain);
+    assert_true(s.compression);
+    assert_false(s.verbose);
+    assert_int_equal(s.workers, 0);
+    assert_int_equal(s.connections, MAX_CONNECTIONS);
+    assert_int_equal(s.per_source, MAX_CONNECTIONS_PER_SOURCE);
+}
+
+static void
+test_everything(void **state)
+{
+    struct settings s;
+    char message[256];
+    (void)state;
+    assert_int_equal(
+        parse("--root=/srv --plain --listen 127.0.0.1:1 --listen [::1]:2 "
+              "--cache /c --workers 8 --max-connections 5 "
+              "--max-per-address 3 --no-compression --log-file /l --verbose",
+              &s, message),
+        0);
+    assert_int_equal(s.listen_count, 2);
+    assert_string_equal(s.listen[0], "127.0.0.1:1");
+    assert_string_equal(s.listen[1], "[::1]:2");
+    assert_string_equal(s.cache, "/c");
+    assert_string_equal(s.log_file, "/l");
+    assert_false(s.compression);
+    assert_true(s.verbose);
+    assert_int_equal(s.workers, 8);
+    assert_int_equal(s.connections, 5);
+    assert_int_equal(s.per_source, 3);
+    assert_int_equal(parse("--stdio --root /srv", &s, message), 0);
+    assert_int_equal(s.mode, SETTINGS_STDIO);
+    assert_int_equal(parse("--nonsense --help", &s, message), ERR_USAGE);
+    assert_int_equal(parse("--help --nonsense", &s, message), 0);
+    assert_int_equal(s.mode, SETTINGS_HELP);
+    assert_int_equal(parse("--version", &s, message), 0);
+    assert_int_equal(s.mode, SETTINGS_VERSION);
+}
+
+static void
+test_wrong(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "--plain",
+        "--root",
+        "--root /srv",
+        "--root /srv --stdio --listen 127.0.0.1:1",
+        "--root /srv --plain extra",
+        "--root /srv --plain --unknown",
+        "--root /srv --plain -x",
+        "--root /srv --plain --workers",
+        "--root /srv --plain --workers 0",
+        "--root /srv --plain --workers 9",
+        "--root /srv --plain --workers 1x",
+        "--root /srv --plain --workers -1",
+        "--root /srv --plain --max-connections 0",
+        "--root /srv --plain --max-connections 65537",
+        "--root /srv --plain --max-connections 99999999999999999999",
+        "--root /srv --plain --max-per-address 0x10",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct settings s;
+        char message[256];
+        if (parse(lines[i], &s, message) != ERR_USAGE || message[0] == '\0') {
+            fail_msg("accepted: %s", lines[i]);
+        }
+    }
+}
+
+static void
+test_too_many_addresses(void **state)
+{
+    struct settings s;
+    char message[256];
+    char line[512] = "--root /srv --plain";
+    (void)state;
+    for (unsigned i = 0; i < SERVER_LISTEN_MAX; i++) {
+        strcat(line, " --listen 1.1.1.1:1");
+    }
+    assert_int_equal(parse(line, &s, message), 0);
+    strcat(line, " --listen 1.1.1.1:1");
+    assert_int_equal(parse(line, &s, message), ERR_USAGE);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_too_many_addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
