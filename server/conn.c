@@ -14,9 +14,6 @@
 
 #define AGENT "belayd/" BELAY_VERSION
 
-/* Recent chunks that count for telling a slow transport from a fast one. */
-#define SLOW_MAX 4u
-
 static bool
 is_socket(const struct conn *c)
 {
@@ -163,6 +160,10 @@ chunk_done(struct conn *c)
 
     c->sending = NULL;
     piece->used = false;
+    if (piece->compressible) {
+        packing_sent(&c->packing, now_of(c), piece->piece.raw_len,
+                     piece->unsent);
+    }
     prepare_release(c->worker->prepare, &piece->piece);
     sender_chunk_sent(c->sender, now_of(c));
 }
@@ -335,11 +336,6 @@ emit(struct conn *c, uint64_t *budget)
     size_t left = len;
     bool done = flush(c, scratch, &left, budget);
     keep_left(c, scratch + (len - left), left);
-    if (c->blocked && c->slow < SLOW_MAX) {
-        c->slow++;
-    } else if (done && c->slow > 0) {
-        c->slow--;
-    }
     return done;
 }
 

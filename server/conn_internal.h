@@ -4,6 +4,7 @@
 
 #include "proto/session/sender.h"
 #include "server/conn.h"
+#include "server/packing.h"
 #include "server/prepare.h"
 #include "server/worker.h"
 
@@ -23,7 +24,9 @@ struct conn_piece {
     struct conn *conn;
     uint32_t job;
     bool used;
-    bool working; /* prepare will call back */
+    bool working;    /* prepare will call back */
+    bool compressible; /* the client would take it compressed */
+    uint64_t unsent; /* bytes that waited in the kernel when it was ready */
 };
 
 struct conn {
@@ -46,7 +49,7 @@ struct conn {
     struct conn_piece *sending; /* then the data of this chunk */
     uint32_t sending_off;
     bool blocked;       /* the transport is full */
-    unsigned slow;      /* recent chunks that had to wait for it */
+    struct packing packing;
 
     struct opened *opened;
     struct conn_piece pieces[SENDER_CHUNKS_AHEAD];

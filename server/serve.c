@@ -1,16 +1,13 @@
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "proto/data/cid.h"
 #include "proto/io/clock.h"
 #include "server/conn_internal.h"
-
-/* Compression: quick where the transport takes all we have, tighter where it
- * is what holds us up. */
-#define LEVEL_FAST 1
-#define LEVEL_TIGHT 6
 
 static uint64_t
 now_of(const struct conn *c)
@@ -261,10 +258,28 @@ source_of(const struct sender_job *job)
     return ((const struct opened *)job->file)->source;
 }
 
+/* Bytes that the kernel has not sent yet: what the link is behind. */
+static uint64_t
+unsent_bytes(const struct conn *c)
+{
+    int unsent = 0;
+
+    if (c->blocked || c->left != NULL || c->sending != NULL) {
+        return UINT64_MAX;
+    }
+    return ioctl(c->io.out_fd, SIOCOUTQNSD, &unsent) == 0 && unsent > 0
+               ? (uint64_t)unsent
+               : 0;
+}
+
 static void
 answer_chunk(struct conn *c, struct conn_piece *cp)
 {
     const struct piece *p = &cp->piece;
+
+    if (cp->compressible) {
+        cp->unsent = unsent_bytes(c);
+    }
     struct sender_result result = {
         .code = p->code,
         .has_offset = p->has_offset,
@@ -318,10 +333,11 @@ serve_chunk(struct conn *c, const struct sender_job *job)
             .index = job->chunk.index,
             .raw_len = job->chunk.raw_len,
             .zero_ok = job->chunk.zero,
-            .zlib_ok = job->chunk.zlib,
-            .zlib_level = c->slow > 0 ? LEVEL_TIGHT : LEVEL_FAST,
+            .zlib_ok = job->chunk.zlib && packing_wanted(&c->packing),
+            .zlib_level = packing_level(&c->packing),
             .done = piece_done,
         },
+        .compressible = job->chunk.zlib,
         .conn = c,
         .job = job->id,
         .used = true,
