@@ -142,10 +142,11 @@ static void tell_cid(struct sconn *c, const struct file *file, uint64_t now,
     if (m->count == 0) {
         memo_learn(server->source, m, 0, NULL);
     }
-    for (uint64_t i = 0; server->eager && i < m->count &&
-                         source_fstat(server->source, file->inode, now).strong;
-         i++) {
-        hash_one(c, file, i);
+    if (server->eager &&
+        source_fstat(server->source, file->inode, now).strong) {
+        for (uint64_t i = 0; i < m->count; i++) {
+            (void)hash_one(c, file, i);
+        }
     }
     if (m->cid_known && now >= server->cid_after) {
         r->cid_known = true;
@@ -184,7 +185,8 @@ static void do_open(struct sconn *c, const struct sender_job_open *job,
     f->size = file->of.size;
     f->version_len = 16;
     endian_store_u64(f->version, file->of.inode);
-    endian_store_u64(f->version + 8, file->of.tick << 32 | (uint32_t)file->of.size);
+    endian_store_u64(f->version + 8,
+                     file->of.tick << 32 | (uint32_t)file->of.size);
     if (server->worked) {
         f->version_len = WORKED_VERSION_LEN;
         memcpy(f->version, WORKED_VERSION, WORKED_VERSION_LEN);
