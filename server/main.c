@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/io/rand.h"
@@ -197,6 +198,25 @@ serve(struct server *server, const struct settings *settings)
     return status;
 }
 
+/* What a loop can wait for; a file has no other end. */
+static bool
+is_stream(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 &&
+           (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || isatty(fd));
+}
+
+static int
+serve_stdio(struct server *server)
+{
+    if (!is_stream(STDIN_FILENO) || !is_stream(STDOUT_FILENO)) {
+        return complain(EXIT_FAILED, "--stdio needs pipes or a socket on "
+                        "standard input and output", NULL, NULL);
+    }
+    return worker_run_stdio(server);
+}
+
 static int
 start(struct server *server, const struct settings *settings)
 {
@@ -206,8 +226,8 @@ start(struct server *server, const struct settings *settings)
     rand_bytes(server->tree_id, sizeof(server->tree_id));
     status = open_cache(server, settings, &cache);
     if (status == 0) {
-        status = settings->mode == SETTINGS_STDIO ? worker_run_stdio(server)
-                                                : serve(server, settings);
+        status = settings->mode == SETTINGS_STDIO ? serve_stdio(server)
+                                                  : serve(server, settings);
     }
     if (server->cache_dir != NULL) {
         digestcache_mark_clean(server->cache_dir);

@@ -284,17 +284,54 @@ learn_packing(struct piece *piece)
     }
 }
 
-/* Keeps only the buffer that will be sent. */
+static void
+give_raw(struct prepare *p, struct piece *piece)
+{
+    bufpool_give(p->buffers, piece->raw, piece->raw_len);
+    piece->raw = NULL;
+}
+
+static void
+give_packed(struct prepare *p, struct piece *piece)
+{
+    bufpool_give(p->buffers, piece->packed, piece->packed_cap);
+    piece->packed = NULL;
+}
+
+/* A compressed chunk may wait long for its reader: it moves to a buffer of
+ * its own size. */
+static void
+shrink_packed(struct prepare *p, struct piece *piece)
+{
+    uint8_t *small = bufpool_take(p->buffers, piece->stored_len);
+    if (small == NULL) {
+        return;
+    }
+    memcpy(small, piece->packed, piece->stored_len);
+    give_packed(p, piece);
+    piece->packed = small;
+    piece->packed_cap = piece->stored_len;
+    piece->data = small;
+}
+
+/* Keeps only the buffer that will be sent, and none where the bytes have a
+ * settled digest and are in the page cache by now: so a slow reader holds no
+ * buffer that others could use. */
 static void
 shed_buffers(struct prepare *p, struct piece *piece)
 {
-    if (piece->data != piece->raw || piece->code != 0) {
-        bufpool_give(p->buffers, piece->raw, piece->raw_len);
-        piece->raw = NULL;
+    bool keep = piece->code == 0;
+
+    if (!keep || piece->codec != CODEC_RAW) {
+        give_raw(p, piece);
+    } else if (piece->settled) {
+        give_raw(p, piece);
+        piece->data = NULL;
     }
-    if (piece->data != piece->packed || piece->code != 0) {
-        bufpool_give(p->buffers, piece->packed, piece->raw_len);
-        piece->packed = NULL;
+    if (!keep || piece->codec != CODEC_ZLIB) {
+        give_packed(p, piece);
+    } else if (piece->stored_len <= piece->packed_cap / 2) {
+        shrink_packed(p, piece);
     }
 }
 
@@ -393,6 +430,7 @@ take_buffers(struct prepare *p, struct piece *piece)
     if (piece->raw != NULL && piece->zlib_ok && piece->packed == NULL) {
         /* Without room for a second buffer it is sent as it is. */
         piece->packed = bufpool_take(p->buffers, piece->raw_len);
+        piece->packed_cap = piece->raw_len;
     }
     return piece->raw != NULL;
 }
@@ -599,10 +637,8 @@ prepare_start(struct prepare *p, struct piece *piece)
 void
 prepare_release(struct prepare *p, struct piece *piece)
 {
-    bufpool_give(p->buffers, piece->raw, piece->raw_len);
-    bufpool_give(p->buffers, piece->packed, piece->raw_len);
-    piece->raw = NULL;
-    piece->packed = NULL;
+    give_raw(p, piece);
+    give_packed(p, piece);
     piece->data = NULL;
     if (p->first != NULL) {
         loop_defer_arm(p->soon); /* somebody may wait for a buffer */

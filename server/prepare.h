@@ -4,8 +4,10 @@
  * A chunk whose digest is known and whose pages are in memory is ready at
  * once and goes out by sendfile. Any other goes through a queue to one of
  * SERVER_HASH_SLOTS threads: it is read into a buffer, hashed (two chunks at
- * a time where two of equal length wait), perhaps compressed, and sent from
- * the buffer; or, when only its pages are missing, read once to warm them.
+ * a time where two of equal length wait), and perhaps compressed; or, when
+ * only its pages are missing, read once to warm them. What was compressed goes
+ * out from memory, and so does what changed a moment ago; all else by
+ * sendfile, since its pages are there now.
  *
  * One prepare belongs to one loop; all calls come from its thread. */
 #ifndef SERVER_PREPARE_H
@@ -56,8 +58,9 @@ struct piece {
     bool verify;     /* which is published: they must have it */
     bool settled;
     bool packable;   /* the trial of compression was worth it */
-    uint8_t *raw;    /* buffers of raw_len bytes */
-    uint8_t *packed;
+    uint8_t *raw;    /* buffer of raw_len bytes */
+    uint8_t *packed; /* ... and of packed_cap */
+    uint32_t packed_cap;
     uint64_t offset;
 };
 

@@ -402,5 +402,32 @@ def pipe_carries_nothing_but_frames(tmp):
     check(b"reason=done" in err, "log on standard error: %r" % err)
 
 
+@case
+def pipe_ends_with_its_peer(tmp):
+    root = tree(tmp, f=b"x")
+    command = [program("BELAYD"), "--root", root, "--stdio", "--cache",
+               os.path.join(tmp, "cache")]
+    child = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                  stderr=subprocess.DEVNULL)
+    child.stdin.write(hello())
+    child.stdin.flush()
+    check(child.stdout.read(8) == R.PREFACE_MAGIC, "greeting")
+    child.stdin.close()
+    check(child.wait(10) == 0, "exit code")
+    # One that reads nothing more and is gone.
+    child = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                  stderr=subprocess.DEVNULL)
+    child.stdout.close()
+    child.stdin.write(hello() + W.encode("OPEN", 1, {"handle": 1,
+                                                     "path": b"f"}))
+    child.stdin.close()
+    check(child.wait(10) == 0, "exit code")
+    with open(os.path.join(root, "f")) as file:
+        done = subprocess.run(command, stdin=file, capture_output=True,
+                              timeout=10)
+    check(done.returncode == 1 and b"pipe" in done.stderr and
+          done.stdout == b"", "a file for standard input: %r" % done)
+
+
 if __name__ == "__main__":
     harness.main()
