@@ -2,9 +2,10 @@
  * faster than the compressor fills.
  *
  * While the transport has bytes waiting, the link is what limits, and fewer
- * bytes are faster ones: compress tighter and tighter. When it is mostly dry, the compressor
- * is what limits; then raw chunks are tried for a while, and the faster way, in
- * bytes of the file each second, is kept until the next trial.
+ * bytes are faster ones: compress tighter and tighter. When it is mostly dry,
+ * the compressor is what limits; then raw chunks are tried for a while, and
+ * the faster way, in bytes of the file each second, is kept until the next
+ * trial.
  *
  * Pure: time is an argument. */
 #ifndef SERVER_PACKING_H

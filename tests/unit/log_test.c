@@ -67,7 +67,8 @@ test_line(void **state)
     assert_int_equal(strspn(text, "0123456789-T:."), 23);
     assert_string_equal(text + 23,
                         "Z warn event n=18446744073709551615 "
-                        "peer=[::1]:7245 evil=\"a\\x22b\\x0A\\x1B[2J\\\\ \\xFF\""
+                        "peer=[::1]:7245 "
+                        "evil=\"a\\x22b\\x0A\\x1B[2J\\\\ \\xFF\""
                         " empty=\"\"\n");
 }
 
