@@ -13,12 +13,7 @@
 #include "server/listener.h"
 #include "server/listing.h"
 
-static bool
-must_flush(const struct worker *w)
-{
-    return w->cache != NULL;
-}
-
+/* Once a second: digests to the cache, idle memory back. */
 static void
 on_flush(void *arg)
 {
@@ -242,9 +237,7 @@ log_failed(struct worker *w, int err)
 static void
 run(struct worker *w)
 {
-    if (must_flush(w)) {
-        loop_timer_start(w->flush, SERVER_CACHE_FLUSH_MS);
-    }
+    loop_timer_start(w->flush, SERVER_CACHE_FLUSH_MS);
     loop_run(w->loop);
     while (!is_quiet(w)) {
         loop_run(w->loop);

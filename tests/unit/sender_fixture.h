@@ -427,7 +427,7 @@ static inline void
 fixture_skip_greeting(struct fixture *f)
 {
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     struct preface p;
     assert_true(f->out_len >= PREFACE_LEN);
     assert_int_equal(preface_decode(f->out, ROLE_SERVER, &p), 0);

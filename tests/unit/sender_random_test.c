@@ -159,7 +159,7 @@ static void
 look(struct world *w)
 {
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     while (fixture_frame(&w->f, &frame, &payload)) {
         uint32_t id = frame.request_id;
         if (frame.type >= 0x80 || id == 0) {

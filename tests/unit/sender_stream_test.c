@@ -164,7 +164,7 @@ static uint16_t
 connection_error(struct fixture *f)
 {
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     uint16_t code = 0;
 
     /* Its own HELLO may be missing (H1a). */

@@ -145,7 +145,7 @@ static inline bool
 next(struct fixture *f, struct seen *out)
 {
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     memset(out, 0, sizeof(*out));
     if (!fixture_frame(f, &frame, &payload)) {
         return false;

@@ -429,7 +429,7 @@ test_digest_pages(void **state)
 {
     struct fixture f;
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     (void)state;
     fixture_init(&f, &usual);
     f.files[0].size = 4096 * UINT64_C(4000) + 5;
@@ -488,7 +488,7 @@ test_digest_proofs_end_blocks(void **state)
 {
     struct fixture f;
     struct frame frame;
-    const uint8_t *payload;
+    const uint8_t *payload = NULL;
     (void)state;
     begin(&f, &usual);
     say_digest(2, 1, 0, 0, DIGEST_WITH_PROOF);
