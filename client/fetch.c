@@ -10,6 +10,7 @@
 
 #include "client/fetch_internal.h"
 #include "client/link.h"
+#include "client/progress.h"
 #include "proto/io/clock.h"
 #include "proto/io/rand.h"
 
@@ -263,6 +264,7 @@ static void drop_conn(struct fetch *f, unsigned conn)
 static void tell(struct fetch *f, const struct transfer_action *a)
 {
     const char *detail = transfer_detail(f->transfer);
+    char bytes[32];
 
     switch (a->note) {
     case TRANSFER_NOTE_CHANGED:
@@ -270,8 +272,14 @@ static void tell(struct fetch *f, const struct transfer_action *a)
                       "no two versions are mixed");
         break;
     case TRANSFER_NOTE_REUSED:
-        fetch_note(f, "%" PRIu64 " chunks of the earlier version are also in "
-                      "the new one and are kept", a->count);
+        if (a->count == 0) {
+            fetch_note(f, "nothing that was received is in the new version");
+            break;
+        }
+        progress_bytes(a->count << transfer_identity(f->transfer)->chunk_log2,
+                       bytes, sizeof bytes);
+        fetch_note(f, "%s that were received are also in the new version and "
+                      "are kept", bytes);
         break;
     case TRANSFER_NOTE_SHRUNK:
         fetch_note(f, "the link breaks often: chunks are now %" PRIu64

@@ -20,6 +20,8 @@
 #define PLAIN_MS 30000u
 /* Hashing and writing on all cores, and one thread for slow syncs. */
 #define WORKERS_MIN 4u
+/* The loop, the files, the directory, and one connection. */
+#define DESCRIPTORS_MIN 12u
 
 struct app {
     struct loop *loop;
@@ -370,12 +372,33 @@ static void choose_progress(struct app *app)
     app->plain = mode == PROGRESS_PLAIN && !app->options->quiet;
 }
 
+/* The event library ends the program when it gets none: ask beforehand. */
+static bool enough_descriptors(void)
+{
+    int fds[DESCRIPTORS_MIN];
+    unsigned count = 0;
+
+    while (count < DESCRIPTORS_MIN &&
+           (fds[count] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0) {
+        count++;
+    }
+    for (unsigned k = 0; k < count; k++) {
+        close(fds[k]);
+    }
+    return count == DESCRIPTORS_MIN;
+}
+
 static int command_get(const struct options *options)
 {
     struct app app = {.options = options};
     enum exit_code worst = EXIT_DONE;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+    if (!enough_descriptors()) {
+        fprintf(stderr, "belay: too few file descriptors; raise the limit "
+                        "(ulimit -n)\n");
+        return EXIT_FAULT;
+    }
     loop_set_workers(cores + 2 > (long)WORKERS_MIN ? (unsigned)cores + 2
                                                    : WORKERS_MIN);
     if (loop_new(&app.loop) != 0 ||
