@@ -146,8 +146,7 @@ finish_file(struct conn *c, const struct sender_job *job, int fd,
     struct source *src = NULL;
     uint8_t chunk_log2 = choose_chunk_log2(&job->open, id.size);
 
-    if (cid_chunk_count(id.size, chunk_log2) >
-        UINT64_C(1) << LIMIT_BLOCK_LOG2) {
+    if (!cid_geometry_ok(id.size, chunk_log2)) {
         close(fd);
         return ERR_UNSUPPORTED; /* I3: more chunks than a block can have */
     }

@@ -17,6 +17,13 @@ bool cid_chunk_log2_ok(unsigned int chunk_log2)
            chunk_log2 <= LIMIT_CHUNK_LOG2_MAX;
 }
 
+bool cid_geometry_ok(uint64_t size, unsigned int chunk_log2)
+{
+    return cid_chunk_log2_ok(chunk_log2) && size <= INT64_MAX &&
+           cid_chunk_count(size, (uint8_t)chunk_log2) <=
+               UINT64_C(1) << LIMIT_BLOCK_LOG2;
+}
+
 uint8_t cid_recommended_chunk_log2(uint64_t size)
 {
     uint8_t chunk_log2 = LIMIT_CHUNK_LOG2_AUTO_MIN;

@@ -25,6 +25,10 @@
 /* Is this a chunk_log2 of the protocol, 12..22? */
 bool cid_chunk_log2_ok(unsigned int chunk_log2);
 
+/* May a file have this size and chunk_log2?  Not beyond 2^63 - 1 bytes, nor
+ * beyond 2^LIMIT_BLOCK_LOG2 chunks (rule ID1-C5). */
+bool cid_geometry_ok(uint64_t size, unsigned int chunk_log2);
+
 /* The chunk_log2 that a server picks for a file of `size` bytes when nobody
  * asks for another: all servers that follow it give a file the same CID. */
 uint8_t cid_recommended_chunk_log2(uint64_t size);
