@@ -246,13 +246,13 @@ static void run_verify(struct run *run)
 }
 
 /* Start writeback early and in large steps: the final sync finds less to do,
- * and dirty memory stays bounded. */
-static void written(struct pipeline *p, uint64_t len)
+ * and dirty memory stays bounded.  `end` is where the last write ended. */
+static void written(struct pipeline *p, uint64_t end, uint64_t len)
 {
     uint64_t before = atomic_fetch_add(&p->dirty, len);
 
     if (before / WRITEBACK_BYTES != (before + len) / WRITEBACK_BYTES) {
-        store_writeback_hint(p->store, 0, store_identity(p->store)->size);
+        store_writeback_hint(p->store, 0, end);
     }
 }
 
@@ -282,7 +282,7 @@ static int write_stretch(struct run *run, unsigned at, unsigned end)
     }
     err = store_pwrite(store, offset, iov, count, &run->error);
     if (err == 0) {
-        written(run->pipeline, len);
+        written(run->pipeline, offset + len, len);
     }
     return err;
 }
