@@ -10,7 +10,6 @@
 
 #include "client/fetch_internal.h"
 #include "client/link.h"
-#include "client/progress.h"
 #include "proto/io/clock.h"
 #include "proto/io/rand.h"
 
@@ -24,7 +23,7 @@
 
 /* ---- the end. */
 
-void fetch_over(struct fetch *f, enum fetch_end end, const char *format, ...)
+void fetch_over(struct fetch *f, enum belay_reason end, const char *format, ...)
 {
     va_list args;
 
@@ -82,11 +81,23 @@ void fetch_settle(struct fetch *f)
     loop_timer_stop(f->timer);
     loop_timer_stop(f->flush_timer);
     loop_timer_stop(f->rate_timer);
-    loop_timer_stop(f->deadline_timer);
     if (!jobs_left(f)) {
         fetch_store_close(f);
         tell_end(f);
     } /* else the done callbacks come back here */
+}
+
+static void raise_event(struct fetch *f, enum belay_event_type type,
+                        uint64_t value, const char *text)
+{
+    struct belay_event event = {.struct_size = sizeof event,
+                                .type = type,
+                                .value = value,
+                                .detail = type == BELAY_EVENT_RESET ||
+                                          type == BELAY_EVENT_DAMAGED,
+                                .text = text};
+
+    f->observer.note(f->observer.arg, &event);
 }
 
 void fetch_note(struct fetch *f, const char *format, ...)
@@ -97,13 +108,11 @@ void fetch_note(struct fetch *f, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    f->observer.note(f->observer.arg, false, text);
+    raise_event(f, BELAY_EVENT_NOTE, 0, text);
 }
 
-static void fetch_detail(struct fetch *f, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void fetch_detail(struct fetch *f, const char *format, ...)
+void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
+                 const char *format, ...)
 {
     char text[700];
     va_list args;
@@ -111,7 +120,7 @@ static void fetch_detail(struct fetch *f, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    f->observer.note(f->observer.arg, true, text);
+    raise_event(f, type, value, text);
 }
 
 /* ---- pipeline. */
@@ -176,32 +185,17 @@ static void on_flush(void *arg)
 
 size_t fetch_allowance(struct fetch *f)
 {
-    uint64_t now = clock_mono_ms();
-    uint64_t most = f->options.rate / 10 + 1; /* a tenth of a second */
+    size_t bytes = rate_allowance(f->options.rate, clock_mono_ms());
 
-    if (f->options.rate == 0) {
-        return SIZE_MAX;
-    }
-    if (now > f->rate_at) {
-        uint64_t elapsed = now - f->rate_at < 1000 ? now - f->rate_at : 1000;
-
-        f->rate_part += f->options.rate * elapsed;
-        f->rate_tokens += f->rate_part / 1000;
-        f->rate_part %= 1000;
-        f->rate_at = now;
-    }
-    if (f->rate_tokens > most) {
-        f->rate_tokens = most;
-    }
-    if (f->rate_tokens == 0) {
+    if (bytes == 0) {
         loop_timer_start(f->rate_timer, RATE_STEP_MS);
     }
-    return (size_t)f->rate_tokens;
+    return bytes;
 }
 
 void fetch_spent(struct fetch *f, size_t bytes)
 {
-    f->rate_tokens -= bytes < f->rate_tokens ? bytes : f->rate_tokens;
+    rate_spend(f->options.rate, bytes);
 }
 
 static void on_rate(void *arg)
@@ -261,25 +255,34 @@ static void drop_conn(struct fetch *f, unsigned conn)
 
 /* ---- notes. */
 
+static void tell_reused(struct fetch *f, uint64_t chunks)
+{
+    uint64_t bytes = chunks << transfer_identity(f->transfer)->chunk_log2;
+    char shown[32];
+
+    if (chunks == 0) {
+        fetch_event(f, BELAY_EVENT_REUSED, 0,
+                    "nothing that was received is in the new version");
+        return;
+    }
+    belay_text_bytes(bytes, shown, sizeof shown);
+    fetch_event(f, BELAY_EVENT_REUSED, bytes,
+                "%s that were received are also in the new version and are "
+                "kept", shown);
+}
+
 static void tell(struct fetch *f, const struct transfer_action *a)
 {
     const char *detail = transfer_detail(f->transfer);
-    char bytes[32];
 
     switch (a->note) {
     case TRANSFER_NOTE_CHANGED:
-        fetch_note(f, "the file on the server changed; comparing, so that "
-                      "no two versions are mixed");
+        fetch_event(f, BELAY_EVENT_CHANGED, 0,
+                    "the file on the server changed; comparing, so that no "
+                    "two versions are mixed");
         break;
     case TRANSFER_NOTE_REUSED:
-        if (a->count == 0) {
-            fetch_note(f, "nothing that was received is in the new version");
-            break;
-        }
-        progress_bytes(a->count << transfer_identity(f->transfer)->chunk_log2,
-                       bytes, sizeof bytes);
-        fetch_note(f, "%s that were received are also in the new version and "
-                      "are kept", bytes);
+        tell_reused(f, a->count);
         break;
     case TRANSFER_NOTE_SHRUNK:
         fetch_note(f, "the link breaks often: chunks are now %" PRIu64
@@ -287,18 +290,21 @@ static void tell(struct fetch *f, const struct transfer_action *a)
                    ((uint64_t)1 << a->count) / 1024);
         break;
     case TRANSFER_NOTE_BAD_CHUNK:
-        fetch_detail(f, "chunk %" PRIu64 " arrived damaged (time %" PRIu64
-                      "); it is fetched again", a->first, a->count);
+        fetch_event(f, BELAY_EVENT_DAMAGED, a->first,
+                    "chunk %" PRIu64 " arrived damaged (time %" PRIu64
+                    "); it is fetched again", a->first, a->count);
         break;
     case TRANSFER_NOTE_LOST:
-        fetch_detail(f, "connection %u lost: %s", a->conn + 1, detail);
+        fetch_event(f, BELAY_EVENT_RESET, a->conn + 1,
+                    "connection %u lost: %s", a->conn + 1, detail);
         break;
     case TRANSFER_NOTE_WAIT:
-        fetch_note(f, "no connection; next try in %.1f s, everything "
-                      "received is kept", (double)a->count / 1000);
+        fetch_event(f, BELAY_EVENT_STALL, a->count,
+                    "no connection; next try in %.1f s, everything received "
+                    "is kept", (double)a->count / 1000);
         break;
     case TRANSFER_NOTE_BACK:
-        fetch_note(f, "connected again");
+        fetch_event(f, BELAY_EVENT_BACK, 0, "connected again");
         break;
     case TRANSFER_NOTE_HINTS_BAD:
         fetch_note(f, "%" PRIu64 " chunks in the partial file were not as "
@@ -313,33 +319,33 @@ static void tell(struct fetch *f, const struct transfer_action *a)
     }
 }
 
-static enum fetch_end end_of(enum transfer_reason reason)
+static enum belay_reason end_of(enum transfer_reason reason)
 {
     switch (reason) {
     case TRANSFER_REFUSED:
     case TRANSFER_NOT_A_FILE:
-        return FETCH_REFUSED;
+        return BELAY_REFUSED;
     case TRANSFER_ACCESS:
-        return FETCH_ACCESS;
+        return BELAY_ACCESS;
     case TRANSFER_UNREACHABLE:
-        return FETCH_UNREACHABLE;
+        return BELAY_UNREACHABLE;
     case TRANSFER_SERVER:
-        return FETCH_SERVER;
+        return BELAY_SERVER;
     case TRANSFER_NOT_BELAY:
     case TRANSFER_VERSION:
     case TRANSFER_PROTOCOL:
-        return FETCH_NOT_BELAY;
+        return BELAY_NOT_BELAY;
     case TRANSFER_WRONG_CONTENT:
-        return FETCH_WRONG_CONTENT;
+        return BELAY_WRONG_CONTENT;
     case TRANSFER_CHANGED:
-        return FETCH_CHANGED;
+        return BELAY_CHANGED;
     case TRANSFER_TOO_LARGE:
-        return FETCH_LIMIT;
+        return BELAY_LIMIT;
     case TRANSFER_NOMEM:
     case TRANSFER_OK:
         break;
     }
-    return FETCH_INTERNAL;
+    return BELAY_INTERNAL;
 }
 
 static void failed(struct fetch *f, enum transfer_reason reason)
@@ -347,11 +353,11 @@ static void failed(struct fetch *f, enum transfer_reason reason)
     const char *detail = transfer_detail(f->transfer);
 
     if (reason == TRANSFER_CHANGED && f->stream != NULL) {
-        fetch_over(f, FETCH_CHANGED,
+        fetch_over(f, BELAY_CHANGED,
                    "the file on the server changed; what was written out is "
                    "part of the earlier version");
     } else if (reason == TRANSFER_CHANGED) {
-        fetch_over(f, FETCH_CHANGED,
+        fetch_over(f, BELAY_CHANGED,
                    "the file on the server changed, and --if-changed=stop "
                    "was said; the part of the earlier version is kept");
     } else {
@@ -451,7 +457,7 @@ static void on_defer(void *arg)
     if (f->restart && !f->over) {
         f->restart = false;
         if (!begin_again(f)) {
-            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            fetch_over(f, BELAY_INTERNAL, "out of memory");
         }
     }
     if (f->over) {
@@ -483,14 +489,6 @@ static void hasten(struct fetch *f)
     if (!f->ended) {
         loop_timer_start(f->settle_timer, SETTLE_MS);
     }
-}
-
-static void on_deadline(void *arg)
-{
-    struct fetch *f = arg;
-
-    fetch_over(f, FETCH_LIMIT, "the time allowed by --deadline is over");
-    hasten(f);
 }
 
 /* ---- life. */
@@ -552,7 +550,6 @@ static int make_parts(struct fetch *f)
         loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
         loop_timer_new(f->loop, on_rate, f, &f->rate_timer) != 0 ||
-        loop_timer_new(f->loop, on_deadline, f, &f->deadline_timer) != 0 ||
         loop_timer_new(f->loop, on_settle, f, &f->settle_timer) != 0 ||
         loop_defer_new(f->loop, on_defer, f, &f->pump_defer) != 0 ||
         loop_work_new(f->loop, fetch_sync_work, fetch_sync_done, f,
@@ -578,7 +575,6 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
     f->observer = *observer;
     f->started = loop_now_ms(loop);
     f->synced_at = f->started;
-    f->rate_at = clock_mono_ms();
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         f->link[i].fetch = f;
         f->link[i].conn = i;
@@ -590,12 +586,9 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
     }
     *out = f;
     if (!make_transfer(f)) {
-        fetch_over(f, FETCH_INTERNAL, "out of memory");
+        fetch_over(f, BELAY_INTERNAL, "out of memory");
     } else if (fetch_store_open(f) && f->probing && !make_transfer(f)) {
-        fetch_over(f, FETCH_INTERNAL, "out of memory");
-    }
-    if (options->deadline_ms > 0) {
-        loop_timer_start(f->deadline_timer, options->deadline_ms);
+        fetch_over(f, BELAY_INTERNAL, "out of memory");
     }
     fetch_pump_later(f);
     return 0;
@@ -603,7 +596,13 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
 
 void fetch_interrupt(struct fetch *f)
 {
-    fetch_over(f, FETCH_INTERRUPTED, "interrupted");
+    fetch_over(f, BELAY_INTERRUPTED, "interrupted");
+    hasten(f);
+}
+
+void fetch_expire(struct fetch *f)
+{
+    fetch_over(f, BELAY_LIMIT, "the time allowed by --deadline is over");
     hasten(f);
 }
 
@@ -630,7 +629,6 @@ void fetch_free(struct fetch *f)
     loop_timer_free(f->timer);
     loop_timer_free(f->flush_timer);
     loop_timer_free(f->rate_timer);
-    loop_timer_free(f->deadline_timer);
     loop_timer_free(f->settle_timer);
     loop_defer_free(f->pump_defer);
     loop_work_free(f->sync_work);

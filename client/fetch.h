@@ -10,38 +10,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/belay.h"
 #include "client/dial.h"
+#include "client/rate.h"
 #include "proto/data/uri.h"
 #include "proto/io/loop.h"
 #include "proto/session/transfer.h"
-
-/* How a fetch ended.  exit_code_of() in exitcode.h maps it. */
-enum fetch_end {
-    FETCH_OK,
-    FETCH_UP_TO_DATE,    /* the target was already this file */
-    FETCH_SKIPPED,       /* exists, and --no-clobber was said */
-    FETCH_USAGE,
-    FETCH_UNREACHABLE,   /* temporary: no contact, tries used up */
-    FETCH_SERVER,        /* temporary: the server's own trouble */
-    FETCH_REFUSED,       /* permanent: not found, denied, not a file */
-    FETCH_ACCESS,        /* credentials */
-    FETCH_NOT_BELAY,     /* no protocol, or no common version */
-    FETCH_WRONG_CONTENT, /* pin, digest or CID do not match */
-    FETCH_CHANGED,       /* changed, and it was not allowed to */
-    FETCH_DISK,          /* cannot write, no space */
-    FETCH_EXISTS,        /* the target exists and may not be replaced */
-    FETCH_BUSY,          /* another process works on the target */
-    FETCH_LIMIT,         /* own limit: time, size */
-    FETCH_NOT_DURABLE,   /* in place, but the directory would not sync */
-    FETCH_INTERRUPTED,
-    FETCH_INTERNAL,
-};
 
 struct fetch_options {
     const struct uri *uri;  /* borrowed until the fetch ends */
     const char *url_text;   /* for messages and the journal; no secrets */
     const char *dir;        /* directory of the target */
-    const char *name;       /* its name; NULL: verified stream to stdout */
+    const char *name;       /* its name; NULL: verified stream to fd */
+    int fd;
     bool overwrite;
     bool no_clobber;
     bool compression;
@@ -56,17 +37,17 @@ struct fetch_options {
     enum dial_family family;
     uint64_t connect_timeout_ms;
     uint64_t stall_ms;      /* silence before a PING; 0: default */
-    uint64_t deadline_ms;   /* for the whole fetch; 0: none */
-    uint64_t rate;          /* bytes per second; 0: no limit */
+    struct rate *rate;      /* borrowed, shared; NULL: no limit */
     uint64_t max_size;      /* 0: no limit */
 };
 
 /* What a fetch tells while it runs.  Text is printable; it lives for the
  * call. */
 struct fetch_observer {
-    /* detail: of interest only to somebody who looks closely. */
-    void (*note)(void *arg, bool detail, const char *text);
-    void (*end)(void *arg, enum fetch_end end, const char *text);
+    /* The event without its job; detail: of interest only to somebody who
+     * looks closely. */
+    void (*note)(void *arg, const struct belay_event *event);
+    void (*end)(void *arg, enum belay_reason end, const char *text);
     void *arg;
 };
 
@@ -87,8 +68,10 @@ struct fetch;
 int fetch_start(struct loop *loop, const struct fetch_options *options,
                 const struct fetch_observer *observer,
                 struct fetch **out) MUST_USE;
-/* End soon, keeping everything: FETCH_INTERRUPTED. */
+/* End soon, keeping everything: BELAY_INTERRUPTED. */
 void fetch_interrupt(struct fetch *fetch);
+/* The same for the end of the time allowed: BELAY_LIMIT. */
+void fetch_expire(struct fetch *fetch);
 /* A job still hangs in a system call (a pipe that nobody reads, a dead disk)
  * although the end was told after an interrupt or a deadline: do not free,
  * end the process.  What is on disk is safe at any moment. */

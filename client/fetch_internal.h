@@ -77,7 +77,6 @@ struct fetch {
     struct loop_timer *timer;      /* the transfer's deadline */
     struct loop_timer *flush_timer;
     struct loop_timer *rate_timer;
-    struct loop_timer *deadline_timer;
     struct loop_timer *settle_timer;
     struct loop_defer *pump_defer;
     struct loop_work *sync_work;
@@ -96,17 +95,13 @@ struct fetch {
     bool stuck;       /* ... although jobs were not done */
     bool in_pump;
     bool verifying;
-    enum fetch_end end;
+    enum belay_reason end;
     char text[1400];
     uint64_t started;
     uint64_t synced_at;
     uint64_t synced_bytes;
     struct store_error sync_error;
     bool sync_failed;
-    /* Rate limit: a bucket of bytes. */
-    uint64_t rate_tokens;
-    uint64_t rate_part; /* thousandths of a byte on top */
-    uint64_t rate_at;
     /* Local work. */
     struct local_job local[LOCAL_JOBS];
     struct transfer_action queue[LOCAL_QUEUE];
@@ -123,10 +118,13 @@ struct fetch {
 /* fetch.c */
 void fetch_pump(struct fetch *f);
 void fetch_pump_later(struct fetch *f);
-void fetch_over(struct fetch *f, enum fetch_end end, const char *format, ...)
+void fetch_over(struct fetch *f, enum belay_reason end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void fetch_note(struct fetch *f, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
+                 const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void fetch_settle(struct fetch *f);
 void fetch_arm_flush(struct fetch *f);
 /* Bytes that may be received now; 0 with a limit in force means wait. */

@@ -22,17 +22,17 @@
 void fetch_store_error(struct fetch *f, const struct store_error *error)
 {
     char text[STORE_ERROR_TEXT];
-    enum fetch_end end = FETCH_DISK;
+    enum belay_reason end = BELAY_DISK;
 
     (void)store_error_text(error, text, sizeof text);
     if (error->code == ERR_LOCKED) {
-        end = FETCH_BUSY;
+        end = BELAY_BUSY;
     } else if (error->code == ERR_EXISTS) {
-        end = FETCH_EXISTS;
+        end = BELAY_EXISTS;
     } else if (error->kept == STORE_KEPT_FINAL) {
-        end = FETCH_NOT_DURABLE;
+        end = BELAY_NOT_DURABLE;
     } else if (error->code == ERR_NOMEM || error->code == ERR_STATE) {
-        end = FETCH_INTERNAL;
+        end = BELAY_INTERNAL;
     }
     fetch_over(f, end, "%s", text);
 }
@@ -213,7 +213,7 @@ bool fetch_store_open(struct fetch *f)
     }
     if (f->options.no_clobber && target_stat(f, &st) == 0 &&
         !S_ISDIR(st.st_mode)) {
-        fetch_over(f, FETCH_SKIPPED, "skipped, since it exists");
+        fetch_over(f, BELAY_SKIPPED, "skipped, since it exists");
         return false;
     }
     if (!f->probing && !f->probed && target_stat(f, &st) == 0 &&
@@ -249,7 +249,7 @@ static void target_differs(struct fetch *f)
         fetch_pump_later(f);
         return;
     }
-    fetch_over(f, FETCH_EXISTS,
+    fetch_over(f, BELAY_EXISTS,
                "the target exists and is not the server's current file%s; "
                "--overwrite replaces it, -o NAME saves elsewhere",
                f->options.have_sha256 || f->options.uri->pinned
@@ -274,7 +274,7 @@ static void judge_target(struct fetch *f)
     same_time = st.st_mtim.tv_sec == id->mtime_s &&
                 st.st_mtim.tv_nsec == (long)id->mtime_ns;
     if (same_time && !named) {
-        fetch_over(f, FETCH_UP_TO_DATE,
+        fetch_over(f, BELAY_UP_TO_DATE,
                    "already there, with the server's size and time");
     } else if (named || id->cid_known) {
         f->check_target = true;
@@ -300,14 +300,14 @@ void fetch_store_begin(struct fetch *f)
     pipeline_chunks(f->pipeline, id->chunk_log2);
     if (f->stream != NULL) {
         if (stream_begin(f->stream, id->size, id->chunk_log2) != 0) {
-            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            fetch_over(f, BELAY_INTERNAL, "out of memory");
         }
         f->begun = true;
         return;
     }
     to_journal(f, &j);
     if (!journal_identity_valid(&j)) {
-        fetch_over(f, FETCH_REFUSED, "the server's description of the file "
+        fetch_over(f, BELAY_REFUSED, "the server's description of the file "
                                      "is out of bounds");
         return;
     }
@@ -355,13 +355,13 @@ void fetch_store_rebase(struct fetch *f)
 
     if (f->stream != NULL) {
         if (stream_begin(f->stream, id->size, id->chunk_log2) != 0) {
-            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            fetch_over(f, BELAY_INTERNAL, "out of memory");
         }
         return;
     }
     to_journal(f, &j);
     if (!journal_identity_valid(&j)) {
-        fetch_over(f, FETCH_REFUSED, "the server's description of the file "
+        fetch_over(f, BELAY_REFUSED, "the server's description of the file "
                                      "is out of bounds");
         return;
     }
@@ -546,7 +546,7 @@ static void target_checked(struct fetch *f)
     f->check_target = false;
     f->verifying = false;
     if (!f->digest_wrong) {
-        fetch_over(f, FETCH_UP_TO_DATE, "already there, and verified");
+        fetch_over(f, BELAY_UP_TO_DATE, "already there, and verified");
     } else {
         target_differs(f);
     }
@@ -559,7 +559,7 @@ static void tell_digest(struct fetch *f)
 
     cid_hex_encode(f->whole, HASH_LEN, got);
     cid_hex_encode(f->options.sha256, HASH_LEN, want);
-    fetch_over(f, FETCH_WRONG_CONTENT,
+    fetch_over(f, BELAY_WRONG_CONTENT,
                "SHA-256 is %s, not %s as asked; %s", got, want,
                f->stream != NULL ? "what was written out is not to be trusted"
                                  : "the partial file is kept and has no "
@@ -587,7 +587,7 @@ void fetch_finish_done(void *arg)
         }
         f->finished = true;
         f->over = false; /* the file is there, whatever came meanwhile */
-        fetch_over(f, FETCH_OK, "verified");
+        fetch_over(f, BELAY_DONE, "verified");
     }
     fetch_settle(f);
 }
@@ -596,6 +596,7 @@ void fetch_finish_done(void *arg)
 void fetch_store_finish(struct fetch *f)
 {
     f->verifying = true;
+    fetch_event(f, BELAY_EVENT_VERIFY, 0, "%s", "");
     if (f->stream == NULL) {
         loop_work_submit(f->finish_work);
         return;
@@ -603,7 +604,7 @@ void fetch_store_finish(struct fetch *f)
     if (f->digest_wrong) {
         tell_digest(f);
     } else {
-        fetch_over(f, FETCH_OK, "verified");
+        fetch_over(f, BELAY_DONE, "verified");
     }
 }
 

@@ -80,7 +80,7 @@ static void chunk_complete(struct link *link)
     if (link->run == NULL) {
         link->run = pipeline_run(f->pipeline);
         if (link->run == NULL) {
-            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            fetch_over(f, BELAY_INTERNAL, "out of memory");
             return;
         }
         link->run_since = now_ms(link);
@@ -255,7 +255,7 @@ static void set_aside(struct link *link, const uint8_t *data, size_t len)
     }
     link->spill = malloc(len);
     if (link->spill == NULL) {
-        fetch_over(link->fetch, FETCH_INTERNAL, "out of memory");
+        fetch_over(link->fetch, BELAY_INTERNAL, "out of memory");
         return;
     }
     memcpy(link->spill, data, len);
@@ -270,7 +270,7 @@ static uint8_t *guess(struct link *link, uint32_t *raw_len)
     uint32_t handle;
     uint64_t offset;
 
-    if (link->slab == NULL || f->options.rate > 0 ||
+    if (link->slab == NULL || f->options.rate != NULL ||
         (link->in_chunk && (link->dest == NULL ||
                             link->piece.chunk.codec != CODEC_RAW)) ||
         !receiver_predict(transfer_receiver(f->transfer, link->conn),

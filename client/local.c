@@ -160,7 +160,7 @@ static bool start(struct fetch *f, struct local_job *job,
         job->buffer = NULL;
         job->buffer_len = 0;
         if (posix_memalign(&buffer, 4096, len) != 0) {
-            fetch_over(f, FETCH_INTERNAL, "out of memory");
+            fetch_over(f, BELAY_INTERNAL, "out of memory");
             return false;
         }
         job->buffer = buffer;

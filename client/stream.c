@@ -90,10 +90,10 @@ static void write_done(void *arg)
     uint64_t now = loop_now_ms(f->loop);
 
     if (s->sys_errno == EPIPE) {
-        fetch_over(f, FETCH_DISK, "cannot write the output: the program that "
+        fetch_over(f, BELAY_DISK, "cannot write the output: the program that "
                                   "reads it has ended");
     } else if (s->sys_errno != 0) {
-        fetch_over(f, FETCH_DISK, "cannot write the output: %s",
+        fetch_over(f, BELAY_DISK, "cannot write the output: %s",
                    strerror(s->sys_errno));
     }
     if (f->over) {
@@ -127,7 +127,7 @@ int stream_new(struct fetch *f, struct stream **out)
         return ERR_NOMEM;
     }
     s->fetch = f;
-    s->fd = STDOUT_FILENO;
+    s->fd = f->options.fd;
     if (loop_work_new(f->loop, write_work, write_done, s, &s->work) != 0) {
         free(s);
         return ERR_NOMEM;

@@ -3,6 +3,8 @@
 
 base <- data <- wire <- session <- io <- client | server. Client and server
 never include each other. Includes of the project are written from the root.
+The program belay (client/cli) knows the client's library by its public header
+only, and that header includes nothing of the project.
 Some libraries have exactly one door: the files of DOORS.
 """
 
@@ -13,7 +15,8 @@ import source
 
 ROOMS = ["proto/base", "proto/data", "proto/wire", "proto/session",
          "proto/io"]
-PROGRAMS = ["client", "server"]
+PROGRAMS = ["client/cli", "client", "server"]
+PUBLIC = "client/belay.h"
 
 # Header pattern of a library: the files that may include it.
 DOORS = [
@@ -50,6 +53,11 @@ def own_include(path, room, target):
     """An include in quotes: why it is wrong, or None."""
     if not (source.ROOT / target).exists():
         return f"{path}: no file {target} (written from the root?)"
+    if path == PUBLIC:
+        return f"{path}: a public header must not include {target}"
+    if room == "client/cli":
+        return None if target == PUBLIC or room_of(target) == room else \
+            f"{path}: the program must not include {target}"
     if room_of(target) not in allowed(room):
         return f"{path}: {room} must not include {target}"
     return None

@@ -2,15 +2,22 @@
  *
  * Speed and remaining time come from bytes newly received, never from those
  * that were there before, so that a resumed download does not boast. */
-#ifndef CLIENT_PROGRESS_H
-#define CLIENT_PROGRESS_H
+#ifndef CLIENT_CLI_PROGRESS_H
+#define CLIENT_CLI_PROGRESS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "client/fetch.h"
+#include "client/belay.h"
 
 #define PROGRESS_TEXT 512
+
+enum progress_mode {
+    PROGRESS_AUTO,
+    PROGRESS_BAR,
+    PROGRESS_PLAIN,
+    PROGRESS_NONE,
+};
 
 struct progress {
     uint64_t at_ms;    /* last sample */
@@ -18,21 +25,20 @@ struct progress {
     double rate;       /* smoothed, bytes per second */
 };
 
-/* "1.50 GiB", "812 B". */
-void progress_bytes(uint64_t bytes, char *out, size_t cap);
 /* "1h02m", "3m20s", "12s". */
 void progress_time(uint64_t seconds, char *out, size_t cap);
 
 /* Take a sample of the speed. */
-void progress_sample(struct progress *p, const struct fetch_stats *stats);
+void progress_sample(struct progress *p, const struct belay_job_stats *stats);
 /* One line of at most `width` columns with a bar, without a line end. */
-void progress_bar(const struct progress *p, const struct fetch_stats *stats,
+void progress_bar(const struct progress *p, const struct belay_job_stats *stats,
                   unsigned width, char out[PROGRESS_TEXT]);
 /* One line for logs. */
-void progress_plain(const struct progress *p, const struct fetch_stats *stats,
+void progress_plain(const struct progress *p,
+                    const struct belay_job_stats *stats,
                     char out[PROGRESS_TEXT]);
 /* What the link cost: useful, repeated, wasted, resets, time. */
-void progress_ledger(const struct fetch_stats *stats,
+void progress_ledger(const struct belay_job_stats *stats,
                      char out[PROGRESS_TEXT]);
 
 #endif

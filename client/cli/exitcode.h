@@ -2,10 +2,10 @@
  *
  * A script can act on them: 0 is done and verified, 75 may be repeated as it
  * is, everything else needs a change first. */
-#ifndef CLIENT_EXITCODE_H
-#define CLIENT_EXITCODE_H
+#ifndef CLIENT_CLI_EXITCODE_H
+#define CLIENT_CLI_EXITCODE_H
 
-#include "client/fetch.h"
+#include "client/belay.h"
 
 /* X(name, code, rank, sentence).  Of several files the highest rank decides
  * the code of the whole run. */
@@ -34,7 +34,7 @@ enum exit_code {
 #undef EXIT_ENUM
 };
 
-enum exit_code exit_code_of(enum fetch_end end);
+enum exit_code exit_code_of(enum belay_reason reason);
 /* The one of two that decides. */
 enum exit_code exit_code_worse(enum exit_code a, enum exit_code b);
 /* Prints the table, one line each. */

@@ -1,41 +1,41 @@
-#include "client/exitcode.h"
+#include "client/cli/exitcode.h"
 
 #include <stdio.h>
 
-enum exit_code exit_code_of(enum fetch_end end)
+enum exit_code exit_code_of(enum belay_reason reason)
 {
-    switch (end) {
-    case FETCH_OK:
-    case FETCH_UP_TO_DATE:
-    case FETCH_SKIPPED:
+    switch (reason) {
+    case BELAY_DONE:
+    case BELAY_UP_TO_DATE:
+    case BELAY_SKIPPED:
         return EXIT_DONE;
-    case FETCH_USAGE:
+    case BELAY_USAGE:
         return EXIT_USAGE;
-    case FETCH_UNREACHABLE:
-    case FETCH_SERVER:
+    case BELAY_UNREACHABLE:
+    case BELAY_SERVER:
         return EXIT_TEMPORARY;
-    case FETCH_REFUSED:
+    case BELAY_REFUSED:
         return EXIT_REFUSED;
-    case FETCH_ACCESS:
+    case BELAY_ACCESS:
         return EXIT_ACCESS;
-    case FETCH_NOT_BELAY:
+    case BELAY_NOT_BELAY:
         return EXIT_PROTOCOL;
-    case FETCH_WRONG_CONTENT:
+    case BELAY_WRONG_CONTENT:
         return EXIT_CONTENT;
-    case FETCH_CHANGED:
+    case BELAY_CHANGED:
         return EXIT_CHANGED;
-    case FETCH_DISK:
-    case FETCH_NOT_DURABLE:
+    case BELAY_DISK:
+    case BELAY_NOT_DURABLE:
         return EXIT_DISK;
-    case FETCH_EXISTS:
+    case BELAY_EXISTS:
         return EXIT_EXISTS;
-    case FETCH_BUSY:
+    case BELAY_BUSY:
         return EXIT_BUSY;
-    case FETCH_LIMIT:
+    case BELAY_LIMIT:
         return EXIT_LIMIT;
-    case FETCH_INTERRUPTED:
+    case BELAY_INTERRUPTED:
         return EXIT_SIGNAL;
-    case FETCH_INTERNAL:
+    case BELAY_INTERNAL:
         break;
     }
     return EXIT_FAULT;

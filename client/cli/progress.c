@@ -1,4 +1,4 @@
-#include "client/progress.h"
+#include "client/cli/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,21 +7,6 @@
 /* Weight of the newest second in the smoothed speed. */
 #define SMOOTHING 0.3
 #define BAR_MAX 30u
-
-void progress_bytes(uint64_t bytes, char *out, size_t cap)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB",
-                                        "PiB", "EiB"};
-    double value = (double)bytes;
-    unsigned unit = 0;
-
-    while (value >= 1024 && unit < 6) {
-        value /= 1024;
-        unit++;
-    }
-    (void)snprintf(out, cap, unit == 0 ? "%.0f %s" : "%.2f %s", value,
-                   units[unit]);
-}
 
 void progress_time(uint64_t seconds, char *out, size_t cap)
 {
@@ -36,15 +21,15 @@ void progress_time(uint64_t seconds, char *out, size_t cap)
     }
 }
 
-void progress_sample(struct progress *p, const struct fetch_stats *stats)
+void progress_sample(struct progress *p, const struct belay_job_stats *stats)
 {
     uint64_t elapsed = stats->elapsed_ms - p->at_ms;
     double now;
 
-    if (elapsed < 200 || stats->ledger.fresh < p->fresh) {
+    if (elapsed < 200 || stats->fresh < p->fresh) {
         return;
     }
-    now = (double)(stats->ledger.fresh - p->fresh) * 1000 / (double)elapsed;
+    now = (double)(stats->fresh - p->fresh) * 1000 / (double)elapsed;
     double weight = SMOOTHING * (double)elapsed / 1000;
 
     if (weight > 1 || p->rate <= 0) {
@@ -52,54 +37,54 @@ void progress_sample(struct progress *p, const struct fetch_stats *stats)
     }
     p->rate += (now - p->rate) * weight;
     p->at_ms = stats->elapsed_ms;
-    p->fresh = stats->ledger.fresh;
+    p->fresh = stats->fresh;
 }
 
-static double fraction(const struct fetch_stats *stats)
+static double fraction(const struct belay_job_stats *stats)
 {
-    if (stats->ledger.size == 0) {
+    if (stats->size == 0) {
         return 0;
     }
-    return (double)stats->ledger.have / (double)stats->ledger.size;
+    return (double)stats->have / (double)stats->size;
 }
 
 static void put_rest(const struct progress *p,
-                     const struct fetch_stats *stats, char *out, size_t cap)
+                     const struct belay_job_stats *stats, char *out, size_t cap)
 {
     char rate[32];
     char left[32] = "-";
 
-    progress_bytes((uint64_t)(p->rate < 0 ? 0 : p->rate), rate, sizeof rate);
-    if (p->rate >= 1 && stats->ledger.size >= stats->ledger.have) {
-        progress_time((uint64_t)((double)(stats->ledger.size -
-                                          stats->ledger.have) /
+    belay_text_bytes((uint64_t)(p->rate < 0 ? 0 : p->rate), rate, sizeof rate);
+    if (p->rate >= 1 && stats->size >= stats->have) {
+        progress_time((uint64_t)((double)(stats->size -
+                                          stats->have) /
                                  p->rate),
                       left, sizeof left);
     }
     if (stats->verifying) {
         (void)snprintf(out, cap, "checking and syncing");
-    } else if (stats->conns == 0) {
+    } else if (stats->connections == 0) {
         (void)snprintf(out, cap, "waiting for a connection");
     } else {
         (void)snprintf(out, cap, "%s/s, %s left", rate, left);
     }
-    if (stats->ledger.losses > 0) {
+    if (stats->losses > 0) {
         size_t len = strlen(out);
 
         (void)snprintf(out + len, cap - len, ", %u breaks",
-                       stats->ledger.losses);
+                       stats->losses);
     }
 }
 
-void progress_bar(const struct progress *p, const struct fetch_stats *stats,
+void progress_bar(const struct progress *p, const struct belay_job_stats *stats,
                   unsigned width, char out[PROGRESS_TEXT])
 {
     char have[32], size[32], rest[128], bar[BAR_MAX + 1];
     unsigned cells = width > 90 ? BAR_MAX : width > 70 ? 16 : 0;
     unsigned full = (unsigned)(fraction(stats) * cells);
 
-    progress_bytes(stats->ledger.have, have, sizeof have);
-    progress_bytes(stats->ledger.size, size, sizeof size);
+    belay_text_bytes(stats->have, have, sizeof have);
+    belay_text_bytes(stats->size, size, sizeof size);
     put_rest(p, stats, rest, sizeof rest);
     memset(bar, '.', sizeof bar);
     memset(bar, '#', full);
@@ -112,35 +97,35 @@ void progress_bar(const struct progress *p, const struct fetch_stats *stats,
     }
 }
 
-void progress_plain(const struct progress *p, const struct fetch_stats *stats,
+void progress_plain(const struct progress *p,
+                    const struct belay_job_stats *stats,
                     char out[PROGRESS_TEXT])
 {
     char have[32], size[32], rest[128];
 
-    progress_bytes(stats->ledger.have, have, sizeof have);
-    progress_bytes(stats->ledger.size, size, sizeof size);
+    belay_text_bytes(stats->have, have, sizeof have);
+    belay_text_bytes(stats->size, size, sizeof size);
     put_rest(p, stats, rest, sizeof rest);
     (void)snprintf(out, PROGRESS_TEXT, "%3.0f%%, %s of %s, %s",
                    fraction(stats) * 100, have, size, rest);
 }
 
-void progress_ledger(const struct fetch_stats *stats,
+void progress_ledger(const struct belay_job_stats *stats,
                      char out[PROGRESS_TEXT])
 {
-    const struct transfer_ledger *l = &stats->ledger;
     char fresh[32], kept[32], reused[32], repeated[32], wasted[32], wire[32];
 
-    progress_bytes(l->fresh, fresh, sizeof fresh);
-    progress_bytes(l->kept, kept, sizeof kept);
-    progress_bytes(l->reused, reused, sizeof reused);
-    progress_bytes(l->repeated, repeated, sizeof repeated);
-    progress_bytes(l->wasted, wasted, sizeof wasted);
-    progress_bytes(l->wire, wire, sizeof wire);
+    belay_text_bytes(stats->fresh, fresh, sizeof fresh);
+    belay_text_bytes(stats->kept, kept, sizeof kept);
+    belay_text_bytes(stats->reused, reused, sizeof reused);
+    belay_text_bytes(stats->repeated, repeated, sizeof repeated);
+    belay_text_bytes(stats->wasted, wasted, sizeof wasted);
+    belay_text_bytes(stats->wire, wire, sizeof wire);
     (void)snprintf(out, PROGRESS_TEXT,
                    "useful %s, kept %s, reused %s, repeated %s, wasted %s, "
                    "on the wire %s, connections %u, breaks %u, bad chunks "
                    "%u, time %.2f s",
-                   fresh, kept, reused, repeated, wasted, wire, l->connects,
-                   l->losses, l->bad_chunks,
+                   fresh, kept, reused, repeated, wasted, wire, stats->connects,
+                   stats->losses, stats->bad_chunks,
                    (double)stats->elapsed_ms / 1000);
 }

@@ -1,0 +1,316 @@
+/* libbelay: resumable, verified downloads of files over links that break.
+ *
+ *     struct belay_get_options what = {.struct_size = sizeof what,
+ *                                      .url = "belay+tcp://host/file"};
+ *
+ *     belay_engine_new(&(struct belay_engine_options){...}, &engine, &error);
+ *     belay_get(engine, &what, NULL, &error);
+ *     belay_run(engine);
+ *
+ * An engine owns an event loop and worker threads.  Downloads ("jobs") are
+ * added to it, belay_run() carries them out, and one callback hears what
+ * happens.  What was received before a break, a signal or a crash stays in
+ * FILE.part; the same job goes on from there.  A file gets its final name
+ * only when every byte was verified and is on the disk.
+ *
+ * Threads: an engine and its jobs belong to one thread at a time; the only
+ * calls from elsewhere, signal handlers included, are belay_interrupt() and
+ * belay_wake().  Engines are independent of each other.  All other functions
+ * may be called from any thread.
+ *
+ * Units: bytes, and milliseconds of a monotonic clock.  Texts are UTF-8 and
+ * end with NUL.  Texts that the library makes are printable: bytes that
+ * could steer a terminal are escaped.
+ *
+ * Ownership: what is passed in is copied before the call returns, unless it
+ * says otherwise; texts and events that a callback gets live until it
+ * returns.
+ *
+ * Growth: a struct whose first member is struct_size is filled in by the
+ * caller with sizeof of the struct as compiled; members that are not named
+ * are zero, and zero is the default of every one.  Later versions append.
+ *
+ * SIGPIPE: a program that lets a job write to a pipe ignores the signal. */
+#ifndef BELAY_H
+#define BELAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BELAY_API __attribute__((visibility("default")))
+#define BELAY_CHECKED __attribute__((warn_unused_result))
+
+/* ---- Outcomes -------------------------------------------------------- */
+
+/* What to do about an outcome. */
+enum belay_class {
+    BELAY_CLASS_DONE,      /* nothing: it is as asked */
+    BELAY_CLASS_TEMPORARY, /* the same again may succeed */
+    BELAY_CLASS_PERMANENT, /* something must be changed first */
+    BELAY_CLASS_LIMIT,     /* a limit of the caller's own was reached */
+    BELAY_CLASS_USAGE,     /* the request itself is wrong */
+};
+
+/* X(constant, stable name, class). */
+#define BELAY_REASON_LIST(X)                                                \
+    X(BELAY_DONE, "ok", BELAY_CLASS_DONE)                                     \
+    /* The target was this file already. */                                 \
+    X(BELAY_UP_TO_DATE, "up-to-date", BELAY_CLASS_DONE)                     \
+    /* The target exists, and it was to be left alone. */                   \
+    X(BELAY_SKIPPED, "skipped", BELAY_CLASS_DONE)                           \
+    X(BELAY_USAGE, "usage", BELAY_CLASS_USAGE)                              \
+    /* No contact, or the tries were used up. */                            \
+    X(BELAY_UNREACHABLE, "unreachable", BELAY_CLASS_TEMPORARY)              \
+    /* The server's own trouble. */                                         \
+    X(BELAY_SERVER, "server", BELAY_CLASS_TEMPORARY)                        \
+    /* Not found, denied, not a file. */                                    \
+    X(BELAY_REFUSED, "refused", BELAY_CLASS_PERMANENT)                      \
+    /* Credentials are needed or were refused. */                           \
+    X(BELAY_ACCESS, "access", BELAY_CLASS_PERMANENT)                        \
+    /* Not this protocol, or no common version. */                          \
+    X(BELAY_NOT_BELAY, "not-belay", BELAY_CLASS_PERMANENT)                  \
+    /* A pin, a digest or a content id does not match. */                   \
+    X(BELAY_WRONG_CONTENT, "wrong-content", BELAY_CLASS_PERMANENT)          \
+    /* The file changed on the server, and that was to end the job. */      \
+    X(BELAY_CHANGED, "changed", BELAY_CLASS_PERMANENT)                      \
+    /* Cannot write, no space. */                                           \
+    X(BELAY_DISK, "disk", BELAY_CLASS_PERMANENT)                            \
+    /* The target exists and may not be replaced. */                        \
+    X(BELAY_EXISTS, "exists", BELAY_CLASS_PERMANENT)                        \
+    /* Another process works on the target. */                              \
+    X(BELAY_BUSY, "busy", BELAY_CLASS_TEMPORARY)                            \
+    X(BELAY_LIMIT, "limit", BELAY_CLASS_LIMIT)                              \
+    /* In place, but the directory would not sync. */                       \
+    X(BELAY_NOT_DURABLE, "not-durable", BELAY_CLASS_PERMANENT)              \
+    X(BELAY_INTERRUPTED, "interrupted", BELAY_CLASS_TEMPORARY)              \
+    /* A fault of the library, or memory is out. */                         \
+    X(BELAY_INTERNAL, "internal", BELAY_CLASS_PERMANENT)
+
+enum belay_reason {
+#define BELAY_REASON_ENUM(name, text, class_) name,
+    BELAY_REASON_LIST(BELAY_REASON_ENUM)
+#undef BELAY_REASON_ENUM
+};
+
+/* The names above never change; "unknown" for what this version does not
+ * know. */
+BELAY_API const char *belay_reason_name(enum belay_reason reason);
+BELAY_API enum belay_class belay_reason_class(enum belay_reason reason);
+/* "done", "temporary", "permanent", "limit", "usage". */
+BELAY_API const char *belay_class_name(enum belay_class class_);
+
+/* Why a call failed, as one line for a person. */
+struct belay_error {
+    enum belay_reason reason;
+    char text[1024];
+};
+
+/* ---- Helpers --------------------------------------------------------- */
+
+/* "0.1.0" of the library that is running. */
+BELAY_API const char *belay_version(void);
+/* The version of the wire protocol. */
+BELAY_API unsigned belay_protocol_version(void);
+
+/* Makes `text` fit for a terminal or a log line: `cap` >= 4 bytes at `out`;
+ * what does not fit is cut and ends with an ellipsis.  Returns the length
+ * without the final NUL. */
+BELAY_API size_t belay_text_escape(char *out, size_t cap, const char *text);
+/* "812 B", "1.50 GiB": 32 bytes suffice. */
+BELAY_API void belay_text_bytes(uint64_t bytes, char *out, size_t cap);
+
+/* What a URL says. */
+struct belay_url {
+    size_t struct_size;
+    char host[256];
+    uint16_t port;
+    bool pinned;     /* it names the content it wants */
+    char name[4097]; /* last component of the path; "" for the root */
+    char path[4097];
+};
+
+/* BELAY_DONE, or BELAY_USAGE with `error` filled in; either may be NULL. */
+BELAY_API enum belay_reason belay_url_parse(const char *url,
+                                            struct belay_url *out,
+                                            struct belay_error *error)
+    BELAY_CHECKED;
+
+/* ---- Content ids ----------------------------------------------------- */
+
+/* "bl1-CC-" and 64 hexadecimal digits, with the final NUL. */
+#define BELAY_CID_SIZE 72
+#define BELAY_CHUNK_SIZE_MIN 4096u
+#define BELAY_CHUNK_SIZE_MAX 4194304u
+
+/* The content id of a local file.  `chunk_size` is a power of two from 4 KiB
+ * to 4 MiB, or 0 for the one that fits the size of the file.  Reads the whole
+ * file in this thread. */
+BELAY_API enum belay_reason belay_file_cid(const char *path,
+                                           uint32_t chunk_size,
+                                           char cid[BELAY_CID_SIZE],
+                                           struct belay_error *error)
+    BELAY_CHECKED;
+
+/* ---- Engine ---------------------------------------------------------- */
+
+struct belay_engine;
+struct belay_job;
+
+/* X(constant, stable name). */
+#define BELAY_EVENT_LIST(X)                                                 \
+    X(BELAY_EVENT_START, "start")       /* a job begins to work */          \
+    X(BELAY_EVENT_NOTE, "note")         /* something else to tell */        \
+    X(BELAY_EVENT_RESET, "reset")       /* a connection was lost */         \
+    X(BELAY_EVENT_STALL, "stall")       /* none is left; value: ms until    \
+                                           the next try */                  \
+    X(BELAY_EVENT_BACK, "back")         /* data flows again */              \
+    X(BELAY_EVENT_CHANGED, "changed")   /* another version is served */     \
+    X(BELAY_EVENT_REUSED, "reused")     /* value: bytes of the version      \
+                                           before that are in it, too */    \
+    X(BELAY_EVENT_DAMAGED, "damaged")   /* chunk number `value` arrived     \
+                                           wrong; it is fetched again */    \
+    X(BELAY_EVENT_VERIFY, "verify")     /* all bytes are here: checking,    \
+                                           making durable */                \
+    X(BELAY_EVENT_END, "end")           /* the last one of a job: reason */ \
+    X(BELAY_EVENT_TICK, "tick")         /* tick_ms passed; no job */        \
+    X(BELAY_EVENT_WAKE, "wake")         /* belay_wake() was called; no job */
+
+enum belay_event_type {
+#define BELAY_EVENT_ENUM(name, text) name,
+    BELAY_EVENT_LIST(BELAY_EVENT_ENUM)
+#undef BELAY_EVENT_ENUM
+};
+
+BELAY_API const char *belay_event_name(enum belay_event_type type);
+
+struct belay_event {
+    size_t struct_size;
+    enum belay_event_type type;
+    struct belay_job *job; /* NULL: of the engine */
+    void *user_data;       /* of the job */
+    const char *text;      /* one line for a person, without a line end; ""
+                              where there is nothing to say */
+    bool detail;           /* of interest only to who looks closely */
+    uint64_t value;        /* see the list */
+    enum belay_reason reason; /* BELAY_EVENT_END only */
+};
+
+/* Runs on the engine's thread, from belay_run().  It may add, stop and ask
+ * jobs; it does not call belay_run() or belay_engine_free(). */
+typedef void belay_event_fn(void *arg, const struct belay_event *event);
+
+struct belay_engine_options {
+    size_t struct_size;
+    belay_event_fn *event; /* NULL: nobody listens */
+    void *arg;
+    unsigned files;        /* jobs at work at once; 0: 4 */
+    unsigned workers;      /* threads, for all engines of the process
+                              together; the first engine decides; 0: as many
+                              as the processors can use */
+    uint64_t tick_ms;      /* BELAY_EVENT_TICK so often; 0: never */
+    uint64_t rate;         /* bytes per second received, all jobs together;
+                              0: no limit */
+    uint64_t deadline_ms;  /* after belay_run() began: what is not done then
+                              ends with BELAY_LIMIT; 0: none */
+};
+
+BELAY_API enum belay_reason belay_engine_new(
+    const struct belay_engine_options *options, struct belay_engine **out,
+    struct belay_error *error) BELAY_CHECKED;
+
+/* Carries out all jobs; returns when none is left.  More jobs may be added
+ * and run afterwards. */
+BELAY_API void belay_run(struct belay_engine *engine);
+
+/* Ends all jobs soon with BELAY_INTERRUPTED, keeping what was received.  For
+ * good: later jobs end at once.  Any thread, any signal handler. */
+BELAY_API void belay_interrupt(struct belay_engine *engine);
+/* Causes one BELAY_EVENT_WAKE; several calls may merge.  Any thread, any
+ * signal handler. */
+BELAY_API void belay_wake(struct belay_engine *engine);
+
+/* Frees an engine that is not running, with what is left of its jobs.  False:
+ * a system call hangs (a dead disk, a pipe that nobody reads, a name service
+ * that does not answer), the engine stays, and a process that wants to end
+ * now calls _exit(); what is on disk is safe.  NULL is allowed. */
+BELAY_API bool belay_engine_free(struct belay_engine *engine);
+
+/* ---- Jobs: one file -------------------------------------------------- */
+
+struct belay_get_options {
+    size_t struct_size;
+    const char *url;
+    const char *output;    /* path of the target; NULL: named by the URL */
+    const char *directory; /* where a relative target is; NULL: here */
+    bool to_fd;            /* write to `fd`, in order, nothing unverified, */
+    int fd;                /* ... instead of to a file; stays open */
+    const char *sha256;    /* of the whole file, 64 hexadecimal digits */
+    bool overwrite;        /* replace a target that is another file */
+    bool no_clobber;       /* BELAY_SKIPPED when the target exists */
+    bool compression;      /* let the server compress */
+    bool no_remote_time;   /* do not give the file the server's time */
+    bool stop_on_change;   /* BELAY_CHANGED instead of the new version */
+    unsigned connections;  /* 1 to 16; 0: as many as help */
+    unsigned tries;        /* end after so many tries in a row without
+                              progress; 0: never, once there was contact */
+    bool wait_first;       /* ... and wait for a server not up yet */
+    unsigned family;       /* 4 or 6: that version of IP only */
+    uint64_t connect_timeout_ms; /* for one try; 0: 10 s */
+    uint64_t silence_ms;   /* until the server must answer a ping; 0: 30 s */
+    uint64_t max_size;     /* BELAY_LIMIT beyond; 0: no limit */
+    uint32_t chunk_size;   /* wished for; 0: the server's choice */
+    void *user_data;       /* comes back with each event */
+};
+
+/* Adds a job.  BELAY_DONE, or another reason with `error` filled in (may be
+ * NULL) and no job: then no event follows.  `*out` (may be NULL) is valid
+ * until the callback of the job's BELAY_EVENT_END returns. */
+BELAY_API enum belay_reason belay_get(struct belay_engine *engine,
+                                      const struct belay_get_options *options,
+                                      struct belay_job **out,
+                                      struct belay_error *error)
+    BELAY_CHECKED;
+
+/* Ends one job soon with BELAY_INTERRUPTED, keeping what was received. */
+BELAY_API void belay_job_stop(struct belay_job *job);
+
+/* The name of the target, without its directory, printable; the URL where
+ * the target is a descriptor. */
+BELAY_API const char *belay_job_name(const struct belay_job *job);
+
+struct belay_job_stats {
+    size_t struct_size;
+    uint64_t size;        /* of the file; 0 until known */
+    uint64_t have;        /* verified and stored: kept + fresh + reused */
+    uint64_t kept;        /* of these, from an earlier run */
+    uint64_t fresh;       /* of these, received by this run */
+    uint64_t reused;      /* of these, local bytes found good */
+    uint64_t wire;        /* all bytes received */
+    uint64_t repeated;    /* received although held already */
+    uint64_t wasted;      /* received for nothing: cut off, or damaged */
+    uint64_t saved;       /* by compression */
+    unsigned connects;    /* connections that were made */
+    unsigned losses;      /* ... and lost before their work was done */
+    unsigned bad_chunks;  /* chunks that arrived damaged */
+    unsigned changes;     /* versions of the file after the first */
+    unsigned connections; /* up now */
+    bool verifying;       /* checking, syncing: no bytes are expected */
+    bool resumable;       /* something is on disk to go on from */
+    uint64_t elapsed_ms;  /* since the job began to work */
+    char cid[BELAY_CID_SIZE]; /* "" until known */
+};
+
+/* `stats->struct_size` is set by the caller. */
+BELAY_API void belay_job_stats(const struct belay_job *job,
+                               struct belay_job_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

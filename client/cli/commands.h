@@ -1,0 +1,11 @@
+/* The subcommands of `belay`: one file cmd_NAME.c each.
+ *
+ * Each gets its own part of the command line, argv[0] being its name, and
+ * returns the exit code. */
+#ifndef CLIENT_CLI_COMMANDS_H
+#define CLIENT_CLI_COMMANDS_H
+
+int cmd_cid(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+
+#endif

@@ -1,0 +1,44 @@
+#include "client/cli/usage.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/belay.h"
+#include "client/cli/exitcode.h"
+
+int usage_wrong(const char *what, const char *value, const char *why)
+{
+    char shown[2049];
+
+    (void)belay_text_escape(shown, sizeof shown, value);
+    fprintf(stderr, "belay: %s %s: %s\nTry 'belay --help'.\n", what, shown,
+            why);
+    return EXIT_USAGE;
+}
+
+int usage_option(int opt, const char *argument, const struct option *options)
+{
+    char letter[3] = {'-', (char)optopt, '\0'};
+    unsigned matches = 0;
+    bool plain = false;
+    size_t len = strcspn(argument, "=");
+
+    if (opt == ':') {
+        return usage_wrong("option", argument, "it needs a value");
+    }
+    for (const struct option *o = options; o->name != NULL; o++) {
+        matches += len > 2 && strncmp(argument, "--", 2) == 0 &&
+                   strncmp(argument + 2, o->name, len - 2) == 0;
+        plain = plain || (o->val == optopt && o->has_arg == no_argument);
+    }
+    if (optopt == 0) {
+        return usage_wrong("option", argument,
+                           matches > 1 ? "it could mean several options"
+                                       : "there is no such option");
+    }
+    if (plain && matches > 0 && argument[len] == '=') {
+        return usage_wrong("option", argument, "it takes no value");
+    }
+    return usage_wrong("option", letter, "there is no such option");
+}

@@ -1,0 +1,14 @@
+/* Wrong use of the command line: one clear line, and the exit code. */
+#ifndef CLIENT_CLI_USAGE_H
+#define CLIENT_CLI_USAGE_H
+
+#include <getopt.h>
+
+/* "belay: WHAT VALUE: WHY", with the value made printable.  Returns
+ * EXIT_USAGE. */
+int usage_wrong(const char *what, const char *value, const char *why);
+/* What getopt_long(), called with `options`, did not like: `opt` is what it
+ * returned ('?' or ':'), `argument` is argv[optind - 1]. */
+int usage_option(int opt, const char *argument, const struct option *options);
+
+#endif
