@@ -58,10 +58,16 @@ build clang clang "" RelWithDebInfo
 check clang -L unit
 
 build asan clang address,undefined RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
-check asan -L 'unit|scenario|sim'
+check asan -L 'unit|scenario|sim|fuzz'
 
 build tsan clang thread RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
 check tsan -L scenario
+
+if [ -n "$long" ]; then
+    build fuzz clang address,undefined RelWithDebInfo -DBELAY_FUZZ=ON
+    echo "== fuzz"
+    python3 -B tests/fuzz/campaign.py build/fuzz 600 || failed="$failed fuzz"
+fi
 
 if [ -n "$failed" ]; then
     echo "FAILED:$failed"

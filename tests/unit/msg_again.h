@@ -3,11 +3,8 @@
 #ifndef TESTS_UNIT_MSG_AGAIN_H
 #define TESTS_UNIT_MSG_AGAIN_H
 
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 #include "proto/base/err.h"
 #include "proto/wire/msg.h"
@@ -90,8 +87,7 @@ static inline int msg_again(const struct msg *m, const struct frame *f,
     case FRAME_NOTICE:
         return msg_notice_encode(&m->notice, w);
     default:
-        fail();
-        return ERR_INTERNAL;
+        BELAY_UNREACHABLE();
     }
 }
 

@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Inputs of the fuzz targets as text: one input a line, in hexadecimal.
+
+usage: corpus.py vectors DIR          spec/vectors as inputs: DIR/NAME.hex
+       corpus.py unpack DIR FILE...   one file an input, as libFuzzer wants
+       corpus.py pack FILE DIR        and back, sorted, without doubles
+
+tests/fuzz/corpus/NAME.hex holds what fuzzing found beyond the vectors; it is
+kept small by campaign.py. Both are replayed by every run of the tests.
+"""
+
+import hashlib
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "spec/vectors"
+
+# Longer ones stay out of the corpus; the unit tests run them.
+INPUT_MAX = 16384
+
+TLV_WHERE = ["HELLO-C", "HELLO-S", "ERROR", "OPEN", "INFO", "DONE", "ENTRY",
+             "GOAWAY", "LIST", "ENTRIES", "AUTH"]
+
+PREFACE_LEN = 16
+HEADER_LEN = 16
+
+
+def load(name):
+    return json.loads((VECTORS / f"{name}.json").read_text())["vectors"]
+
+
+def pattern(at, length):
+    return bytes((at + i) % 251 for i in range(length))
+
+
+def stream_bytes(item):
+    return bytes.fromhex(item["hex"]) + pattern(item["pattern_at"],
+                                                item["pattern_len"])
+
+
+def u16(n):
+    return n.to_bytes(2, "big")
+
+
+# ---- one function for each target; all yield bytes.
+
+def frame():
+    for v in load("frame"):
+        i = v["input"]
+        sender = 1 if i["receiver"] == "client" else 0
+        for crc in (0, 2):
+            yield bytes([sender | crc]) + stream_bytes(i)
+
+
+def preface():
+    for v in load("preface"):
+        i = v["input"]
+        peer = 1 if i["receiver"] == "client" else 0
+        for crc in (0, 2):
+            yield bytes([peer | crc]) + bytes.fromhex(i["hex"])
+
+
+def message():
+    for v in load("message"):
+        i = v["input"]
+        b = bytes.fromhex(i["hex"])
+        sender = 1 if i["sender"] == "server" else 0
+        if len(b) >= HEADER_LEN:
+            yield (bytes([sender, 0, 64, b[4], b[5]]) + b[8:12] +
+                   b[HEADER_LEN:])
+
+
+def tlv():
+    for v in load("tlv"):
+        i = v["input"]
+        where = TLV_WHERE.index(i["context"]) if i["context"] in TLV_WHERE \
+            else len(TLV_WHERE)
+        for unknown in (0, 0x84):  # 0x84 is a multiple of 12
+            yield bytes([where + unknown]) + bytes.fromhex(i["hex"])
+
+
+def entries():
+    for v in load("message"):
+        b = bytes.fromhex(v["input"]["hex"])
+        if len(b) > 4 and b[4] == 0x41:
+            yield b[HEADER_LEN:]
+
+
+def path():
+    for v in load("path"):
+        yield bytes.fromhex(v["input"]["bytes"])
+
+
+def text():
+    for v in load("path"):
+        for cap in (0, 20):
+            yield bytes([cap]) + bytes.fromhex(v["input"]["bytes"])
+
+
+def uri():
+    for v in load("uri"):
+        yield v["input"]["uri"].encode()
+
+
+def cid():
+    for v in load("cid"):
+        i = v["input"]
+        if i["kind"] == "text":
+            yield bytes(17) + i["text"].encode("utf-8", "surrogateescape")
+        elif i["kind"] == "parts":
+            size = int(i["size"])
+            if size < 1 << 64:
+                yield (size.to_bytes(8, "big") + bytes([i["chunk_log2"]]) +
+                       b"\xff" * 8)
+
+
+def merkle():
+    for v in load("merkle"):
+        i = v["input"]
+        if i["kind"] == "proof":
+            yield (b"\0" + int(i["block_index"]).to_bytes(8, "big") +
+                   int(i["block_count"]).to_bytes(8, "big") +
+                   bytes.fromhex(i["root"]) + bytes.fromhex(i["block_hash"]) +
+                   b"".join(map(bytes.fromhex, i["path"])))
+    for count in (1, 2, 3, 7, 8, 13, 64, 200):
+        for log2 in (0, 1, 3):
+            for spoil in (0xFFFF, 3, 9, 40, 300, 600):
+                yield bytes([1, count - 1, 5, log2, count // 2]) + u16(spoil)
+
+
+def zpack():
+    for v in load("chunk"):
+        i = v["input"]
+        if i["kind"] == "codec" and i["raw_len"] < 1 << 24:
+            yield (b"\0" + i["raw_len"].to_bytes(3, "big") +
+                   bytes.fromhex(i["stored"]))
+    for n in (0, 1, 100, 4096):
+        yield b"\1\0\0\0" + u16(n // 2) + b"\1\6" + b"abcd" * (n // 4)
+
+
+def journal():
+    # Honest pairs; then edits of single bytes, sealed and not.
+    for bits in (0, 0x3F, 0x1F, 2):
+        honest = bytes([3, bits, 5, 9, 0, 0, 0x80, 0, 4])
+        older = bytes([3, bits, 4, 9, 0, 0, 0x80, 0, 4])
+        yield honest + older + bytes(range(64))
+        yield bytes([0]) + honest
+        yield honest + bytes([4, 0, 100])
+    for at in (0, 8, 11, 12, 15, 32, 40, 48, 49, 50, 52, 54, 60, 96, 136, 168,
+               232, 2280, 4088):
+        for options in (0x11, 0x13):
+            yield (bytes([options, 0x3F, 5, 9, 0, 0, 0x80, 0, 4]) + u16(at) +
+                   b"\x80" + bytes([1, 0, 1, 9, 0, 0, 0, 1, 0]))
+
+
+def rangeset():
+    yield bytes([39]) + bytes(b for i in range(60)
+                              for b in (i % 6, i * 7 % 256, i * 3 % 40))
+    yield bytes([0]) + bytes(b for i in range(20)
+                             for b in (i % 6 | 0x80, i * 11 % 256, 5))
+
+
+# ---- conversations.
+
+def frames_of(segments, side):
+    """Preface and frames of one side: (bytes of the preface, frames)."""
+    data = b"".join(stream_bytes(s) for s in segments if s["from"] == side)
+    head, data = data[:PREFACE_LEN], data[PREFACE_LEN:]
+    frames = []
+    while len(data) >= HEADER_LEN:
+        length = int.from_bytes(data[:4], "big")
+        frames.append(data[:HEADER_LEN + length])
+        data = data[HEADER_LEN + length:]
+    return head, frames, data
+
+
+def op_raw(op, data):
+    return bytes([op]) + u16(len(data)) + data
+
+
+def streams():
+    for file in sorted((VECTORS / "streams").glob("*.json")):
+        for v in json.loads(file.read_text())["vectors"]:
+            yield v["input"]["segments"]
+
+
+def sender():
+    for segments in streams():
+        head, frames, rest = frames_of(segments, "client")
+        out = op_raw(5, head)
+        for f in frames:
+            payload = f[HEADER_LEN:]
+            if len(payload) < 1500:
+                out += (bytes([0, f[4], f[5]]) + f[10:12] +
+                        u16(len(payload)) + payload)
+        yield out + op_raw(5, rest) + b"\x09\x01"
+    # Greeting, two files, ranges, digests, held jobs in any order, an end.
+    greet = b"\x09\x04"
+    open1 = b"\x01\x01\x00\x01"
+    get1 = b"\x02\x01\x20\x00\x00\x10\x00\x00\x00\x20\x00\x00"
+    digest1 = b"\x03\x01\x00\x01\x00\x00"
+    hold = b"\x09\x03\x1f"
+    finish = b"\x06\x00\x06\x01"
+    yield greet + open1 + get1 + digest1 + b"\x04\x00\x01" + b"\x09\x01"
+    yield greet + hold + open1 + get1 + finish * 8 + b"\x04\x01\x01" + finish
+    yield greet + b"\x01\x02\x05\x01\x02\x02\xe8" + bytes(40) + b"\x08\xff" * 4
+
+
+def ask(f):
+    """The client's frame as an operation of the receiver target."""
+    kind = f[4]
+    if kind == 0x10:
+        return b"\x02\x00"
+    if kind == 0x12:
+        return b"\x02\x02\x00\x00\x00\xff\xff\x01"
+    table = {0x11: 0x82, 0x13: 0x03, 0x14: 0x04, 0x15: 0x05}
+    return bytes([2, table[kind]]) if kind in table else b""
+
+
+def receiver():
+    for segments in streams():
+        out = b"\x01"
+        for side in ("client", "server"):
+            head, frames, rest = frames_of(segments, side)
+            if side == "server":
+                out += op_raw(1, head)
+            for f in frames:
+                payload = f[HEADER_LEN:]
+                if side == "client":
+                    out += ask(f)
+                elif len(payload) < 4500:
+                    out += (bytes([0, f[4], f[5], f[11]]) +
+                            u16(len(payload)) + payload)
+        yield out
+    greet = b"\x06"
+    for codec in (0, 1, 2, 3):
+        yield (b"\x01" + greet + b"\x02\x00" + b"\x03\x00\x00\x00\x00\x00" +
+               b"\x00\x00\x00" + b"\x02\x02\x00\x00\x00\xff\xff\x01" +
+               bytes([3, 0, 0, codec, 0, 1, 0, 0, 0]) + b"\x04\xff" * 3)
+
+
+def transfer():
+    files = b"\x9c\x40\x00\x03" + b"\x9d\x40\x00\x03" + b"\x60\x00\x01\x03"
+    weak = b"\x9c\x40\x00\x00" + b"\x9d\x40\x00\x01" + b"\x60\x00\x01\x02"
+    join, serve = b"\x01\x00", b"\x04\x00"
+    for bits in (0, 0x24, 0x40, 0x83, 0x10):
+        for contents in (files, weak):
+            start = bytes([bits]) + contents + join
+            yield start + serve * 3
+            # Some answers, another version, a cut, a new connection.
+            yield (start + b"\x03\x00\x00\x00\x00" * 5 + b"\x07\x01" +
+                   b"\x02\x00\x00\x01" + join + serve * 4)
+            # Killed half-way, some chunks spoiled, taken up again.
+            yield (start + b"\x03\x00\x00\x00\x00" * 6 + b"\x08\x32" + join +
+                   serve * 4)
+            # A byte of each answer is wrong.
+            for at in (0, 20, 40, 60, 100):
+                yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x03\x00" +
+                       u16(at) + b"\x01" + b"\x00\x03" + join + serve * 2)
+            yield start + b"\x06\x00\x03\x01" + b"\x00\x04" + join + serve
+
+
+TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid,
+           merkle, zpack, journal, rangeset, sender, receiver, transfer]
+
+
+def write(file, inputs):
+    lines = sorted({i.hex() for i in inputs}, key=lambda s: (len(s), s))
+    file.write_text("".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def read(file):
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            yield bytes.fromhex(line)
+
+
+def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "vectors":
+        folder = pathlib.Path(sys.argv[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        for target in TARGETS:
+            inputs = [i for i in target() if len(i) <= INPUT_MAX]
+            if not write(folder / f"{target.__name__}.hex", inputs):
+                sys.exit(f"{target.__name__}: no input")
+    elif len(sys.argv) >= 4 and sys.argv[1] == "unpack":
+        folder = pathlib.Path(sys.argv[2])
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sys.argv[3:]:
+            for one in read(pathlib.Path(name)):
+                digest = hashlib.sha256(one).hexdigest()
+                (folder / digest[:32]).write_bytes(one)
+    elif len(sys.argv) == 4 and sys.argv[1] == "pack":
+        files = pathlib.Path(sys.argv[3]).iterdir()
+        write(pathlib.Path(sys.argv[2]), [f.read_bytes() for f in files])
+    else:
+        sys.exit(__doc__)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
