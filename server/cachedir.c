@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define NAME "belayd"
+#define SYSTEM_DIR "/var/cache/" NAME
 
 /* Makes the directory and those above it that are missing. */
 static int
@@ -60,6 +61,16 @@ use(const char *path, struct cachedir *out)
     return 0;
 }
 
+void
+cachedir_prepare(uid_t uid, gid_t gid)
+{
+    /* Only a directory that is made here changes hands. */
+    if (mkdir(SYSTEM_DIR, 0700) == 0 &&
+        lchown(SYSTEM_DIR, uid, gid) != 0) {
+        rmdir(SYSTEM_DIR);
+    }
+}
+
 static bool
 default_path(char path[PATH_MAX])
 {
@@ -70,8 +81,10 @@ default_path(char path[PATH_MAX])
 
     if (given != NULL && given[0] == '/') {
         len = snprintf(path, PATH_MAX, "%s", given);
-    } else if (geteuid() == 0) {
-        len = snprintf(path, PATH_MAX, "/var/cache/" NAME);
+    } else if (geteuid() == 0 ||
+               faccessat(AT_FDCWD, SYSTEM_DIR, W_OK | X_OK, AT_EACCESS) ==
+                   0) {
+        len = snprintf(path, PATH_MAX, SYSTEM_DIR);
     } else if (xdg != NULL && xdg[0] == '/') {
         len = snprintf(path, PATH_MAX, "%s/" NAME, xdg);
     } else if (home != NULL && home[0] == '/') {

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "proto/base/check.h"
 #include "proto/base/err.h"
@@ -16,6 +17,11 @@ struct cachedir {
     int fd;
     bool temporary;
 };
+
+/* For root about to become another user: makes the default place, which that
+ * user could not. A place that exists is left alone; failure shows when the
+ * directory is opened. */
+void cachedir_prepare(uid_t uid, gid_t gid);
 
 /* wanted: of the command line, or NULL for the default place. With wanted
  * there is no second choice: ERR_IO with the reason in errno. *substitute

@@ -100,6 +100,13 @@ log_refused(struct listener *l, const struct net_addr *peer,
     log_end(&line);
 }
 
+/* Any descriptor will do; the sandbox lets nothing be opened by path. */
+static int
+take_spare(const struct worker *worker)
+{
+    return fcntl(worker->root->fd, F_DUPFD_CLOEXEC, 0);
+}
+
 /* Out of descriptors: the spare one lets the client know at once instead of
  * leaving it to its timeout. */
 static void
@@ -114,7 +121,7 @@ on_exhausted(struct listener *l, int listen_fd)
         if (net_accept(listen_fd, &peer, &fd) == 0) {
             refuse(fd);
         }
-        l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        l->spare_fd = take_spare(l->worker);
     }
     if (l->complained == 0 || now - l->complained >= SERVER_COMPLAINT_MS) {
         struct log_line line;
@@ -193,7 +200,7 @@ listener_new(struct worker *worker, struct listener **out)
         return ERR_NOMEM;
     }
     l->worker = worker;
-    l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    l->spare_fd = take_spare(worker);
     int err = loop_timer_new(worker->loop, on_resume, l, &l->resume);
     for (size_t i = 0; i < server->listen_count && err == 0; i++) {
         struct port *port = &l->port[l->count];

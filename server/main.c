@@ -10,8 +10,10 @@
 #include "proto/io/rand.h"
 #include "server/cachedir.h"
 #include "server/limits.h"
-#include "server/settings.h"
 #include "server/parent.h"
+#include "server/privileges.h"
+#include "server/sandbox.h"
+#include "server/settings.h"
 #include "server/worker.h"
 
 #define EXIT_FAILED 1
@@ -88,6 +90,14 @@ listen_all(struct server *server, const struct settings *settings)
     for (size_t i = 0; i < settings->listen_count && status == 0; i++) {
         status = listen_on(server, settings->listen[i]);
     }
+    return status;
+}
+
+static int
+print_all(const struct server *server)
+{
+    int status = 0;
+
     for (size_t i = 0; i < server->listen_count && status == 0; i++) {
         status = print_listening(server->listen_fd[i]);
     }
@@ -189,11 +199,10 @@ serve(struct server *server, const struct settings *settings)
     if (err != 0) {
         return complain(EXIT_FAILED, "cannot start", NULL, err_sentence(err));
     }
-    int status = listen_all(server, settings);
+    int status = print_all(server);
     if (status == 0) {
         status = parent_run(server, worker_count(settings));
     }
-    server_stop_listening(server);
     census_free(server->census);
     return status;
 }
@@ -214,7 +223,7 @@ serve_stdio(struct server *server)
         return complain(EXIT_FAILED, "--stdio needs pipes or a socket on "
                         "standard input and output", NULL, NULL);
     }
-    return worker_run_stdio(server);
+    return parent_run_stdio(server);
 }
 
 static int
@@ -236,25 +245,102 @@ start(struct server *server, const struct settings *settings)
     return status;
 }
 
+/* ---- Rights. */
+
+/* Whoever serves strangers as root must have said so. A user who comes
+ * through ssh has logged in as what it is. */
+static int
+find_user(const struct settings *settings, struct privileges_user *user)
+{
+    if (settings->user == NULL) {
+        if (geteuid() == 0 && settings->mode == SETTINGS_SERVE) {
+            return complain(EXIT_USAGE, "root must say with --user NAME "
+                            "which user belayd is to become (--user root "
+                            "stays root)", NULL, NULL);
+        }
+        user->uid = geteuid();
+        return 0;
+    }
+    if (privileges_find(settings->user, user) != 0) {
+        return complain(EXIT_USAGE, "no such user:", settings->user, NULL);
+    }
+    return 0;
+}
+
+/* What is opened by path from here on must be within the user's reach: what
+ * could not be opened again later had better fail now. */
+static int
+drop_root(const struct privileges_user *user)
+{
+    if (user->uid == geteuid()) {
+        return 0;
+    }
+    if (geteuid() == 0) {
+        cachedir_prepare(user->uid, user->gid);
+    }
+    if (privileges_drop(user) != 0) {
+        return complain(EXIT_FAILED, "cannot become user", user->name,
+                        strerror(errno));
+    }
+    return 0;
+}
+
+static int
+check_sandbox(const struct settings *settings)
+{
+    const char *missing = NULL;
+
+    if (sandbox_check(settings->sandbox, &missing) != 0) {
+        return complain(EXIT_FAILED, "cannot confine the workers as "
+                        "--sandbox asks for", NULL, missing);
+    }
+    return 0;
+}
+
+/* ---- Life. */
+
+/* With ports open and root given up. */
+static int
+run_logged(struct server *server, const struct settings *settings)
+{
+    if (log_open(&server->log, settings->log_file, LOG_LEVEL_INFO) != 0) {
+        return complain(EXIT_FAILED, "cannot open log file",
+                        settings->log_file, strerror(errno));
+    }
+    int status = start(server, settings);
+    log_close(&server->log);
+    return status;
+}
+
 static int
 run(const struct settings *settings)
 {
     struct server server = { .settings = settings };
+    struct privileges_user user = { .uid = 0 };
 
     set_rlimits();
-    if (log_open(&server.log, settings->log_file, LOG_LEVEL_INFO) != 0) {
-        return complain(EXIT_FAILED, "cannot open log file",
-                        settings->log_file, strerror(errno));
+    int status = find_user(settings, &user);
+    if (status == 0) {
+        status = check_sandbox(settings);
     }
-    int err = rootfs_init(&server.root, settings->root);
-    if (err != 0) {
-        log_close(&server.log);
+    if (status != 0) {
+        return status;
+    }
+    if (rootfs_init(&server.root, settings->root) != 0) {
         return complain(EXIT_FAILED, "cannot serve", settings->root,
                         strerror(errno));
     }
-    int status = start(&server, settings);
+    if (settings->mode == SETTINGS_SERVE) {
+        status = listen_all(&server, settings);
+    }
+    if (status == 0) {
+        status = drop_root(&user);
+    }
+    if (status == 0) {
+        status = run_logged(&server, settings);
+    }
+    server_stop_listening(&server);
     rootfs_clear(&server.root);
-    log_close(&server.log);
     return status;
 }
 

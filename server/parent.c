@@ -48,16 +48,15 @@ log_num_event(struct parent *p, enum log_level level, const char *event,
 
 /* ---- Children. */
 
-static _Noreturn void
-run_child(struct parent *p, unsigned index, pid_t parent_pid)
+/* In the child. Without its parent a worker would listen on for ever. */
+static void
+become_child(const struct parent *p, pid_t parent_pid)
 {
-    /* Without its parent a worker would listen on for ever. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent_pid) {
         _exit(1);
     }
     sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
-    _exit(worker_run(p->server, index));
 }
 
 static void
@@ -68,7 +67,8 @@ start_child(struct parent *p, unsigned index)
     pid_t pid = fork();
 
     if (pid == 0) {
-        run_child(p, index, parent_pid);
+        become_child(p, parent_pid);
+        _exit(worker_run(p->server, index));
     }
     child->started = clock_mono_ms();
     if (pid < 0) {
@@ -243,17 +243,24 @@ on_signal(struct parent *p, int signum)
     }
 }
 
+static void
+block_signals(struct parent *p)
+{
+    static const int signums[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+
+    sigemptyset(&p->blocked);
+    for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
+        sigaddset(&p->blocked, signums[i]);
+    }
+    sigprocmask(SIG_BLOCK, &p->blocked, &p->old_mask);
+}
+
 int
 parent_run(struct server *server, unsigned workers)
 {
-    static const int signums[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
     struct parent p = { .server = server, .workers = workers };
 
-    sigemptyset(&p.blocked);
-    for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
-        sigaddset(&p.blocked, signums[i]);
-    }
-    sigprocmask(SIG_BLOCK, &p.blocked, &p.old_mask);
+    block_signals(&p);
     restart_due(&p);
     while (!p.stopping || running(&p) > 0) {
         on_signal(&p, wait_signal(&p));
@@ -266,4 +273,32 @@ parent_run(struct server *server, unsigned workers)
         }
     }
     return p.failed ? 1 : 0;
+}
+
+int
+parent_run_stdio(struct server *server)
+{
+    struct parent p = { .server = server };
+    pid_t parent_pid = getpid();
+    int status = 0;
+
+    block_signals(&p);
+    pid_t pid = fork();
+    if (pid == 0) {
+        become_child(&p, parent_pid);
+        _exit(worker_run_stdio(server));
+    }
+    if (pid < 0) {
+        return 1;
+    }
+    /* The client sees the end when the child closes its own. */
+    close(STDIN_FILENO);
+    close(STDOUT_FILENO);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        int signum = sigwaitinfo(&p.blocked, NULL);
+        if (signum > 0 && signum != SIGCHLD) {
+            kill(pid, signum);
+        }
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

@@ -10,4 +10,8 @@
  * exit status: 0 or 1. The caller has one thread and no loop. */
 MUST_USE int parent_run(struct server *server, unsigned workers);
 
+/* Serves one client on standard input and output: in a child that is confined,
+ * while this process stays able to clean up. Returns the exit status. */
+MUST_USE int parent_run_stdio(struct server *server);
+
 #endif

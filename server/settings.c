@@ -29,6 +29,13 @@ const char settings_help[] =
     "  --max-per-address N    connections of one IPv4 address or IPv6 /64\n"
     "                         (default: 32)\n"
     "  --no-compression       never compress\n"
+    "  --user NAME            user to become once the ports are open; root\n"
+    "                         must say so, --user root stays root\n"
+    "  --sandbox MODE         try: confine workers as far as the kernel can\n"
+    "                         (default); require: or refuse to serve; "
+    "strict:\n"
+    "                         also end a worker at a forbidden system call;\n"
+    "                         off\n"
     "  --log-file FILE        log to FILE, opened again on SIGHUP (default:\n"
     "                         standard error)\n"
     "  --verbose              log every request that fails\n"
@@ -49,6 +56,8 @@ enum option_id {
     OPT_CONNECTIONS,
     OPT_PER_SOURCE,
     OPT_NO_COMPRESSION,
+    OPT_USER,
+    OPT_SANDBOX,
     OPT_LOG_FILE,
     OPT_VERBOSE,
     OPT_VERSION,
@@ -65,6 +74,8 @@ static const struct option long_options[] = {
     { "max-connections", required_argument, NULL, OPT_CONNECTIONS },
     { "max-per-address", required_argument, NULL, OPT_PER_SOURCE },
     { "no-compression", no_argument, NULL, OPT_NO_COMPRESSION },
+    { "user", required_argument, NULL, OPT_USER },
+    { "sandbox", required_argument, NULL, OPT_SANDBOX },
     { "log-file", required_argument, NULL, OPT_LOG_FILE },
     { "verbose", no_argument, NULL, OPT_VERBOSE },
     { "version", no_argument, NULL, OPT_VERSION },
@@ -105,6 +116,25 @@ parse_number(struct parse *p, const char *what, const char *text,
 }
 
 static int
+parse_sandbox(struct parse *p, const char *text)
+{
+    static const char *const words[] = {
+        [SANDBOX_TRY] = "try",
+        [SANDBOX_REQUIRE] = "require",
+        [SANDBOX_STRICT] = "strict",
+        [SANDBOX_OFF] = "off",
+    };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(text, words[i]) == 0) {
+            p->out->sandbox = (enum sandbox_mode)i;
+            return 0;
+        }
+    }
+    return complain(p, "--sandbox takes try, require, strict or off", text);
+}
+
+static int
 take_value(struct parse *p, int id, const char *arg)
 {
     struct settings *o = p->out;
@@ -125,6 +155,11 @@ take_value(struct parse *p, int id, const char *arg)
     case OPT_LOG_FILE:
         o->log_file = arg;
         return 0;
+    case OPT_USER:
+        o->user = arg;
+        return 0;
+    case OPT_SANDBOX:
+        return parse_sandbox(p, arg);
     case OPT_WORKERS:
         return parse_number(p, "--workers takes a number from 1 to 8", arg,
                             SERVER_WORKERS_MAX, &o->workers);
@@ -192,6 +227,7 @@ settings_parse(int argc, char *const argv[], struct settings *out,
     *out = (struct settings){
         .mode = SETTINGS_SERVE,
         .compression = true,
+        .sandbox = SANDBOX_TRY,
         .connections = MAX_CONNECTIONS,
         .per_source = MAX_CONNECTIONS_PER_SOURCE,
     };

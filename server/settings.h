@@ -8,6 +8,7 @@
 #include "proto/base/check.h"
 #include "proto/base/err.h"
 #include "server/limits.h"
+#include "server/sandbox.h"
 
 enum settings_mode {
     SETTINGS_SERVE,
@@ -24,6 +25,8 @@ struct settings {
     size_t listen_count;
     const char *cache;    /* NULL: the default place */
     const char *log_file; /* NULL: standard error */
+    const char *user;     /* to become once ports are open; NULL: none */
+    enum sandbox_mode sandbox;
     bool plain;
     bool compression;
     bool verbose;

@@ -177,6 +177,64 @@ init_events(struct worker *w)
     return err;
 }
 
+/* ---- The sandbox. */
+
+static void
+no_work(void *arg)
+{
+    (void)arg;
+}
+
+/* Threads cannot be started any more once the filter is in force. */
+static int
+start_threads(struct worker *w)
+{
+    struct loop_work *work = NULL;
+    int err = loop_work_new(w->loop, no_work, no_work, NULL, &work);
+
+    if (err == 0) {
+        loop_work_submit(work);
+        loop_run(w->loop);
+        loop_work_free(work);
+    }
+    return err;
+}
+
+static int
+confine_worker(struct worker *w)
+{
+    const struct server *server = w->server;
+    struct sandbox_places places = {
+        .root_fd = w->root->fd,
+        .cache_dir = server->cache_dir,
+        .log_file = server->settings->log_file,
+    };
+    return sandbox_confine(&w->sandbox, server->settings->sandbox, &places);
+}
+
+static int
+init_all(struct worker *w)
+{
+    int err = init_cache(w);
+
+    if (err == 0) {
+        err = init_parts(w);
+    }
+    if (err == 0) {
+        err = confine_worker(w);
+    }
+    if (err == 0) {
+        err = start_threads(w);
+    }
+    if (err == 0) {
+        err = init_events(w);
+    }
+    if (err == 0) {
+        err = sandbox_filter(&w->sandbox);
+    }
+    return err;
+}
+
 static int
 worker_init(struct worker *w, struct server *server, unsigned index)
 {
@@ -190,13 +248,10 @@ worker_init(struct worker *w, struct server *server, unsigned index)
     sigaction(SIGPIPE, &ignore, NULL);
     int err = loop_new(&w->loop);
     if (err == 0) {
-        err = init_cache(w);
+        err = init_all(w);
     }
     if (err == 0) {
-        err = init_parts(w);
-    }
-    if (err == 0) {
-        err = init_events(w);
+        sandbox_log(&w->sandbox, w->log, index);
     }
     return err;
 }

@@ -15,8 +15,9 @@
 #include "server/bufpool.h"
 #include "server/census.h"
 #include "server/digestcache.h"
-#include "server/settings.h"
 #include "server/prepare.h"
+#include "server/sandbox.h"
+#include "server/settings.h"
 #include "server/source.h"
 
 struct conn;
@@ -42,6 +43,7 @@ struct worker {
     struct server *server;
     struct log *log;
     struct rootfs *root;
+    struct sandbox sandbox;
     unsigned index;
     struct loop *loop;
     struct bufpool *buffers;
@@ -65,7 +67,7 @@ struct worker {
 /* Serves until told to stop by signal; returns the exit status. */
 MUST_USE int worker_run(struct server *server, unsigned index);
 
-/* Serves one client on standard input and output. */
+/* Serves one client on standard input and output, which it closes. */
 MUST_USE int worker_run_stdio(struct server *server);
 
 /* This process takes no more connections: the last one to say so closes the

@@ -41,9 +41,14 @@ find /usr/share /usr/include -type f -size -200k -exec cat {} + 2>/dev/null |
 truncate -s $((size * 1048576)) "$file"
 ls -ls "$file"
 
+# Root must say which user the server is to become.
+user=
+[ "$(id -u)" != 0 ] || user="--user root"
+
 # start_server PORT: sets $server and $port.
 start_server() {
-    "$belayd" --plain --root "$work/served" --cache "$work/cache" \
+    # shellcheck disable=SC2086
+    "$belayd" --plain --root "$work/served" --cache "$work/cache" $user \
         --listen "127.0.0.1:$1" >"$work/server.out" 2>"$work/server.log" &
     server=$!
     for _ in $(seq 100); do

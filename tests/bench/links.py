@@ -153,7 +153,8 @@ def belay_clients(arguments):
     belayd = os.path.abspath(arguments.belayd)
 
     def serve(root, directory):
-        return [belayd, "--plain", "--root", root, "--listen",
+        return [belayd, "--plain", "--user", "root", "--root", root,
+                "--listen",
                 f"{Lab.SERVER}:{BELAY_PORT}",
                 *shlex.split(arguments.belayd_args)]
 

@@ -129,7 +129,8 @@ def rsyncd(work, root):
 def belayd(args, work, root, cache):
     port = free_port()
     return Server([args.belayd, "--plain", "--root", str(root), "--cache",
-                   str(cache), "--listen", f"127.0.0.1:{port}"], port)
+                   str(cache), "--listen", f"127.0.0.1:{port}",
+                   *(["--user", "root"] if os.geteuid() == 0 else [])], port)
 
 
 def sha256(path):

@@ -24,6 +24,8 @@ DOORS = [
     (r"libdeflate\.h", r"proto/data/zpack\.c"),
     (r"uv\.h", r"proto/io/loop[a-z_]*\.[ch]"),
     (r"lmdb\.h", r"server/digestcache[a-z_]*\.[ch]"),
+    (r"seccomp\.h", r"server/filter\.c"),
+    (r"linux/landlock\.h", r"proto/io/confine\.c"),
     (r"openssl/ssl\.h", r"proto/io/tls[a-z_]*\.[ch]"),
 ]
 

@@ -33,8 +33,9 @@ def workers(server):
 
 
 def run(*args, env=None):
-    done = subprocess.run([program("BELAYD"), *args], capture_output=True,
-                          timeout=20, env={**os.environ, **(env or {})})
+    user = harness.as_user() if "--plain" in args else []
+    done = subprocess.run([program("BELAYD"), *args, *user],
+                          capture_output=True, timeout=20, env={**os.environ, **(env or {})})
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -361,7 +362,7 @@ def without_a_place_for_the_cache_it_serves_all_the_same(tmp):
     try:
         server = harness.Listening(
             [program("BELAYD"), "--root", root, "--plain", "--listen",
-             "127.0.0.1:0"], os.path.join(tmp, "log"))
+             "127.0.0.1:0", *harness.as_user()], os.path.join(tmp, "log"))
     finally:
         del os.environ["CACHE_DIRECTORY"], os.environ["TMPDIR"]
     with server:
@@ -392,7 +393,8 @@ def full_disk_under_the_cache(tmp):
     try:
         server = harness.Listening(
             [program("BELAYD"), "--root", root, "--plain", "--listen",
-             "127.0.0.1:0", "--cache", cache], os.path.join(tmp, "log"))
+             "127.0.0.1:0", "--cache", cache, *harness.as_user()],
+            os.path.join(tmp, "log"))
         with server:
             for turn in range(3):
                 with Raw(server.port) as raw:
@@ -412,7 +414,8 @@ def few_descriptors_are_no_end(tmp):
     server = harness.Listening(
         ["prlimit", "--nofile=60:60", program("BELAYD"), "--root", root,
          "--plain", "--workers", "1", "--listen", "127.0.0.1:0", "--cache",
-         os.path.join(tmp, "cache")], os.path.join(tmp, "log"))
+         os.path.join(tmp, "cache"), *harness.as_user()],
+        os.path.join(tmp, "log"))
     with server:
         held = []
         for i in range(60):

@@ -43,6 +43,8 @@ class Server:
             assert not faults
             command = [os.environ["BELAYD"], "--plain", "--root", self.root,
                        "--listen", "127.0.0.1:0"]
+            if os.geteuid() == 0:
+                command += ["--user", "root"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True)
