@@ -45,6 +45,9 @@
     X(ERR_JOURNAL, "the journal cannot be used", 0) \
     X(ERR_MANIFEST, "the manifest cannot be used", 0) \
     X(ERR_SIGNATURE, "the signature is not valid", 0) \
+    X(ERR_NO_KEY, "no signature of a known key", 0) \
+    X(ERR_ROLLBACK, "older than what was accepted before", 0) \
+    X(ERR_EXPIRED, "it has expired", 0) \
     X(ERR_URI, "not a valid address", 0) \
     X(ERR_SYNTAX, "not valid text", 0) \
     /* Bounds. */ \

@@ -32,6 +32,13 @@
 /* Characters of a peer's text that are shown; more is cut. */
 #define MAX_SHOWN_TEXT 512u
 
+/* A signed manifest: its bytes (a million files with long names fit), its
+ * files, its signature lines, and the keys that a user names. */
+#define MAX_MANIFEST_BYTES UINT64_C(1073741824)
+#define MAX_MANIFEST_FILES UINT64_C(10000000)
+#define MAX_NOTE_LINES 64u
+#define MAX_NOTE_KEYS 16u
+
 /* ---- Client. */
 
 /* Bytes asked for and not yet received: two bandwidth-delay products of a

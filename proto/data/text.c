@@ -1,6 +1,5 @@
 #include "proto/data/text.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -129,4 +128,19 @@ size_t text_escape(char *out, size_t cap, const void *bytes, size_t len)
     }
     out[end] = '\0';
     return end;
+}
+
+bool text_is_utf8(const void *bytes, size_t len)
+{
+    const uint8_t *in = bytes;
+    size_t at = 0;
+    while (at < len) {
+        uint32_t code;
+        size_t step = decode(in + at, len - at, &code);
+        if (step == 0) {
+            return false;
+        }
+        at += step;
+    }
+    return true;
 }

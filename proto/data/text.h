@@ -11,6 +11,7 @@
 #ifndef PROTO_DATA_TEXT_H
 #define PROTO_DATA_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Smallest buffer that text_escape() accepts: the mark of a cut and a NUL. */
@@ -24,5 +25,9 @@
  * whole character or escape and shown by a final ellipsis (U+2026).  Returns
  * the bytes written without the NUL.  `bytes` may be NULL when `len` is 0. */
 size_t text_escape(char *out, size_t cap, const void *bytes, size_t len);
+
+/* Is it all UTF-8 (RFC 3629: no overlong form, no surrogate)?  `bytes` may be
+ * NULL when `len` is 0. */
+bool text_is_utf8(const void *bytes, size_t len);
 
 #endif

@@ -26,6 +26,7 @@ DOORS = [
     (r"lmdb\.h", r"server/digestcache[a-z_]*\.[ch]"),
     (r"seccomp\.h", r"server/filter\.c"),
     (r"linux/landlock\.h", r"proto/io/confine\.c"),
+    (r"openssl/(evp|pem)\.h", r"proto/data/(hash|sign)\.c"),
     (r"openssl/ssl\.h", r"proto/io/tls[a-z_]*\.[ch]"),
 ]
 
