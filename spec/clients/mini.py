@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A small Belay downloader, written from the text in spec/ alone.
 
-    mini.py [--give-up SECONDS] belay+tcp://HOST[:PORT]/PATH[#bl1-..] [FILE]
+    mini.py [--give-up SECONDS] belay[+tcp]://HOST[:PORT]/PATH[#bl1-..] [FILE]
 
 It is the baseline client of belay-1 section 14.1: raw chunks, one file, one
 connection at a time.  It resumes from FILE.part with FILE.journal, compares
 digests where a version token proves nothing, and survives a changed file.
 Marks such as R3 are rules of belay-1.md.  Exit status: 0 done, 1 failed.
 """
-import hashlib, json, os, random, re, socket, struct, sys, time, urllib.parse, zlib
+import hashlib, json, os, random, re, socket, ssl, struct, sys, time
+import urllib.parse, zlib
 
 MAGIC = bytes.fromhex("89424c590d0a1a0a")
 HELLO, PING, PONG, GOAWAY, OPEN, GET, DIGEST = 1, 3, 4, 5, 0x10, 0x12, 0x13
@@ -84,12 +85,19 @@ def wait_as_told(error_payload):
 
 
 class Connection:
-    def __init__(self, host, port):
+    def __init__(self, tls, host, port):
         try:
             self.sock = socket.create_connection((host, port), 10)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls:                     # S1b, S3, S4
+                context = ssl.create_default_context()
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.set_alpn_protocols(["belay/1"])
+                self.sock = context.wrap_socket(self.sock, server_hostname=host)
         except OSError as error:
             raise Lost("cannot connect: %s" % error)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls and self.sock.selected_alpn_protocol() != "belay/1":
+            raise Failed("the TLS server does not speak belay/1")
         self.sock.settimeout(45)        # T6 and T7; own PINGs are optional
         self.last_id, self.gone = 0, False
         head = MAGIC + struct.pack(">HBB", 1, 0x43, 0)
@@ -417,9 +425,9 @@ class Download:
             os.unlink(self.journal)
         print("bl1-%02d-%s" % (self.c, own.hex()))
 
-    def attempt(self, host, port):
+    def attempt(self, where):
         """One connection; returns when every chunk is verified."""
-        link = Connection(host, port)
+        link = Connection(*where)
         try:
             link.greet()
             handle = self.open(link)
@@ -428,13 +436,13 @@ class Download:
         finally:
             link.sock.close()
 
-    def run(self, host, port, give_up):
+    def run(self, where, give_up):
         """15.3 and step 6: dial again until it works."""
         start, fruitless, faults = time.monotonic(), 0, 0
         while True:
             before, grid = set(self.have.items()), self.c
             try:
-                self.attempt(host, port)
+                self.attempt(where)
                 return self.finish()
             except (Lost, Refused) as error:
                 kind = getattr(error, "kind", SERVER)
@@ -456,15 +464,15 @@ class Download:
 
 
 def parse_url(url):
-    found = re.fullmatch(r"belay\+tcp://(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d*))?/([^?#]+)"
+    found = re.fullmatch(r"belay(\+tcp)?://(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d*))?/([^?#]+)"
                          r"(?:#bl1-(1[2-9]|2[0-2])-([0-9a-f]{64}))?", url, re.A)
-    if not found or re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", found[3]):
-        raise Failed("not a belay+tcp URL of a file: " + url)       # U1-4
-    path = urllib.parse.unquote_to_bytes(found[3])
+    if not found or re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", found[4]):
+        raise Failed("not a belay or belay+tcp URL of a file: " + url)  # U1-4
+    path = urllib.parse.unquote_to_bytes(found[4])
     if any(len(p) > 255 or p in (b"", b".", b"..") for p in path.split(b"/")):
-        raise Failed("no server takes this path: " + found[3])      # N1a
-    pin = (int(found[4]), bytes.fromhex(found[5])) if found[4] else None
-    return found[1].strip("[]"), int(found[2] or 7245), path, pin
+        raise Failed("no server takes this path: " + found[4])      # N1a
+    pin = (int(found[5]), bytes.fromhex(found[6])) if found[5] else None
+    return (not found[1], found[2].strip("[]"), int(found[3] or 7245)), path, pin
 
 
 def main(args):
@@ -474,9 +482,9 @@ def main(args):
     if len(args) not in (1, 2):
         sys.exit(__doc__)
     try:
-        host, port, path, pin = parse_url(args[0])
+        where, path, pin = parse_url(args[0])
         name = args[1] if len(args) == 2 else os.fsdecode(path.split(b"/")[-1])
-        Download(path, name, pin).run(host, port, give_up)
+        Download(path, name, pin).run(where, give_up)
     except Failed as error:
         print("failed: %s" % error, file=sys.stderr)
         return 1

@@ -7,12 +7,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 
 import belay_id as identity
 import belay_wire as wire
 import mini_server
+import secure
 
 R = wire.R
 
@@ -72,19 +74,26 @@ class Watched(mini_server.Session):
 
 class Partner:
     """Serves a new directory.  hooks(n) is the hook of connection n; with
-    judges False the expectations of OPEN are ignored."""
+    judges False the expectations of OPEN are ignored; tls is the context of
+    a TLS server, and token what AUTH has to bring."""
 
-    def __init__(self, hooks=lambda n: None, judges=True, **options):
+    def __init__(self, hooks=lambda n: None, judges=True, tls=None,
+                 **options):
         self.room = tempfile.mkdtemp(prefix="belay-conform-")
         self.root = os.path.join(self.room, "root")
         os.mkdir(self.root)
         defaults = {"root": self.root, "cut": None, "cut_random": None,
                     "flip": None, "racy_ms": 0, "weak": False,
-                    "no_cid": False, "zlib": False, "max_c": 22}
+                    "no_cid": False, "zlib": False, "max_c": 22,
+                    "token": None, "secure": tls is not None}
         self.server = mini_server.Server(
             argparse.Namespace(**dict(defaults, **options)))
         self.hooks, self.judges, self.connections = hooks, judges, 0
         self.heard, self.violations, self.codecs = [], [], set()
+        # What came first on each TLS connection, and the finished handshakes.
+        self.tls, self.hellos, self.shaken = tls, [], []
+        self.paused = threading.Event()     # clear: nothing is accepted
+        self.paused.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -95,12 +104,25 @@ class Partner:
                 sock, _ = self.listener.accept()
             except OSError:
                 return
+            self.paused.wait()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number = self.connections
             self.connections += 1
-            threading.Thread(target=Watched(
-                self, sock, number, self.hooks(number)).run,
-                daemon=True).start()
+            threading.Thread(target=self.serve, args=(sock, number),
+                             daemon=True).start()
+
+    def serve(self, sock, number):
+        if self.tls:
+            self.hellos.append(secure.peek_client_hello(sock))
+            try:
+                front = secure.Front(sock, self.tls)
+            except OSError:             # ssl.SSLError is one
+                sock.close()
+                return
+            self.shaken.append((front.tls.version(),
+                                front.tls.selected_alpn_protocol()))
+            sock = front.start()
+        Watched(self, sock, number, self.hooks(number)).run()
 
     def put(self, name, data):
         path = os.path.join(self.root, name)
@@ -118,7 +140,8 @@ class Partner:
         os.close(fd)
 
     def url(self, name="f", pin=None):
-        return "belay+tcp://127.0.0.1:%d/%s%s" % (
+        return "%s:%d/%s%s" % (
+            "belay://localhost" if self.tls else "belay+tcp://127.0.0.1",
             self.port, name, "#" + pin if pin else "")
 
     def out(self):
@@ -140,19 +163,41 @@ class Partner:
 class Client:
     """The program under test."""
 
-    def __init__(self, command, timeout):
+    def __init__(self, command, timeout, token_args=()):
         self.command, self.timeout = command, timeout
+        self.token_args = list(token_args)
+        self.tls_verdict, self.lock = None, threading.Lock()
 
-    def start(self, partner, url=None):
-        words = [w.replace("{url}", url or partner.url()).replace(
-            "{out}", partner.out()) for w in self.command]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL,
-                                stderr=subprocess.PIPE)
+    def gifts(self):
+        return {"--token-args"} if self.token_args else set()
 
-    def run(self, partner, url=None, timeout=None):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def start(self, partner, url=None, token=None, env=()):
+        words = self.command
+        if token:
+            words = words + self.token_args
+        token_file = os.path.join(partner.room, "token")
+        with open(token_file, "w", encoding="ascii") as f:
+            f.write((token or "") + "\n")
+        os.chmod(token_file, 0o600)
+        for name, value in (("url", url or partner.url()),
+                            ("out", partner.out()), ("ca", secure.CA),
+                            ("token_file", token_file),
+                            ("token", token or "")):
+            words = [w.replace("{%s}" % name, value) for w in words]
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=dict(os.environ, SSL_CERT_FILE=secure.CA, **dict(env)))
+
+    def run(self, partner, url=None, timeout=None, **how):
         """Exit status and last words; None when it had to be stopped."""
-        process = self.start(partner, url)
+        process = self.start(partner, url, **how)
         try:
             _, stderr = process.communicate(timeout=timeout or self.timeout)
             status = process.returncode
@@ -162,9 +207,9 @@ class Client:
             status = None
         return status, stderr.decode("utf-8", "replace")[-400:]
 
-    def gets(self, partner, data, url=None, timeout=None):
+    def gets(self, partner, data, url=None, timeout=None, **how):
         """It ends in success, with exactly these bytes."""
-        status, words = self.run(partner, url, timeout)
+        status, words = self.run(partner, url, timeout, **how)
         assert status == 0, "exit status %s: %s" % (status, words)
         self.check_result(partner, data)
 
@@ -179,18 +224,53 @@ class Client:
         assert not partner.violations, "the client broke a rule: %s" % \
             partner.violations
 
-    def never(self, partner, url=None, timeout=8):
+    def never(self, partner, url=None, timeout=5, **how):
         """It does not end in success and leaves no result."""
-        status, words = self.run(partner, url, timeout)
+        status, words = self.run(partner, url, timeout, **how)
         assert partner.connections, "it did not even connect: " + words
         assert status != 0, "success was reported"
         assert not os.path.exists(partner.out()), "a result was left"
         return status, words
 
-    def fails(self, partner, url=None, timeout=None):
+    def fails(self, partner, url=None, timeout=None, **how):
         """It ends by itself, without success."""
-        status, words = self.never(partner, url, timeout or self.timeout)
+        status, words = self.never(partner, url, timeout or self.timeout,
+                                   **how)
         assert status is not None, "it goes on and on: " + words
+        return words
+
+
+SSH = """#!%s
+import os, socket, sys, threading
+with open(os.environ["CONFORM_ARGV"], "a") as f:
+    f.write(repr(sys.argv[1:]) + "\\n")
+os.write(1, bytes.fromhex(os.environ["CONFORM_BANNER"]))
+sock = socket.create_connection(("127.0.0.1", int(os.environ["CONFORM_PORT"])))
+def up():
+    try:
+        while data := os.read(0, 65536):
+            sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+threading.Thread(target=up, daemon=True).start()
+while data := sock.recv(65536):
+    os.write(1, data)
+"""
+
+
+def fake_ssh(partner, banner=b""):
+    """Environment in which "ssh" reaches the partner, after some words of
+    the remote shell; and the file that gets its arguments."""
+    folder = os.path.join(partner.room, "bin")
+    os.makedirs(folder, exist_ok=True)
+    path, argv = os.path.join(folder, "ssh"), os.path.join(folder, "argv")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(SSH % sys.executable)
+    os.chmod(path, 0o755)
+    return {"PATH": folder + os.pathsep + os.environ["PATH"],
+            "CONFORM_ARGV": argv, "CONFORM_BANNER": banner.hex(),
+            "CONFORM_PORT": str(partner.port)}, argv
 
 
 # -- hooks --------------------------------------------------------------------

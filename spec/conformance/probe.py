@@ -1,14 +1,20 @@
-"""A client that says exactly what a case wants it to say."""
+"""Where a server is, and a client that says exactly what a case wants."""
 
+import os
+import shutil
 import socket
+import subprocess
 import time
 
 import belay_chunk as chunk
 import belay_id as identity
 import belay_wire as wire
+import secure
+from cases import Unsupported
 
 R = wire.R
-PATIENCE = 10.0                         # seconds; no answer is that slow
+PATIENCE = 20.0                         # seconds; no answer is that slow
+SANDBOX = "belay-conform"               # folder of the cases below --root
 
 
 class Ended(AssertionError):
@@ -19,6 +25,10 @@ class Ended(AssertionError):
         return "the connection ended"
 
 
+class Late(AssertionError):
+    """Nothing came in time."""
+
+
 class Told(AssertionError):
     """ERROR for the connection came, with this code."""
 
@@ -27,11 +37,79 @@ class Told(AssertionError):
         self.code = message.fields["code"]
 
 
+class Target:
+    """A server, a file on it, and perhaps its directory and a token.  It is
+    reached over TCP, over TLS, or as a command with a pipe."""
+
+    def __init__(self, path, address=None, tls=False, command=None,
+                 root=None, token=None):
+        self.path, self.address, self.tls = path, address, tls
+        self.command, self.root, self.token = command, root, token
+
+    def gifts(self):
+        """What cases can ask for with needs=."""
+        return {name for name, given in (
+            ("--root", self.root), ("--token", self.token),
+            ("a belay:// URL", self.tls),
+            ("a command with a pipe", self.command)) if given}
+
+    def connect(self, patience, context=None):
+        """A stream socket, and the process at its other end, if it is one."""
+        if self.command:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                return ours, subprocess.Popen(
+                    self.command, stdin=theirs, stdout=theirs,
+                    stderr=subprocess.DEVNULL)
+        sock = self.dial(patience)
+        if self.tls:
+            context = context or secure.client_context()
+            sock = context.wrap_socket(sock, server_hostname=self.address[0])
+        return sock, None
+
+    def dial(self, patience):
+        sock = socket.create_connection(self.address, patience)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def full(self, name):
+        """Where a file of the cases is for this program."""
+        return os.path.join(self.root, SANDBOX, name)
+
+    def wire(self, name):
+        """Its path on the wire."""
+        return os.fsencode(SANDBOX + "/" + name)
+
+    def put(self, name, data, age=0):
+        """A new file in the served tree; returns its path on the wire."""
+        full = self.full(name)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full + ".new", "wb") as f:
+            f.write(data)
+        os.replace(full + ".new", full)
+        if age:
+            time.sleep(age)
+        return self.wire(name)
+
+    def __enter__(self):
+        if self.root:
+            os.makedirs(os.path.join(self.root, SANDBOX), exist_ok=True)
+        return self
+
+    def __exit__(self, *_):
+        if self.root:
+            shutil.rmtree(os.path.join(self.root, SANDBOX),
+                          ignore_errors=True)
+
+
 class Probe:
+    """One connection.  Where AUTH has to come first, only the cases that
+    are about AUTH can be decided: they say auth=True."""
+
     def __init__(self, target, greet=True, hello=(), preface=None,
-                 extra=b""):
-        self.sock = socket.create_connection(target.address, PATIENCE)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                 extra=b"", auth=False):
+        self.auth = auth
+        self.sock, self.process = target.connect(PATIENCE)
         self.reader = wire.StreamReader("server")
         self.stash = []                 # elements that nobody asked for yet
         self.hello = None
@@ -47,6 +125,9 @@ class Probe:
 
     def __exit__(self, *_):
         self.sock.close()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
     # -- out --
 
@@ -84,7 +165,8 @@ class Probe:
         deadline = time.monotonic() + patience
         while not self.stash:
             left = deadline - time.monotonic()
-            assert left > 0, "no answer within %g s" % patience
+            if left <= 0:
+                raise Late("no answer within %g s" % patience)
             self.sock.settimeout(left)
             try:
                 data = self.sock.recv(65536)
@@ -106,6 +188,8 @@ class Probe:
         while True:
             item = self.element(patience)
             if isinstance(item, wire.Message):
+                if describe(item) == "ERROR AUTH_REQUIRED" and not self.auth:
+                    raise Unsupported("the server asks for AUTH")
                 if item.name not in ("PROGRESS", "NOTICE"):
                     return item
             elif isinstance(item, wire.Preface):

@@ -7,31 +7,14 @@ import time
 import belay_id as identity
 import belay_wire as wire
 
-from cases import Suite, Unsupported
-from probe import (Ended, PATIENCE, Probe, Told, check_chunks, cid_of,
+from cases import Skipped, Suite, Unsupported
+from probe import (Ended, Late, PATIENCE, Probe, Told, check_chunks, cid_of,
                    describe, digests_of)
 
 R = wire.R
 TOP = wire.U64_MAX
 suite = Suite()
 case = suite.case
-
-
-class Target:
-    """Where the server is, a file on it, and perhaps its directory."""
-
-    def __init__(self, address, path, root=None):
-        self.address, self.path, self.root = address, path, root
-
-    def put(self, name, data, age=0):
-        """A new file in the served tree; returns its path on the wire."""
-        full = os.path.join(self.root, name)
-        with open(full + ".new", "wb") as f:
-            f.write(data)
-        os.replace(full + ".new", full)
-        if age:
-            time.sleep(age)
-        return name.encode()
 
 
 def frame(name, ident, payload, flags=0):
@@ -180,9 +163,7 @@ def preface_waits(target):
     with Probe(target, greet=False) as p:
         try:
             p.element(0.15)
-        except Ended:
-            raise
-        except AssertionError:
+        except Late:
             return
         raise AssertionError("the server spoke first, within 150 ms")
 
@@ -402,6 +383,21 @@ def ping(target):
         assert names == ["ERROR BAD_PATH"], names
 
 
+@case("B1-C3", "B1-C4")
+def pings_at_once(target):
+    """PINGs sent without waiting get PONGs in order, or TOO_MANY_PINGS"""
+    marks = [bytes([i]) * R.PING_LEN for i in range(6)]
+    with Probe(target) as p:
+        p.raw(b"".join(wire.encode("PING", 0, {"opaque": m}) for m in marks))
+        for mark in marks:
+            item = p.message()
+            if item.name != "PONG":
+                assert describe(item) == "ERROR TOO_MANY_PINGS" or \
+                    item.name == "GOAWAY", describe(item)
+                return
+            assert item.fields["opaque"] == mark, "PONGs in another order"
+
+
 @case("B1-C5")
 def stray_pong(target):
     """a PONG that answers nothing is ignored"""
@@ -436,7 +432,7 @@ def request_after_goaway(target):
 def auth(target):
     """without AUTH_METHODS every AUTH is UNSUPPORTED; with them other
     requests wait for it, and a token on plain TCP is INSECURE"""
-    with Probe(target) as p:
+    with Probe(target, auth=True) as p:
         listed = p.hello.tlv(R.TLV_AUTH_METHODS)
         p.say("AUTH", 1, {"method": R.AUTH_BEARER},
               [(R.TLV_TOKEN, b"wrong token")])
@@ -444,7 +440,7 @@ def auth(target):
             p.refused(1, "UNSUPPORTED", "INSECURE")
             p.opened(2, 1, target.path)
             return
-        p.refused(1, "INSECURE")
+        p.refused(1, "AUTH_FAILED" if target.tls else "INSECURE")
         p.open(2, 1, target.path)
         p.refused(2, "AUTH_REQUIRED")
         p.alive()
@@ -453,7 +449,7 @@ def auth(target):
 @case("B1-S6")
 def unknown_method(target):
     """a method that is not listed is UNSUPPORTED and not counted"""
-    with Probe(target) as p:
+    with Probe(target, auth=True) as p:
         for ident in range(1, 6):
             p.say("AUTH", ident, {"method": 200})
             p.refused(ident, "UNSUPPORTED")
@@ -626,13 +622,13 @@ def links_out(target):
     """symbolic links that leave the tree are not followed"""
     for name, goal in (("out-file", "/etc/passwd"), ("out-dir", "/etc"),
                        ("out-up", "../..")):
-        link = os.path.join(target.root, name)
+        link = target.full(name)
         if not os.path.islink(link):
             os.symlink(goal, link)
     with Probe(target) as p:
-        for ident, path in enumerate((b"out-file", b"out-dir/passwd",
-                                      b"out-up/etc/passwd"), 1):
-            p.open(ident, ident, path)
+        for ident, path in enumerate(("out-file", "out-dir/passwd",
+                                      "out-up/etc/passwd"), 1):
+            p.open(ident, ident, target.wire(path))
             p.refused(ident, "NOT_FOUND", "NOT_A_FILE", "DENIED")
 
 
@@ -785,7 +781,7 @@ def changed_during(target):
     """a change under an open handle ends it with CHANGED_DURING"""
     data = bytearray(identity.pattern(20000))
     path = target.put("during", bytes(data), age=3)
-    full = os.path.join(target.root, "during")
+    full = target.full("during")
     with Probe(target) as p:
         p.opened(1, 1, path)
         with open(full, "r+b") as f:
@@ -882,20 +878,58 @@ def check_proofs(frames, leaves, root, b, m):
                                      f.fields["proof"]), "block %d" % block
 
 
+def sparse(target, name, size):
+    """A file of zeros that takes no room but long to hash."""
+    path = target.put(name, b"")
+    try:
+        os.truncate(target.full(name), size)
+    except OSError as error:
+        raise Skipped("no sparse file of %d bytes: %s" % (size, error))
+    return path
+
+
 @case("B1-D3", "B1-D4", needs=["--root"])
 def no_wait(target):
     """DIGEST_NO_WAIT answers at once, all or nothing"""
-    path = target.put("no-wait", identity.pattern(40000))
+    path = sparse(target, "no-wait", 1 << 40)
     with Probe(target) as p:
-        info = p.opened(1, 1, path)
+        p.opened(1, 1, path, want=20)
         p.digest(2, 1, flags=R.DIGEST_NO_WAIT)
-        frames = p.answer(2, patience=1.5)
+        p.refused(2, "DIGEST_PENDING")
+        p.opened(3, 2, target.path)
+        p.digest(4, 2, flags=R.DIGEST_NO_WAIT)
+        frames = p.answer(4)
         if frames[-1].name == "ERROR":
             assert len(frames) == 1, "digests before DIGEST_PENDING"
             assert describe(frames[0]) == "ERROR DIGEST_PENDING", \
                 describe(frames[0])
-        else:
-            assert cid_of(info, digests_of(frames))
+
+
+@case("B1-S13", needs=["--root"])
+def hash_budget(target):
+    """many long DIGESTs: some are put off, and others still get served"""
+    path = sparse(target, "budget", 1 << 40)
+    with Probe(target) as p:
+        count = min(12, p.limit(R.TLV_MAX_HANDLES, R.LIMIT_HANDLES_DEFAULT))
+        for i in range(1, count + 1):
+            p.opened(i, i, path, want=20)
+        for i in range(1, count + 1):
+            p.digest(count + i, i)
+        with Probe(target) as other:
+            info = other.opened(1, 1, target.path)
+            other.get(2, 1)
+            check_chunks(other.answer(2), info, [(0, TOP)], 1)
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            try:
+                item = p.element(max(0.1, deadline - time.monotonic()))
+            except Late:
+                break
+            if isinstance(item, wire.Message) and item.name == "ERROR":
+                assert describe(item) == "ERROR DIGEST_PENDING", \
+                    describe(item)
+                return
+        raise Unsupported("%d DIGESTs of 1 TiB at once are accepted" % count)
 
 
 @case("B1-D5", "B1-D12", needs=["--root"])
@@ -958,13 +992,13 @@ def list_of_file(target):
 @case("B1-Q4", needs=["--root"])
 def list_types(target):
     """sizes and types of files, directories and links"""
-    folder = os.path.join(target.root, "types")
+    folder = target.full("types")
     os.makedirs(os.path.join(folder, "dir"), exist_ok=True)
     target.put("types/file", b"12345")
     if not os.path.islink(os.path.join(folder, "link")):
         os.symlink("../etc", os.path.join(folder, "link"))
     with Probe(target) as p:
-        entries = {e["name"]: e for e in listing(p, 1, b"types")[0]}
+        entries = {e["name"]: e for e in listing(p, 1, target.wire("types"))[0]}
         assert entries[b"file"]["size"] == 5
         assert entries[b"file"]["file_type"] == R.FILE_REGULAR
         assert entries[b"dir"]["file_type"] == R.FILE_DIRECTORY
@@ -978,14 +1012,14 @@ def list_types(target):
 def list_cids(target):
     """a CID in a listing is the one at the default chunk_log2"""
     data = identity.pattern(50000)
-    os.makedirs(os.path.join(target.root, "cids"), exist_ok=True)
     path = target.put("cids/file", data, age=3)
     with Probe(target, hello=[(R.TLV_MAX_CHUNK_LOG2, b"\x16")]) as p:
         for ident, want in ((1, 12), (3, 0)):
             p.opened(ident, ident, path, want=want)
             p.get(ident + 1, ident)
             p.answer(ident + 1)
-        entry = listing(p, 9, b"cids", flags=R.LIST_WITH_CID)[0][0]
+        entry = listing(p, 9, target.wire("cids"),
+                        flags=R.LIST_WITH_CID)[0][0]
         cid = dict(entry["tlvs"]).get(R.TLV_CID)
         assert cid in (None, identity.cid_of(data, 18)), "another grid's CID"
 
@@ -1126,7 +1160,7 @@ def racy_write(target):
     """a change within the racy window, size and mtime put back, is seen"""
     old, new = identity.pattern(30000), identity.pattern(30000, 1)
     path = target.put("racy", old)
-    full = os.path.join(target.root, "racy")
+    full = target.full("racy")
     before = os.stat(full)
     with Probe(target) as p:
         p.opened(1, 1, path)
@@ -1179,6 +1213,24 @@ def idle_timer(target):
         assert item.name == "GOAWAY", describe(item)
         assert time.monotonic() - start > limit - 2, "too early"
         assert item.fields["code"] == 0
+
+
+@case("B1-T8", "B1-D11", needs=["--root"], slow=True)
+def progress(target):
+    """a server that hashes for long is never silent for longer than 10 s"""
+    path = sparse(target, "progress", 1 << 42)
+    with Probe(target, hello=[(R.TLV_MAX_CHUNK_LOG2, b"\x16")]) as p:
+        p.opened(1, 1, path, want=22)
+        p.digest(2, 1)
+        start, last = time.monotonic(), None
+        while time.monotonic() < start + 35:
+            try:
+                last = p.element(13)
+            except Late:
+                raise AssertionError("silent for 13 s")
+            if isinstance(last, wire.Message) and last.end:
+                break
+        p.say("CANCEL", 2)
 
 
 @case("B1-L6", "B1-T9", needs=["--root"], slow=True)

@@ -198,3 +198,20 @@ def accept(manifest, now, stored_serial=None, stored_signed=None):
             raise refuse("ROLLBACK", "MF1-V2", "the same serial, other text")
     if manifest.expires <= now:
         raise refuse("EXPIRED", "MF1-V3", "expired")
+
+
+def demand(manifest, origin):
+    """MF1-V4; a demanded key is the only known one when the file is read."""
+    if manifest.origin != origin:
+        raise refuse("OTHER_ORIGIN", "MF1-V4", "%r, not %r" % (
+            manifest.origin, origin))
+
+
+def verify_file(manifest, path, data):
+    """MF1-V5, V6: are these bytes what the manifest says about the path?"""
+    for name, c, size, cid in manifest.files:
+        if name == path:
+            if len(data) != size or identity.cid_of(data, c) != cid:
+                raise refuse("CONTENTS_DIFFER", "MF1-V5", "%r" % path)
+            return
+    raise refuse("NOT_LISTED", "MF1-V6", "%r" % path)

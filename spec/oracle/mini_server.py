@@ -5,7 +5,7 @@
 
 It prints "listening on HOST:PORT" and serves DIR, read-only, until it is
 killed.  It does what belay-1 section 14.1 asks of a server, and proofs, LIST,
-CANCEL and zlib besides, one request after another.  The faults make it a
+CANCEL, AUTH and zlib besides, one request after another.  The faults make it a
 partner that breaks connections or knows less than it could:
 
     --cut N            reset each connection after N bytes have been sent
@@ -16,9 +16,12 @@ partner that breaks connections or knows less than it could:
     --no-cid           never name a CID in INFO, DONE or CHANGED
     --max-c N          largest chunk_log2
     --zlib             compress chunks where that helps
+    --token TOKEN      requests need AUTH with this token
+    --secure           something in front ends TLS, so that tokens may come
 """
 
 import argparse
+import hmac
 import os
 import random
 import socket
@@ -162,6 +165,8 @@ class Session:
         self.cancelled = set()
         self.last_id = self.received = 0
         self.greeted, self.hello = False, None
+        self.trusted, self.refusals = not server.options.token, 0
+        self.born = time.monotonic()
         self.sent = 0
         self.cut = server.options.cut
         if server.options.cut_random is not None:
@@ -238,7 +243,10 @@ class Session:
         try:
             self.greet()
             while True:
-                item = self.next_item(R.TIMER_IDLE_MS / 1000)
+                item = self.next_item(self.patience())
+                if item is None and not self.trusted:
+                    self.error(0, "HANDSHAKE_TIMEOUT")
+                    break
                 if item is None:
                     self.send("GOAWAY", 0, {"last_id": self.last_id})
                     break
@@ -254,6 +262,12 @@ class Session:
             self.stop(reading)
             for handle in self.handles.values():
                 os.close(handle.fd)
+
+    def patience(self):
+        """T3 is absolute, T10 begins again with each frame."""
+        if self.trusted:
+            return R.TIMER_IDLE_MS / 1000
+        return self.born + R.TIMER_AUTH_MS / 1000 - time.monotonic()
 
     def stop(self, reading):
         """The reader has to leave recv() first, or close() has no effect."""
@@ -297,8 +311,11 @@ class Session:
             (R.TLV_MAX_CHUNK_LOG2, bytes([self.server.options.max_c])),
             (R.TLV_MAX_REQUESTS, struct.pack(">H", MAX_REQUESTS)),
             (R.TLV_MAX_HANDLES, struct.pack(">H", MAX_HANDLES)),
-            (R.TLV_CODECS, b"\x00\x01\x0a"), (0x3A3A, b"grease"),
-            (R.TLV_AGENT, b"mini_server/1")])
+            (R.TLV_CODECS, b"\x00\x01\x0a"),
+            (R.TLV_AGENT, b"mini_server/1")] + (
+                [(R.TLV_AUTH_METHODS, bytes([R.AUTH_BEARER, 0x7A]))]
+                if self.server.options.token else []) + [
+            (0x3A3A, b"grease")])
         self.put(wire.encode_frame(R.GREASE_FRAME[2], 7, b"grease"))
 
     # -- one frame --
@@ -333,9 +350,13 @@ class Session:
     def answer(self, message, ident):
         number = message.fields.get("handle")
         try:
+            if not self.trusted and message.name != "AUTH":
+                raise Refusal("AUTH_REQUIRED")
             getattr(self, "do_" + message.name.lower())(message, ident)
         except Refusal as refusal:
             self.error(ident, refusal.code, refusal.tlvs)
+            if self.refusals >= R.LIMIT_AUTH_ATTEMPTS:
+                raise Closed()
             if refusal.code == "CHANGED_DURING":
                 self.close(number)
         if message.name == "GET" and message.fields["flags"] & \
@@ -360,7 +381,18 @@ class Session:
     # -- requests --
 
     def do_auth(self, message, ident):
-        raise Refusal("UNSUPPORTED")
+        options, token = self.server.options, message.tlv(R.TLV_TOKEN)
+        if not options.token or message.fields["method"] != R.AUTH_BEARER:
+            raise Refusal("UNSUPPORTED")
+        if token is None:
+            raise Refusal("BAD_REQUEST")
+        if not options.secure:
+            raise Refusal("INSECURE")
+        if not hmac.compare_digest(token, options.token.encode()):
+            self.refusals += 1
+            raise Refusal("AUTH_FAILED")
+        self.trusted = True
+        self.send("DONE", ident)
 
     def do_close(self, message, ident):
         self.handle(message)
@@ -557,6 +589,8 @@ def main(args):
     parser.add_argument("--weak", action="store_true")
     parser.add_argument("--no-cid", action="store_true")
     parser.add_argument("--zlib", action="store_true")
+    parser.add_argument("--token")
+    parser.add_argument("--secure", action="store_true")
     parser.add_argument("--max-c", type=int, default=R.LIMIT_CHUNK_LOG2_MAX)
     server = Server(parser.parse_args(args))
     host, _, port = server.options.listen.rpartition(":")

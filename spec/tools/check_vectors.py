@@ -27,7 +27,8 @@ import vector_runs  # noqa: E402
 
 # Fewer vectors than this means that something was lost.
 LEAST = {"merkle": 400, "cid": 90, "preface": 60, "frame": 150, "tlv": 100,
-         "message": 330, "path": 80, "chunk": 70, "range": 45, "manifest": 70, "uri": 90}
+         "message": 330, "path": 80, "chunk": 70, "range": 45, "manifest": 70,
+         "manifest_use": 20, "uri": 90}
 REQUIREMENT = re.compile(r"\*\*((?:B1|ID1|MF1|U1)-[A-Z]*[0-9]+[a-z]?)\*\*")
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, HERE)
 import vectorgen.common as common  # noqa: E402  (needs the path above)
 
 FILES = ("merkle", "cid", "preface", "frame", "tlv", "message", "path",
-         "chunk", "range", "manifest", "uri", "streams")
+         "chunk", "range", "manifest", "manifest_use", "uri", "streams")
 
 
 def outputs(names):

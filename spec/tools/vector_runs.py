@@ -279,6 +279,17 @@ def run_manifest(given, _):
                       for path, c, size, cid in found.files]}
 
 
+def run_manifest_use(given, _):
+    keys = [manifest.Key(text) for text in given["keys"]]
+    found = manifest.parse(bytes.fromhex(given["data"]), keys)
+    serial = int(given["stored_serial"]) if given["stored_serial"] else None
+    if given["origin"]:
+        manifest.demand(found, bytes.fromhex(given["origin"]))
+    manifest.accept(found, int(given["now"]), serial, b"")
+    manifest.verify_file(found, bytes.fromhex(given["path"]), recipe(given))
+    return {"verified": True}
+
+
 def run_uri(given, _):
     uri = belay_uri.parse(given["uri"])
     return {"scheme": uri.scheme, "user": uri.user, "host": uri.host,
@@ -290,4 +301,5 @@ def run_uri(given, _):
 RUNS = {"merkle": run_merkle, "cid": run_cid, "preface": run_preface,
         "frame": run_frame, "tlv": run_tlv, "message": run_message,
         "path": run_path, "range": run_range, "chunk": run_chunk,
-        "manifest": run_manifest, "uri": run_uri}
+        "manifest": run_manifest, "manifest_use": run_manifest_use,
+        "uri": run_uri}

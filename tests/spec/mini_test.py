@@ -213,7 +213,7 @@ def shrinks():
     with Server() as server, tempfile.TemporaryDirectory() as room:
         out = os.path.join(room, "out")
         server.put("f", data)
-        with Proxy(server.port, lambda n: {"cut": 40000}) as proxy:
+        with Proxy(server.port, lambda n: {"cut": 80000}) as proxy:
             check_done(mini(url(proxy.port, "f"), out), out, data)
 
 

@@ -15,13 +15,18 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 MINI_SERVER = os.path.join(ROOT, "spec", "oracle", "mini_server.py")
 MINI = os.path.join(ROOT, "spec", "clients", "mini.py")
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(ROOT, "spec", "oracle"))
+sys.path[:0] = [os.path.join(ROOT, "spec", "oracle"),
+                os.path.join(ROOT, "spec", "conformance")]
+
+import secure  # noqa: E402  (needs the path above)
 
 
 def is_belayd():
@@ -60,6 +65,10 @@ class Server:
             f.write(data)
         return path
 
+    def rest(self):
+        """A version token taken right after a change would be weak."""
+        time.sleep(2.3 if is_belayd() else 0.3)
+
     def __enter__(self):
         return self
 
@@ -68,6 +77,48 @@ class Server:
         self.process.wait()
         self.process.stdout.close()
         self.room.cleanup()
+
+
+class Tls:
+    """Ends TLS in front of a port, with the certificate of the suite."""
+
+    def __init__(self, port):
+        self.target, self.context = port, secure.server_context()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(sock,),
+                             daemon=True).start()
+
+    def serve(self, sock):
+        # B1-W1: what is no TLS gets no answer, not even an alert.
+        first = secure.peek_client_hello(sock)
+        if first[:1] != bytes([secure.TLS_HANDSHAKE]):
+            sock.close()
+            return
+        try:
+            front = secure.Front(sock, self.context,
+                                 ("127.0.0.1", self.target))
+        except OSError:
+            sock.close()
+            return
+        front.run()
+
+    def url(self, name):
+        return "belay://127.0.0.1:%d/%s" % (self.port, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
 
 
 class Proxy:
@@ -188,14 +239,24 @@ def noise(n, seed=1):
     return random.Random(seed).randbytes(n)
 
 
+def verdict(case):
+    """None, or why it failed."""
+    try:
+        case()
+    except AssertionError as error:
+        return str(error) or "assertion"
+    except Exception:
+        return traceback.format_exc()
+    return None
+
+
 def run_all(cases):
-    """Runs functions, prints a line for each, returns the exit status."""
+    """Runs functions, many at once, since most of them wait; prints a line
+    for each and returns the exit status."""
     failed = 0
-    for case in cases:
-        try:
-            case()
-            print("ok   %s" % case.__name__)
-        except AssertionError as error:
-            failed += 1
-            print("FAIL %s: %s" % (case.__name__, error))
+    with ThreadPoolExecutor(4 * os.cpu_count()) as pool:
+        for case, why in zip(cases, pool.map(verdict, cases)):
+            failed += why is not None
+            print("ok   %s" % case.__name__ if why is None else
+                  "FAIL %s: %s" % (case.__name__, why))
     return 1 if failed else 0

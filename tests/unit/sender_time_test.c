@@ -74,6 +74,7 @@ test_idle(void **state)
     fixture_clear(&f);
 }
 
+/* B1-T8: whoever waits for disk or hashing hears every ten seconds. */
 static void
 test_progress(void **state)
 {
@@ -201,6 +202,7 @@ test_drain(void **state)
     fixture_clear(&f);
 }
 
+/* B1-T11: requests that do not end do not keep a stopping server. */
 static void
 test_drain_timeout(void **state)
 {
