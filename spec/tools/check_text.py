@@ -51,7 +51,7 @@ NUMBER = re.compile(r"(?<![\w.\-^])(0x[0-9A-Fa-f]+|\d[\d ]*\d|\d)"
 NAMED_NUMBER = re.compile(r"`([A-Z][A-Z0-9_]+)` \((0x[0-9A-Fa-f]+|\d+)\)")
 
 # Names in capitals that are no protocol constants.
-OTHER_NAMES = {"RESOLVE_BENEATH"}
+OTHER_NAMES = {"RESOLVE_BENEATH", "SSL_CERT_FILE", "PATH"}
 
 def variant_names():
     """Macros of the model variants, which the prose names as evidence."""
