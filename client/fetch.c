@@ -10,6 +10,7 @@
 
 #include "client/fetch_internal.h"
 #include "client/link.h"
+#include "proto/data/text.h"
 #include "proto/io/clock.h"
 #include "proto/io/rand.h"
 
@@ -33,7 +34,7 @@ void fetch_over(struct fetch *f, enum belay_reason end, const char *format, ...)
     f->over = true;
     f->end = end;
     va_start(args, format);
-    (void)vsnprintf(f->text, sizeof f->text, format, args);
+    text_vprint(f->text, sizeof f->text, format, args);
     va_end(args);
     fetch_pump_later(f); /* settles from the top of the loop */
 }
@@ -106,7 +107,7 @@ void fetch_note(struct fetch *f, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    text_vprint(text, sizeof text, format, args);
     va_end(args);
     raise_event(f, BELAY_EVENT_NOTE, 0, text);
 }
@@ -118,7 +119,7 @@ void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    text_vprint(text, sizeof text, format, args);
     va_end(args);
     raise_event(f, type, value, text);
 }
@@ -311,7 +312,7 @@ static void tell(struct fetch *f, const struct transfer_action *a)
                       "recorded and are fetched again", a->count);
         break;
     case TRANSFER_NOTE_RECHECK:
-        fetch_note(f, "comparing with the server's complete digest list");
+        fetch_detail(f, "comparing with the server's complete digest list");
         break;
     case TRANSFER_NOTE_SERVER:
         fetch_note(f, "the server says: %s", detail);

@@ -24,6 +24,7 @@ struct link {
     unsigned events;
     bool held;       /* no slab for the chunk that begins */
     bool throttled;  /* no allowance left */
+    int send_errno;  /* nothing more can be sent; reading goes on */
     bool in_chunk;
     uint8_t *dest;   /* where its data goes; NULL: nowhere */
     size_t left;

@@ -36,7 +36,7 @@ static void set_events(struct link *link)
     if (!link->held && !link->throttled) {
         events |= LOOP_READ;
     }
-    if (receiver_out(r, &data) > 0) {
+    if (link->send_errno == 0 && receiver_out(r, &data) > 0) {
         events |= LOOP_WRITE;
     }
     if (events != link->events) {
@@ -375,7 +375,10 @@ static void lost(struct link *link, const char *text)
 
     link_flush(link);
     if (is_open(link)) {
-        transfer_lost(f->transfer, link->conn, text, now_ms(link));
+        transfer_lost(f->transfer, link->conn,
+                      link->send_errno != 0 ? strerror(link->send_errno)
+                                            : text,
+                      now_ms(link));
         link_close(link);
     }
 }
@@ -435,7 +438,8 @@ void link_send(struct link *link)
     const uint8_t *data;
     size_t len;
 
-    while (is_open(link) && (len = receiver_out(r, &data)) > 0) {
+    while (is_open(link) && link->send_errno == 0 &&
+           (len = receiver_out(r, &data)) > 0) {
         ssize_t n = send(link->fd, data, len, MSG_NOSIGNAL);
 
         if (n >= 0) {
@@ -443,11 +447,10 @@ void link_send(struct link *link)
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR) {
-            /* What the server said before it left is still to be read. */
-            receive(link);
-            if (is_open(link)) {
-                lost(link, strerror(errno));
-            }
+            /* What the server said before it left is still to be read, but
+             * not from here: a caller may be in the middle of a reading.
+             * The end of that stream ends the link. */
+            link->send_errno = errno;
         }
     }
     set_events(link);
@@ -494,6 +497,7 @@ int link_open(struct link *link, int fd)
     link->events = 0;
     link->held = false;
     link->throttled = false;
+    link->send_errno = 0;
     link->in_chunk = false;
     link->left = 0;
     link->stage_at = 0;

@@ -1,6 +1,7 @@
 #include "proto/data/text.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/base/check.h"
@@ -143,4 +144,19 @@ bool text_is_utf8(const void *bytes, size_t len)
         at += step;
     }
     return true;
+}
+
+void text_vprint(char *out, size_t cap, const char *format, va_list args)
+{
+    BELAY_ASSERT(cap >= TEXT_ESCAPE_MIN);
+    int len = vsnprintf(out, cap, format, args);
+    if (len < 0) {
+        out[0] = '\0';
+    } else if ((size_t)len >= cap) {
+        size_t cut = cap - sizeof ELLIPSIS;
+        while (cut > 0 && ((uint8_t)out[cut] & 0xc0) == 0x80) {
+            cut--;
+        }
+        memcpy(out + cut, ELLIPSIS, sizeof ELLIPSIS);
+    }
 }

@@ -11,6 +11,7 @@
 #ifndef PROTO_DATA_TEXT_H
 #define PROTO_DATA_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -29,5 +30,10 @@ size_t text_escape(char *out, size_t cap, const void *bytes, size_t len);
 /* Is it all UTF-8 (RFC 3629: no overlong form, no surrogate)?  `bytes` may be
  * NULL when `len` is 0. */
 bool text_is_utf8(const void *bytes, size_t len);
+
+/* vsnprintf() whose result, when it does not fit, is cut at a whole character
+ * and shown so as above.  `cap` >= TEXT_ESCAPE_MIN (asserted). */
+void text_vprint(char *out, size_t cap, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 
 #endif

@@ -25,7 +25,7 @@ int receiver_error(struct receiver *r, int err, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(r->error, sizeof r->error, format, args);
+    text_vprint(r->error, sizeof r->error, format, args);
     va_end(args);
     r->phase = RECEIVER_DEAD;
     return err;

@@ -106,7 +106,7 @@ void transfer_fail(struct transfer *t, enum transfer_reason reason,
     t->phase = PHASE_OVER;
     t->reason = reason;
     va_start(args, format);
-    (void)vsnprintf(t->detail, sizeof t->detail, format, args);
+    text_vprint(t->detail, sizeof t->detail, format, args);
     va_end(args);
 }
 

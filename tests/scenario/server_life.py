@@ -226,16 +226,24 @@ def dead_worker_is_replaced(tmp):
 
 @case
 def connections_spread_over_the_workers(tmp):
+    """On a machine that is busy a worker may be late; not every time."""
     server, path = serve(tmp, "--workers", "4")
     with server:
-        raws = [Raw(server.port) for _ in range(16)]
-        counts = {}
-        for found in re.findall(r"open worker=(\d)", server.text()):
-            counts[found] = counts.get(found, 0) + 1
-        check(sum(counts.values()) == 16 and len(counts) == 4 and
-              max(counts.values()) <= 6, "spread %r" % counts)
-        for raw in raws:
-            raw.sock.close()
+        spreads = []
+        for _ in range(10):
+            seen = os.path.getsize(server.log)
+            raws = [Raw(server.port) for _ in range(16)]
+            with open(server.log) as log:
+                log.seek(seen)
+                found = re.findall(r"open worker=(\d)", log.read())
+            check(len(found) == 16, "%d connections" % len(found))
+            spreads.append(sorted(map(found.count, set(found))))
+            for raw in raws:
+                raw.sock.close()
+            if len(spreads[-1]) == 4 and spreads[-1][-1] <= 6:
+                return
+            time.sleep(0.3)
+        check(False, "spreads %r" % spreads)
 
 
 @case

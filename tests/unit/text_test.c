@@ -144,12 +144,50 @@ static void test_random_bytes(void **state)
     }
 }
 
+static void print_to(char *out, size_t cap, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void print_to(char *out, size_t cap, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    text_vprint(out, cap, format, args);
+    va_end(args);
+}
+
+static void test_print(void **state)
+{
+    (void)state;
+    char out[12];
+    static const struct {
+        const char *text;
+        const char *want;
+    } cases[] = {
+        {"", "<>"},
+        {"123456789", "<123456789>"},
+        {"1234567890", "<1234567…"},
+        {"123456\u00e4 cut", "<123456…"},
+        {"12345\u00e4 cut", "<12345\u00e4…"},
+        {"1234\u20ac cut", "<1234\u20ac…"},
+        {"12345\u20ac cut", "<12345…"},
+        {"\u20ac\u20ac\u20ac\u20ac", "<\u20ac\u20ac…"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_to(out, sizeof out, "<%s>", cases[i].text);
+        assert_string_equal(out, cases[i].want);
+    }
+    print_to(out, TEXT_ESCAPE_MIN, "%s", "long");
+    assert_string_equal(out, "…");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_escapes),
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
