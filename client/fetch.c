@@ -285,6 +285,12 @@ static void tell(struct fetch *f, const struct transfer_action *a)
     case TRANSFER_NOTE_REUSED:
         tell_reused(f, a->count);
         break;
+    case TRANSFER_NOTE_DONOR:
+        break;
+    case TRANSFER_NOTE_NO_LIST:
+        fetch_note(f, "the server does not tell its digests; the whole file "
+                      "is fetched");
+        break;
     case TRANSFER_NOTE_SHRUNK:
         fetch_note(f, "the link breaks often: chunks are now %" PRIu64
                       " KiB, so that a break costs less",
@@ -393,6 +399,8 @@ static void act(struct fetch *f, const struct transfer_action *a)
         break;
     case TRANSFER_FINISH:
         fetch_store_finish(f);
+        break;
+    case TRANSFER_COMPARED:
         break;
     case TRANSFER_FAIL:
         failed(f, a->reason);

@@ -17,6 +17,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
     if (t == NULL) {
         return NULL;
     }
+    BELAY_ASSERT(!config->in_order || config->donor_count == 0);
     t->config = *config;
     t->now = now;
     t->started = now;
@@ -35,6 +36,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
             t->config.want_chunk_log2 = config->pin_log2;
         }
     }
+    seed_init(t);
     t->conn_goal = 1;
     t->conn[0].state = CONN_WAITING;
     t->conn[0].dial_at = now;
@@ -51,6 +53,7 @@ void transfer_free(struct transfer *t)
     }
     grid_free(&t->grid);
     grid_free(&t->old);
+    seed_free(t);
     list_clear(t);
     free(t->expect);
     free(t->copies);

@@ -34,6 +34,8 @@
 #define TRANSFER_CHUNKS_MAX ((uint64_t)1 << 22)
 /* So many HASH actions are unanswered at most, and one COPY besides. */
 #define TRANSFER_HASHES_MAX 8u
+/* Local files that are looked at for content. */
+#define TRANSFER_DONORS_MAX 16u
 /* Chunks are made smaller only while the file has at most this many. */
 #define TRANSFER_CHUNKS_SHRINK ((uint64_t)1 << 19)
 
@@ -51,6 +53,14 @@ struct transfer_identity {
     uint32_t mode;
 };
 
+/* A local file that may hold some of the content. */
+struct transfer_donor {
+    uint64_t size;
+    /* It is the file that is written to: what is right in its place stays.
+     * Only the first donor may be this. */
+    bool self;
+};
+
 struct transfer_config {
     const uint8_t *path; /* borrowed for the life of the transfer */
     size_t path_len;
@@ -64,6 +74,13 @@ struct transfer_config {
     unsigned tries_max; /* fruitless connections in a row; 0: no limit */
     bool wait_first;    /* keep trying even before the first contact */
     bool probe; /* ask for INFO only: TRANSFER_BEGIN is all that comes */
+    /* With donors the complete digest list is fetched first; what they hold
+     * is copied, the rest is fetched.  Not with in_order. */
+    unsigned donor_count;
+    struct transfer_donor donors[TRANSFER_DONORS_MAX];
+    /* Compare donor 0 with the digest list, nothing else: chunks that are
+     * right in their place are held when TRANSFER_COMPARED comes. */
+    bool compare_only;
     bool stop_on_change;
     bool in_order;      /* output is a stream: nothing can be taken back */
     uint32_t window_chunks_bytes; /* in_order: bytes held ahead at most */
@@ -73,6 +90,8 @@ struct transfer_config {
     uint64_t seed;      /* randomness for back-off and grease */
 };
 
+#define TRANSFER_NO_DONOR UINT32_MAX
+
 enum transfer_action_type {
     TRANSFER_IDLE,     /* nothing to do until the next event or deadline */
     TRANSFER_DIAL,     /* connect .conn, then transfer_connected() */
@@ -81,9 +100,12 @@ enum transfer_action_type {
     TRANSFER_REBASE,   /* identity or grid changed: see below */
     TRANSFER_IDENTITY, /* same version, more is known (CID): record it */
     TRANSFER_HASH,     /* hash local chunks [.first, .first + .count) of the
-                          grid .chunk_log2, transfer_hashed() for each */
-    TRANSFER_COPY,     /* bytes of old chunk .from have digest .digest and
-                          belong at chunk .first: transfer_copied() */
+                          grid .chunk_log2, transfer_hashed() for each; of
+                          the file itself, or of .donor */
+    TRANSFER_COPY,     /* bytes at .from_offset, of the file itself or of
+                          .donor, have digest .digest and belong at chunk
+                          .first: transfer_copied() */
+    TRANSFER_COMPARED, /* compare_only: it is done; the end */
     TRANSFER_FINISH,   /* everything is verified: make it final */
     TRANSFER_FAIL,     /* .reason, transfer_detail(); the end */
     TRANSFER_NOTE,     /* .note: something a person wants to know */
@@ -92,6 +114,9 @@ enum transfer_action_type {
 enum transfer_note {
     TRANSFER_NOTE_CHANGED,   /* the file on the server is another version */
     TRANSFER_NOTE_REUSED,    /* ... and .count old chunks are still good */
+    TRANSFER_NOTE_DONOR,     /* donor .conn: .first chunks stay in place,
+                                .count are copied */
+    TRANSFER_NOTE_NO_LIST,   /* donors are of no use: no digest list */
     TRANSFER_NOTE_SHRUNK,    /* chunks are now 2^.count bytes */
     TRANSFER_NOTE_BAD_CHUNK, /* chunk .first failed its digest */
     TRANSFER_NOTE_LOST,      /* .conn was lost: transfer_detail() */
@@ -127,6 +152,7 @@ struct transfer_action {
     uint64_t count;
     uint64_t from;
     uint64_t from_offset; /* COPY: where the old bytes stand */
+    unsigned donor; /* HASH, COPY: whose bytes; TRANSFER_NO_DONOR: our own */
     uint8_t chunk_log2;
     const uint8_t *digest; /* COPY: borrowed until transfer_copied() */
 };
@@ -151,7 +177,8 @@ struct transfer_ledger {
     uint64_t have;       /* verified and stored, kept ones included */
     uint64_t kept;       /* of these, taken over from an earlier run */
     uint64_t fresh;      /* of these, received by this run */
-    uint64_t reused;     /* of these, old chunks found good after a change */
+    uint64_t reused;     /* of these, old chunks found good after a change,
+                            and copies from donors */
     uint64_t wire;       /* all bytes received from servers */
     uint64_t repeated;   /* chunk data received that was already held */
     uint64_t wasted;     /* chunk data that came to nothing: cut or bad */

@@ -25,6 +25,7 @@ void change_undo(struct transfer *t)
         grid_account(t);
     }
     list_clear(t);
+    seed_restart(t);
     free(t->expect);
     t->expect = NULL;
     t->expect_final = false;
@@ -64,7 +65,7 @@ void change_begin(struct transfer *t, unsigned i, const char *why)
 
 bool change_waits(const struct transfer *t)
 {
-    return t->grid.piped > 0 || t->hash_pending > 0;
+    return t->grid.piped > 0 || t->hash_pending > 0 || t->seed.copy_asked;
 }
 
 /* Which connection finds out about the new version?  The lead while it
@@ -207,8 +208,7 @@ static int by_digest(const void *a, const void *b, void *digests)
                   HASH_LEN);
 }
 
-/* Old chunks ordered by digest, for look-ups; NULL without memory. */
-static uint32_t *index_old(const struct grid *old, uint32_t *count)
+uint32_t *match_index(const struct grid *old, uint32_t *count)
 {
     uint32_t *index = calloc(old->count + 1, sizeof *index);
 
@@ -225,8 +225,8 @@ static uint32_t *index_old(const struct grid *old, uint32_t *count)
     return index;
 }
 
-static uint64_t find_old(const struct grid *old, const uint32_t *index,
-                         uint32_t count, const uint8_t *digest)
+uint64_t match_find(const struct grid *old, const uint32_t *index,
+                    uint32_t count, const uint8_t *digest)
 {
     uint32_t low = 0;
     uint32_t high = count;
@@ -251,7 +251,7 @@ static uint64_t find_old(const struct grid *old, const uint32_t *index,
 void change_compare(struct transfer *t)
 {
     uint32_t count;
-    uint32_t *index = index_old(&t->old, &count);
+    uint32_t *index = match_index(&t->old, &count);
     uint64_t kept = 0;
     uint64_t left = 0;
     uint64_t right = t->grid.count;
@@ -275,7 +275,7 @@ void change_compare(struct transfer *t)
             kept++;
             continue;
         }
-        uint64_t from = find_old(&t->old, index, count, digest);
+        uint64_t from = match_find(&t->old, index, count, digest);
 
         if (from >= t->old.count) {
             continue;
@@ -302,6 +302,10 @@ void change_copied(struct transfer *t, bool ok)
 {
     const struct copy *copy;
 
+    if (t->seed.copy_asked) {
+        seed_copied(t, ok);
+        return;
+    }
     if (!t->copy_asked) {
         return;
     }

@@ -190,7 +190,8 @@ static bool all_held(const struct transfer *t)
 {
     return (t->phase == PHASE_FETCH || t->phase == PHASE_CHECK) &&
            t->confirmed && t->grid.have == t->grid.count &&
-           t->grid.piped == 0 && !t->need_begin && t->list.use == LIST_NONE;
+           t->grid.piped == 0 && !t->need_begin &&
+           t->list.use == LIST_NONE && !seed_busy(t);
 }
 
 /* Is the CID known, or can be done without? */

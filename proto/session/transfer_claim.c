@@ -225,7 +225,7 @@ void claim_fill(struct transfer *t, unsigned i)
     if (t->phase != PHASE_FETCH || c->state != CONN_UP || c->draining ||
         c->first_get || t->shrink_to != 0 || t->now < c->pause_until ||
         (!c->bound && c->open_request == 0) ||
-        (t->list.use == LIST_FIRST)) {
+        t->list.use == LIST_FIRST || seed_busy(t)) {
         return;
     }
     while (claim_count(c) < GETS_OUTSTANDING &&

@@ -42,7 +42,7 @@ void conn_goal_update(struct transfer *t)
     unsigned most = t->config.conns;
     uint64_t fit;
 
-    if (t->phase != PHASE_FETCH || !t->confirmed) {
+    if (t->phase != PHASE_FETCH || !t->confirmed || seed_busy(t)) {
         return;
     }
     if (most == 0) {
@@ -179,7 +179,8 @@ void conn_open(struct transfer *t, unsigned i)
     if (t->config.probe) {
         return;
     }
-    if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned)) {
+    if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned) &&
+        !seed_busy(t)) {
         claim_first(t, i);
     } else if (t->phase == PHASE_FETCH) {
         claim_fill(t, i);

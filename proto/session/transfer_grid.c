@@ -196,7 +196,8 @@ bool transfer_try_shrink(struct transfer *t)
     struct grid finer;
 
     if (t->shrink_to == 0 || t->phase != PHASE_FETCH ||
-        t->grid.piped > 0 || t->grid.unhashed > 0 || t->hash_pending > 0) {
+        t->grid.piped > 0 || t->grid.unhashed > 0 || t->hash_pending > 0 ||
+        (seed_busy(t) && t->seed.state != SEED_LIST)) {
         return false;
     }
     if (grid_init(&finer, t->grid.size, t->shrink_to) != 0) {
@@ -204,6 +205,7 @@ bool transfer_try_shrink(struct transfer *t)
         return false;
     }
     conn_drop_all(t, TRANSFER_CONNS_MAX);
+    list_clear(t); /* at most one for donors, of the old grid */
     regrid_states(&finer, &t->grid);
     if (t->identity.cid_known && !t->anchor) {
         t->anchor = true;

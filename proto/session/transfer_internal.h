@@ -7,6 +7,7 @@
  *   transfer_reply.c   answers of the server
  *   transfer_list.c    complete digest lists
  *   transfer_change.c  another version: comparison, copies
+ *   transfer_donor.c   content from local files
  *   transfer_check.c   completion
  *   transfer_next.c    what the runner does next, timers */
 #ifndef PROTO_SESSION_TRANSFER_INTERNAL_H
@@ -153,6 +154,7 @@ enum list_use {
     LIST_NONE,
     LIST_CHANGE, /* the digests of a new version, to reuse old chunks */
     LIST_CHECK,  /* of the same version: find the chunks that differ */
+    LIST_SEED,   /* before donors are looked at */
     LIST_FIRST,  /* of the pinned content, before anything is released */
 };
 
@@ -179,6 +181,24 @@ struct listing {
 struct copy {
     uint64_t from;
     uint64_t to;
+};
+
+/* Looking at donors, one after the other. */
+struct seeding {
+    enum {
+        SEED_NONE, /* there are none, or they were looked at */
+        SEED_LIST, /* the digest list comes first */
+        SEED_HASH, /* the chunks of `donor` are being hashed */
+        SEED_COPY, /* ... and those of use are copied */
+    } state;
+    bool restart; /* another version: all over again, when jobs are done */
+    unsigned donor;
+    struct grid grid; /* of the donor; every chunk local or have */
+    struct copy *copies;
+    uint64_t copy_count;
+    uint64_t copy_next;
+    bool copy_asked;
+    uint8_t wanted[HASH_LEN]; /* by the copy that was asked for */
 };
 
 #define NOTES_MAX 32u
@@ -223,6 +243,9 @@ struct transfer {
     uint64_t copy_next;
     bool copy_asked;
     uint64_t reused;
+
+    struct seeding seed;
+    bool compared; /* compare_only: TRANSFER_COMPARED is due */
 
     struct listing list;
     unsigned contradictions;
@@ -348,6 +371,25 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info);
 /* The new version's list is in t->list: use what is there of the old one. */
 void change_compare(struct transfer *t);
 void change_copied(struct transfer *t, bool ok);
+
+/* Held chunks of `g` ordered by digest, for match_find(); NULL without
+ * memory.  Free with free(). */
+uint32_t *match_index(const struct grid *g, uint32_t *count) MUST_USE;
+/* A held chunk with this digest; g->count when there is none. */
+uint64_t match_find(const struct grid *g, const uint32_t *index,
+                    uint32_t count, const uint8_t *digest);
+
+/* transfer_donor.c */
+void seed_init(struct transfer *t);
+void seed_free(struct transfer *t);
+bool seed_busy(const struct transfer *t);
+bool seed_local(const struct transfer *t);
+void seed_restart(struct transfer *t);
+bool seed_without_list(struct transfer *t);
+void seed_listed(struct transfer *t);
+void seed_copied(struct transfer *t, bool ok);
+bool seed_next_copy(struct transfer *t, struct transfer_action *a);
+void seed_pump(struct transfer *t);
 
 /* transfer_list.c */
 void list_ask(struct transfer *t, enum list_use use);

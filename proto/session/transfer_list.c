@@ -163,7 +163,10 @@ static void list_verified(struct transfer *t, const uint8_t cid[HASH_LEN])
     }
     list_take_expect(t);
     list_clear(t);
-    if (use == LIST_CHECK) {
+    if (use == LIST_SEED) {
+        seed_listed(t);
+    }
+    if (use == LIST_CHECK || use == LIST_SEED) {
         check_against_list(t);
     }
 }
@@ -245,6 +248,10 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
         conn_give_up(t, i, err_wire_sentence(code), false);
         break;
     default:
+        if (t->list.use == LIST_SEED && seed_without_list(t)) {
+            transfer_say(t, &(struct note){.note = TRANSFER_NOTE_NO_LIST});
+            break;
+        }
         transfer_fail(t, TRANSFER_REFUSED,
                       "the server does not tell its digests: %s",
                       err_wire_sentence(code));

@@ -70,6 +70,15 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
     }
 }
 
+/* The grid whose chunks are hashed now: one at a time. */
+static struct grid *hash_grid(struct transfer *t)
+{
+    if (t->anchor_hash) {
+        return &t->old;
+    }
+    return t->seed.state == SEED_HASH ? &t->seed.grid : &t->grid;
+}
+
 /* The chunk of some HASH action was answered. */
 static void batch_count(struct transfer *t, uint64_t index)
 {
@@ -87,7 +96,7 @@ static void batch_count(struct transfer *t, uint64_t index)
 void transfer_hashed(struct transfer *t, uint64_t index,
                      const uint8_t *digest, uint64_t now)
 {
-    struct grid *g = t->anchor_hash ? &t->old : &t->grid;
+    struct grid *g = hash_grid(t);
     enum chunk_state state;
 
     t->now = now;
@@ -101,10 +110,13 @@ void transfer_hashed(struct transfer *t, uint64_t index,
                memcmp(g->digest[index], digest, HASH_LEN) == 0) {
         grid_set(g, index, CHUNK_HAVE, grid_owner(g, index));
     } else if (state == CHUNK_HINT || state == CHUNK_LOCAL) {
-        t->hints_bad++;
+        t->hints_bad += g == &t->grid;
         grid_set(g, index, CHUNK_MISSING, 0);
     }
     grid_account(t);
+    if (g == &t->seed.grid) {
+        return;
+    }
     if (t->anchor_hash) {
         check_anchor_hashed(t);
     } else {
@@ -165,7 +177,7 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 bool transfer_may_dial(const struct transfer *t)
 {
     return t->phase != PHASE_FINISH && t->phase != PHASE_OVER &&
-           t->phase != PHASE_REGRID && !t->anchor_hash;
+           t->phase != PHASE_REGRID && !t->anchor_hash && !seed_local(t);
 }
 
 uint64_t transfer_deadline(const struct transfer *t)
@@ -205,6 +217,7 @@ static void pump(struct transfer *t)
         grid_free(&t->old);
         t->phase = PHASE_FETCH;
     }
+    seed_pump(t);
     list_pump(t);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
@@ -300,7 +313,7 @@ static unsigned free_batch(const struct transfer *t)
 
 static bool next_hash(struct transfer *t, struct transfer_action *a)
 {
-    struct grid *g = t->anchor_hash ? &t->old : &t->grid;
+    struct grid *g = hash_grid(t);
     uint64_t at = g->hash_from;
     uint64_t bytes = 0;
     unsigned batch = free_batch(t);
@@ -328,6 +341,7 @@ static bool next_hash(struct transfer *t, struct transfer_action *a)
         return false;
     }
     a->type = TRANSFER_HASH;
+    a->donor = g == &t->seed.grid ? t->seed.donor : TRANSFER_NO_DONOR;
     a->chunk_log2 = g->log2;
     t->hash_batch[batch].first = a->first;
     t->hash_batch[batch].count = a->count;
@@ -345,6 +359,7 @@ static bool next_copy(struct transfer *t, struct transfer_action *a)
     t->copy_asked = true;
     a->type = TRANSFER_COPY;
     a->from = t->copies[t->copy_next].from;
+    a->donor = TRANSFER_NO_DONOR;
     a->from_offset = a->from << t->old.log2;
     a->first = t->copies[t->copy_next].to;
     a->count = 1;
@@ -359,7 +374,8 @@ static void tell_waiting(struct transfer *t)
     uint64_t next = UINT64_MAX;
 
     if (t->waiting_told || t->phase == PHASE_OVER ||
-        t->phase == PHASE_FINISH || t->phase == PHASE_REGRID) {
+        t->phase == PHASE_FINISH || t->phase == PHASE_REGRID ||
+        seed_local(t)) {
         return;
     }
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
@@ -391,7 +407,10 @@ enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
     }
     if (t->phase == PHASE_OVER) {
         if (t->fail_told) {
-            (void)next_record(t, a);
+            if (!next_record(t, a) && t->compared) {
+                t->compared = false;
+                a->type = TRANSFER_COMPARED;
+            }
         } else {
             t->fail_told = true;
             a->type = TRANSFER_FAIL;
@@ -400,7 +419,7 @@ enum transfer_action_type transfer_next(struct transfer *t, uint64_t now,
         return a->type;
     }
     if (next_record(t, a) || next_note(t, a) || next_conn(t, a) ||
-        next_copy(t, a) || next_hash(t, a)) {
+        next_copy(t, a) || seed_next_copy(t, a) || next_hash(t, a)) {
         return a->type;
     }
     if (t->phase == PHASE_FINISH && !t->finish_told) {

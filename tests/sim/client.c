@@ -467,6 +467,7 @@ static void act(struct client *c, const struct transfer_action *a)
         c->reason = a->reason;
         break;
     case TRANSFER_NOTE:
+    case TRANSFER_COMPARED:
     case TRANSFER_IDLE:
         break;
     }

@@ -38,13 +38,17 @@ struct bench {
     struct hasher *hasher;
     uint64_t now;
     uint8_t *disk;
+    /* Donors that are not the file itself. */
+    const uint8_t *donor[TRANSFER_DONORS_MAX];
+    bool donor_lies; /* its bytes are others when they are copied */
+    bool compared;
     struct peer peer[BENCH_CONNS];
     bool up[BENCH_CONNS];
     bool dial[BENCH_CONNS];
     /* What the transfer said. */
     unsigned dials, drops, begins, rebases, identities, hashes, copies;
-    unsigned notes[16];
-    uint64_t note_count[16]; /* .count of the last note of a kind */
+    unsigned notes[32];
+    uint64_t note_count[32]; /* .count of the last note of a kind */
     bool finished;
     bool failed;
     enum transfer_reason reason;
@@ -148,15 +152,26 @@ static inline void bench_free(struct bench *b)
 
 /* ---- local work. */
 
+/* Whose bytes does this action mean? */
+static inline const uint8_t *bench_bytes(const struct bench *b,
+                                         const struct transfer_action *a)
+{
+    return a->donor == TRANSFER_NO_DONOR || b->config.donors[a->donor].self
+               ? b->disk
+               : b->donor[a->donor];
+}
+
 static inline void bench_hash(struct bench *b, const struct transfer_action *a)
 {
-    uint64_t size = transfer_identity(b->t)->size;
+    uint64_t size = a->donor == TRANSFER_NO_DONOR
+                        ? transfer_identity(b->t)->size
+                        : b->config.donors[a->donor].size;
 
     for (uint64_t i = a->first; i < a->first + a->count; i++) {
         uint8_t digest[HASH_LEN];
 
         assert_int_equal(hash_sha256(b->hasher,
-                                     b->disk + (i << a->chunk_log2),
+                                     bench_bytes(b, a) + (i << a->chunk_log2),
                                      cid_chunk_len(size, a->chunk_log2, i),
                                      digest),
                          0);
@@ -168,16 +183,14 @@ static inline void bench_copy(struct bench *b, const struct transfer_action *a)
 {
     uint32_t len = cid_chunk_len(transfer_identity(b->t)->size,
                                  a->chunk_log2, a->first);
+    const uint8_t *from = bench_bytes(b, a) + a->from_offset;
     uint8_t digest[HASH_LEN];
     bool ok;
 
-    assert_int_equal(hash_sha256(b->hasher, b->disk + a->from_offset, len,
-                                 digest),
-                     0);
-    ok = memcmp(digest, a->digest, HASH_LEN) == 0;
+    assert_int_equal(hash_sha256(b->hasher, from, len, digest), 0);
+    ok = memcmp(digest, a->digest, HASH_LEN) == 0 && !b->donor_lies;
     if (ok) {
-        memmove(b->disk + (a->first << a->chunk_log2),
-                b->disk + a->from_offset, len);
+        memmove(b->disk + (a->first << a->chunk_log2), from, len);
     }
     transfer_copied(b->t, ok, b->now);
 }
@@ -228,6 +241,10 @@ static inline void bench_act(struct bench *b, const struct transfer_action *a)
     case TRANSFER_COPY:
         b->copies++;
         bench_copy(b, a);
+        break;
+    case TRANSFER_COMPARED:
+        assert_false(b->compared || b->failed || b->finished);
+        b->compared = true;
         break;
     case TRANSFER_FINISH:
         assert_false(b->finished);
