@@ -285,6 +285,14 @@ static void tell(struct fetch *f, const struct transfer_action *a)
     case TRANSFER_NOTE_REUSED:
         tell_reused(f, a->count);
         break;
+    case TRANSFER_NOTE_ASIDE:
+        fetch_note(f, "source %u is not asked any more: %s", a->conn + 1,
+                   detail);
+        break;
+    case TRANSFER_NOTE_SLOW:
+        fetch_note(f, "source %u is left for a while: it is too slow",
+                   a->conn + 1);
+        break;
     case TRANSFER_NOTE_DONOR:
         break;
     case TRANSFER_NOTE_NO_LIST:

@@ -36,6 +36,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
             t->config.want_chunk_log2 = config->pin_log2;
         }
     }
+    source_init(t);
     seed_init(t);
     t->conn_goal = 1;
     t->conn[0].state = CONN_WAITING;
@@ -170,6 +171,25 @@ const uint8_t *transfer_digest(const struct transfer *t, uint64_t index)
 const struct transfer_ledger *transfer_ledger(const struct transfer *t)
 {
     return &t->ledger;
+}
+
+unsigned transfer_sources(const struct transfer *t)
+{
+    return t->source_count;
+}
+
+unsigned transfer_conn_source(const struct transfer *t, unsigned conn)
+{
+    BELAY_ASSERT(conn < TRANSFER_CONNS_MAX);
+    return t->conn[conn].source;
+}
+
+void transfer_source_stats(const struct transfer *t, unsigned source,
+                           struct transfer_source_stats *out)
+{
+    BELAY_ASSERT(source < t->source_count);
+    *out = t->source[source].stats;
+    out->aside = t->source[source].aside;
 }
 
 const char *transfer_detail(const struct transfer *t)

@@ -34,6 +34,8 @@
 #define TRANSFER_CHUNKS_MAX ((uint64_t)1 << 22)
 /* So many HASH actions are unanswered at most, and one COPY besides. */
 #define TRANSFER_HASHES_MAX 8u
+/* Servers that may offer one content. */
+#define TRANSFER_SOURCES_MAX 16u
 /* Local files that are looked at for content. */
 #define TRANSFER_DONORS_MAX 16u
 /* Chunks are made smaller only while the file has at most this many. */
@@ -64,6 +66,13 @@ struct transfer_donor {
 struct transfer_config {
     const uint8_t *path; /* borrowed for the life of the transfer */
     size_t path_len;
+    /* Other servers with the same content, sources 1 and up (the path above
+     * is that of source 0).  Borrowed as it is. */
+    unsigned mirror_count;
+    struct {
+        const uint8_t *path;
+        size_t path_len;
+    } mirror[TRANSFER_SOURCES_MAX - 1];
     bool pinned; /* the content is known beforehand (URL pin) */
     uint8_t pin_log2;
     uint8_t pin_cid[HASH_LEN];
@@ -94,7 +103,7 @@ struct transfer_config {
 
 enum transfer_action_type {
     TRANSFER_IDLE,     /* nothing to do until the next event or deadline */
-    TRANSFER_DIAL,     /* connect .conn, then transfer_connected() */
+    TRANSFER_DIAL,     /* connect .conn to .source, transfer_connected() */
     TRANSFER_DROP,     /* close .conn now; no transfer_lost() for it */
     TRANSFER_BEGIN,    /* first identity known: start the partial file */
     TRANSFER_REBASE,   /* identity or grid changed: see below */
@@ -114,9 +123,6 @@ enum transfer_action_type {
 enum transfer_note {
     TRANSFER_NOTE_CHANGED,   /* the file on the server is another version */
     TRANSFER_NOTE_REUSED,    /* ... and .count old chunks are still good */
-    TRANSFER_NOTE_DONOR,     /* donor .conn: .first chunks stay in place,
-                                .count are copied */
-    TRANSFER_NOTE_NO_LIST,   /* donors are of no use: no digest list */
     TRANSFER_NOTE_SHRUNK,    /* chunks are now 2^.count bytes */
     TRANSFER_NOTE_BAD_CHUNK, /* chunk .first failed its digest */
     TRANSFER_NOTE_LOST,      /* .conn was lost: transfer_detail() */
@@ -125,6 +131,12 @@ enum transfer_note {
     TRANSFER_NOTE_HINTS_BAD, /* .count chunks on disk were not as recorded */
     TRANSFER_NOTE_RECHECK,   /* CID differs or is unknown: comparing digests */
     TRANSFER_NOTE_SERVER,    /* text from the server: transfer_detail() */
+    TRANSFER_NOTE_DONOR,     /* donor .conn: .first chunks stay in place,
+                                .count are copied */
+    TRANSFER_NOTE_NO_LIST,   /* donors are of no use: no digest list */
+    TRANSFER_NOTE_ASIDE,     /* source .conn is not asked any more:
+                                transfer_detail() */
+    TRANSFER_NOTE_SLOW,      /* source .conn is left for a while: too slow */
 };
 
 enum transfer_reason {
@@ -148,6 +160,7 @@ struct transfer_action {
     enum transfer_note note;
     enum transfer_reason reason;
     unsigned conn;
+    unsigned source; /* DIAL */
     uint64_t first;
     uint64_t count;
     uint64_t from;
@@ -187,6 +200,15 @@ struct transfer_ledger {
     uint32_t losses;     /* ... and lost before their work was done */
     uint32_t bad_chunks; /* chunks that failed their digest */
     uint32_t changes;    /* versions of the file seen after the first */
+};
+
+/* What one source did. */
+struct transfer_source_stats {
+    uint64_t wire;       /* all bytes that it sent */
+    uint64_t fresh;      /* verified bytes of it */
+    uint32_t bad_chunks; /* of its chunks failed their digest */
+    uint32_t losses;     /* connections to it that were lost */
+    bool aside;          /* it is not asked any more */
 };
 
 struct transfer;
@@ -260,6 +282,11 @@ uint64_t transfer_chunks(const struct transfer *t);
 bool transfer_have(const struct transfer *t, uint64_t index);
 const uint8_t *transfer_digest(const struct transfer *t, uint64_t index);
 const struct transfer_ledger *transfer_ledger(const struct transfer *t);
+unsigned transfer_sources(const struct transfer *t);
+/* What a connection that is being dialled, or is up, leads to. */
+unsigned transfer_conn_source(const struct transfer *t, unsigned conn);
+void transfer_source_stats(const struct transfer *t, unsigned source,
+                           struct transfer_source_stats *out);
 /* Text for the last NOTE or FAIL; escaped; owned by the transfer. */
 const char *transfer_detail(const struct transfer *t);
 const char *transfer_reason_name(enum transfer_reason reason);

@@ -31,6 +31,7 @@ void change_undo(struct transfer *t)
     t->expect_final = false;
     t->shrink_to = 0;
     t->confirmed = false;
+    source_forget(t);
 }
 
 void change_begin(struct transfer *t, unsigned i, const char *why)
@@ -148,6 +149,31 @@ static bool worth_comparing(const struct transfer *t)
            (kept > 0 && t->grid.size / REUSE_PART <= kept);
 }
 
+/* INFO while the new version's list is awaited. */
+static void compare_info(struct transfer *t, unsigned i,
+                         const struct msg_info *info)
+{
+    const struct transfer_identity *id = &t->identity;
+    bool same = info->size == id->size &&
+                source_same_version(t, i, &info->version);
+
+    if (!same && source_many(t) && t->conn[i].source != t->home) {
+        same = info->size == id->size && id->cid_known &&
+               info->cid.len != 0 &&
+               memcmp(id->cid, info->cid.ptr, HASH_LEN) == 0;
+        if (!same) {
+            conn_give_up(t, i, "its content is not known yet", true);
+            return;
+        }
+    }
+    if (!same) {
+        change_begin(t, i, "the file changed again");
+        return;
+    }
+    t->conn[i].bound = true;
+    list_pump(t);
+}
+
 /* INFO of the new version, or again of it after a reconnect. */
 void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
 {
@@ -156,15 +182,7 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
     int err;
 
     if (t->phase == PHASE_COMPARE) {
-        if (info->size != t->identity.size ||
-            info->version.len != t->identity.version_len ||
-            memcmp(info->version.ptr, t->identity.version,
-                   info->version.len) != 0) {
-            change_begin(t, i, "the file changed again");
-            return;
-        }
-        c->bound = true;
-        list_pump(t);
+        compare_info(t, i, info);
         return;
     }
     err = grid_init(&fresh, info->size, info->chunk_log2);
@@ -175,6 +193,8 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
     t->old_identity = t->identity;
     t->old_identity.strong &= !t->any_weak;
     identity_adopt(t, info);
+    source_adopt(t, i);
+    (void)source_prove(t, i, info);
     t->confirmed = true;
     c->bound = true;
     grid_free(&t->old); /* a check on another grid, now pointless */

@@ -42,7 +42,8 @@ void conn_goal_update(struct transfer *t)
     unsigned most = t->config.conns;
     uint64_t fit;
 
-    if (t->phase != PHASE_FETCH || !t->confirmed || seed_busy(t)) {
+    if (t->phase != PHASE_FETCH || !t->confirmed || seed_busy(t) ||
+        !source_more(t)) {
         return;
     }
     if (most == 0) {
@@ -55,6 +56,9 @@ void conn_goal_update(struct transfer *t)
 
             most = rate < FAST_BYTES_PER_S ? CONNS_MORE : CONNS_FIRST;
         }
+    }
+    if (t->config.conns == 0 && most < t->source_count) {
+        most = t->source_count;
     }
     fit = grid_missing_bytes(&t->grid) / BYTES_PER_CONN + 1;
     if (most > fit) {
@@ -108,6 +112,7 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     t->dial_ms = now - c->dial_at;
     c->state = CONN_UP;
     c->greeted = false;
+    c->unjudged = 0;
     c->draining = false;
     c->piping = false;
     c->discarding = false;
@@ -139,6 +144,21 @@ static void close_handle(struct transfer *t, struct conn *c)
     }
 }
 
+/* Versions mean something only to the server that gave them. */
+static void expect_version(const struct transfer *t, unsigned i,
+                           struct msg_open *open)
+{
+    const struct source *s = source_version(t, i);
+
+    if (s != NULL) {
+        open->expect_version.ptr = s->version;
+        open->expect_version.len = s->version_len;
+    } else if (t->conn[i].source == t->home) {
+        open->expect_version.ptr = t->identity.version;
+        open->expect_version.len = t->identity.version_len;
+    }
+}
+
 /* Expectations are left out only where nothing is expected: rule of
  * section 13 that a resume never forgets its condition. */
 void conn_open(struct transfer *t, unsigned i)
@@ -156,13 +176,12 @@ void conn_open(struct transfer *t, unsigned i)
     c->handle++;
     c->open_arrivals = t->arrivals;
     open.handle = c->handle;
-    open.path.ptr = t->config.path;
-    open.path.len = t->config.path_len;
+    open.path.ptr = t->source[c->source].path;
+    open.path.len = t->source[c->source].path_len;
     open.want_chunk_log2 = t->grid.state != NULL ? t->grid.log2
                                                  : t->config.want_chunk_log2;
     if (!plain) {
-        open.expect_version.ptr = t->identity.version;
-        open.expect_version.len = t->identity.version_len;
+        expect_version(t, i, &open);
         if (t->identity.cid_known) {
             open.expect_cid.ptr = t->identity.cid;
             open.expect_cid.len = HASH_LEN;
@@ -180,7 +199,7 @@ void conn_open(struct transfer *t, unsigned i)
         return;
     }
     if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned) &&
-        !seed_busy(t)) {
+        !seed_busy(t) && conn_count_up(t) == 1) {
         claim_first(t, i);
     } else if (t->phase == PHASE_FETCH) {
         claim_fill(t, i);
@@ -253,7 +272,7 @@ void conn_fruitless(struct transfer *t, const char *text)
                       "%s; gave up after %u tries without progress", text,
                       t->fruitless);
     } else if (!t->contact && !t->config.wait_first &&
-               t->fruitless >= FIRST_TRIES) {
+               t->fruitless >= FIRST_TRIES && source_all_failed(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
     }
 }
@@ -264,7 +283,11 @@ static void schedule(struct transfer *t, unsigned i, bool progress,
     struct conn *c = &t->conn[i];
     uint64_t wait = 0;
 
-    if (progress) {
+    source_result(t, i, progress);
+    if (!progress && source_other_usable(t, i)) {
+        c->pause_until = 0; /* another one is asked at once */
+        conn_fruitless(t, text);
+    } else if (progress) {
         c->fruitless = 0;
         t->fruitless = 0;
     } else {
@@ -288,6 +311,7 @@ static void conn_end(struct transfer *t, unsigned i, const char *text)
     conn_release(t, i);
     c->state = CONN_IDLE;
     t->ledger.losses++;
+    t->source[c->source].stats.losses++;
     t->round_losses++;
     if (progress) {
         t->barren = 0;
@@ -375,12 +399,15 @@ void transfer_dial_failed(struct transfer *t, unsigned i, const char *text,
         return;
     }
     c->state = CONN_IDLE;
-    if (!t->contact && !t->config.wait_first) {
+    if (!t->contact && !t->config.wait_first && !source_many(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
         return;
     }
     note_lost(t, i, text);
     schedule(t, i, false, text);
+    if (!t->contact && !t->config.wait_first && source_all_failed(t)) {
+        transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
+    }
 }
 
 void transfer_hurry(struct transfer *t, uint64_t now)

@@ -8,6 +8,7 @@
  *   transfer_list.c    complete digest lists
  *   transfer_change.c  another version: comparison, copies
  *   transfer_donor.c   content from local files
+ *   transfer_source.c  several servers with one content
  *   transfer_check.c   completion
  *   transfer_next.c    what the runner does next, timers */
 #ifndef PROTO_SESSION_TRANSFER_INTERNAL_H
@@ -123,6 +124,8 @@ struct conn {
     enum conn_state state;
     bool drop;      /* tell the runner to close it */
     bool greeted;   /* HELLO came */
+    unsigned source; /* whom it leads to */
+    unsigned unjudged; /* whole chunks that the runner has not judged */
     bool draining;  /* GOAWAY came */
     bool bound;     /* INFO of the current version came for `handle` */
     bool strong;    /* ... and was VERSION_STRONG */
@@ -150,10 +153,26 @@ struct conn {
     struct receiver *receiver;
 };
 
+/* One of the servers that have the content. */
+struct source {
+    const uint8_t *path;
+    size_t path_len;
+    bool known;   /* an INFO of it fitted the identity: its version follows */
+    bool contact; /* a greeting of it came */
+    bool aside;   /* it is not asked any more, */
+    bool stale;   /* ... since it had another content: maybe later */
+    uint8_t version_len;
+    uint8_t version[LIMIT_VERSION_LEN];
+    unsigned fruitless; /* connections in a row that brought nothing */
+    uint64_t retry_at;  /* others first until then */
+    struct transfer_source_stats stats;
+};
+
 enum list_use {
     LIST_NONE,
     LIST_CHANGE, /* the digests of a new version, to reuse old chunks */
     LIST_CHECK,  /* of the same version: find the chunks that differ */
+    LIST_MIRROR, /* to judge the chunks of several sources */
     LIST_SEED,   /* before donors are looked at */
     LIST_FIRST,  /* of the pinned content, before anything is released */
 };
@@ -249,6 +268,10 @@ struct transfer {
 
     struct listing list;
     unsigned contradictions;
+
+    struct source source[TRANSFER_SOURCES_MAX];
+    unsigned source_count;
+    unsigned home; /* the source whose version the identity names */
 
     struct conn conn[TRANSFER_CONNS_MAX];
     unsigned conn_goal; /* connections worth having now */
@@ -390,6 +413,30 @@ void seed_listed(struct transfer *t);
 void seed_copied(struct transfer *t, bool ok);
 bool seed_next_copy(struct transfer *t, struct transfer_action *a);
 void seed_pump(struct transfer *t);
+
+/* transfer_source.c */
+void source_init(struct transfer *t);
+bool source_many(const struct transfer *t);
+bool source_other_usable(const struct transfer *t, unsigned i);
+unsigned source_pick(struct transfer *t);
+bool source_may_dial(const struct transfer *t, unsigned i);
+void source_result(struct transfer *t, unsigned i, bool progress);
+bool source_all_failed(const struct transfer *t);
+void source_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
+                 const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void source_differs(struct transfer *t, unsigned i, const char *why);
+void source_forget(struct transfer *t);
+void source_adopt(struct transfer *t, unsigned i);
+bool source_prove(struct transfer *t, unsigned i,
+                  const struct msg_info *info);
+const struct source *source_version(const struct transfer *t, unsigned i);
+bool source_same_version(const struct transfer *t, unsigned i,
+                         const struct bytes_view *version);
+bool source_blame(struct transfer *t, unsigned i);
+void source_tick(struct transfer *t);
+void source_pump(struct transfer *t);
+bool source_more(const struct transfer *t);
 
 /* transfer_list.c */
 void list_ask(struct transfer *t, enum list_use use);

@@ -119,10 +119,11 @@ static void list_contradiction(struct transfer *t, unsigned i)
 {
     t->list.asked = false;
     t->list.next = 0;
-    if (!t->list.pieced && ++t->contradictions >= CONTRADICTIONS_MAX) {
-        transfer_fail(t, TRANSFER_WRONG_CONTENT,
-                      "the server's digests do not make the content id "
-                      "that it names");
+    if (!t->list.pieced && (source_many(t) ||
+                            ++t->contradictions >= CONTRADICTIONS_MAX)) {
+        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                    "the server's digests do not make the content id that "
+                    "it names");
         return;
     }
     conn_give_up(t, i, "the server contradicts itself", false);
@@ -163,10 +164,10 @@ static void list_verified(struct transfer *t, const uint8_t cid[HASH_LEN])
     }
     list_take_expect(t);
     list_clear(t);
-    if (use == LIST_SEED) {
+    if (use == LIST_SEED || use == LIST_MIRROR) {
         seed_listed(t);
     }
-    if (use == LIST_CHECK || use == LIST_SEED) {
+    if (use == LIST_CHECK || use == LIST_SEED || use == LIST_MIRROR) {
         check_against_list(t);
     }
 }
@@ -180,8 +181,10 @@ static void list_complete(struct transfer *t, unsigned i)
         return;
     }
     if (!list_is_pinned(t, cid)) {
-        transfer_fail(t, TRANSFER_WRONG_CONTENT,
-                      "the server's file is not the pinned content");
+        t->list.asked = false;
+        t->list.next = 0;
+        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                    "the server's file is not the pinned content");
         return;
     }
     if (t->identity.cid_known &&
@@ -241,7 +244,7 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
         t->list.retry_at = t->now + wait_ms;
         break;
     case WIRE_CLASS_STALE:
-        change_begin(t, i, "the file changed again");
+        source_differs(t, i, "the file changed again");
         break;
     case WIRE_CLASS_SERVER:
     case WIRE_CLASS_CANCELLED:
@@ -252,8 +255,8 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
             transfer_say(t, &(struct note){.note = TRANSFER_NOTE_NO_LIST});
             break;
         }
-        transfer_fail(t, TRANSFER_REFUSED,
-                      "the server does not tell its digests: %s",
-                      err_wire_sentence(code));
+        source_fail(t, i, TRANSFER_REFUSED,
+                    "the server does not tell its digests: %s",
+                    err_wire_sentence(code));
     }
 }

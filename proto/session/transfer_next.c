@@ -16,10 +16,12 @@ static void stream_broken(struct transfer *t, unsigned i, int err)
     struct conn *c = &t->conn[i];
     const char *text = receiver_error_text(c->receiver);
 
-    if (!c->greeted && !t->contact && err == ERR_VERSION) {
-        transfer_fail(t, TRANSFER_VERSION, "%s", text);
-    } else if (!c->greeted && !t->contact && err != ERR_CRC) {
-        transfer_fail(t, TRANSFER_NOT_BELAY, "%s", text);
+    if (!c->greeted && !t->source[c->source].contact &&
+        err == ERR_VERSION) {
+        source_fail(t, i, TRANSFER_VERSION, "%s", text);
+    } else if (!c->greeted && !t->source[c->source].contact &&
+               err != ERR_CRC) {
+        source_fail(t, i, TRANSFER_NOT_BELAY, "%s", text);
     } else {
         conn_give_up(t, i, text, false);
     }
@@ -49,6 +51,7 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
 
         *used += step;
         t->ledger.wire += step;
+        t->source[c->source].stats.wire += step;
         t->round_bytes += step;
         if (err != 0) {
             stream_broken(t, i, err);
@@ -161,6 +164,7 @@ void transfer_tick(struct transfer *t, uint64_t now)
             conn_give_up(t, i, receiver_error_text(c->receiver), false);
         }
     }
+    source_tick(t);
     conn_goal_update(t);
     if (t->phase == PHASE_FETCH && any_idle(t) &&
         grid_next_missing(&t->grid, 0) >= t->grid.count) {
@@ -191,7 +195,7 @@ uint64_t transfer_deadline(const struct transfer *t)
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         const struct conn *c = &t->conn[i];
 
-        if (c->state == CONN_WAITING && dial) {
+        if (c->state == CONN_WAITING && dial && source_may_dial(t, i)) {
             at = sooner(at, c->dial_at);
         } else if (c->state == CONN_UP) {
             at = sooner(at, receiver_deadline(c->receiver));
@@ -218,6 +222,7 @@ static void pump(struct transfer *t)
         t->phase = PHASE_FETCH;
     }
     seed_pump(t);
+    source_pump(t);
     list_pump(t);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
@@ -253,11 +258,14 @@ static bool next_conn(struct transfer *t, struct transfer_action *a)
     for (unsigned i = 0; dial && i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
 
-        if (c->state == CONN_WAITING && c->dial_at <= t->now) {
+        if (c->state == CONN_WAITING && c->dial_at <= t->now &&
+            source_may_dial(t, i)) {
+            c->source = source_pick(t);
             c->state = CONN_DIALING;
             c->dial_at = t->now;
             a->type = TRANSFER_DIAL;
             a->conn = i;
+            a->source = c->source;
             return true;
         }
     }

@@ -47,10 +47,10 @@ static bool info_fits(struct transfer *t, unsigned i,
                                           : t->config.want_chunk_log2;
 
     if (info->file_type != FILE_REGULAR) {
-        transfer_fail(t, TRANSFER_NOT_A_FILE,
-                      info->file_type == FILE_DIRECTORY
-                          ? "it is a directory, not a file"
-                          : "it is not a regular file");
+        source_fail(t, i, TRANSFER_NOT_A_FILE, "%s",
+                    info->file_type == FILE_DIRECTORY
+                        ? "it is a directory, not a file"
+                        : "it is not a regular file");
         return false;
     }
     if ((asked != 0 && info->chunk_log2 != asked) ||
@@ -60,8 +60,8 @@ static bool info_fits(struct transfer *t, unsigned i,
                      false);
         t->protocol_errors++;
         if (t->protocol_errors > 1) {
-            transfer_fail(t, TRANSFER_PROTOCOL,
-                          "the server's INFO is not what was asked for");
+            source_fail(t, i, TRANSFER_PROTOCOL,
+                        "the server's INFO is not what was asked for");
         }
         return false;
     }
@@ -69,20 +69,21 @@ static bool info_fits(struct transfer *t, unsigned i,
         info->size > INT64_MAX ||
         cid_chunk_count(info->size, info->chunk_log2) >
             TRANSFER_CHUNKS_MAX) {
-        transfer_fail(t, TRANSFER_TOO_LARGE,
-                      "the file has %" PRIu64 " bytes, which is more than %s",
-                      info->size,
-                      t->config.max_size > 0 &&
-                              info->size > t->config.max_size
-                          ? "--max-size allows"
-                          : "this program handles");
+        source_fail(t, i, TRANSFER_TOO_LARGE,
+                    "the file has %" PRIu64 " bytes, which is more than %s",
+                    info->size,
+                    t->config.max_size > 0 &&
+                            info->size > t->config.max_size
+                        ? "--max-size allows"
+                        : "this program handles");
         return false;
     }
     return true;
 }
 
 /* The second line of defence (N2): compare INFO with what we expect. */
-static bool info_same(const struct transfer *t, const struct msg_info *info)
+static bool info_same(const struct transfer *t, unsigned i,
+                      const struct msg_info *info)
 {
     const struct transfer_identity *id = &t->identity;
 
@@ -92,12 +93,38 @@ static bool info_same(const struct transfer *t, const struct msg_info *info)
     if (id->cid_known && info->cid.len != 0) {
         return memcmp(id->cid, info->cid.ptr, HASH_LEN) == 0;
     }
-    return id->version_len == info->version.len &&
-           memcmp(id->version, info->version.ptr, info->version.len) == 0;
+    if (source_many(t) && t->expect != NULL && t->expect_final &&
+        source_version(t, i) == NULL) {
+        return true; /* each of its chunks has to prove it */
+    }
+    return source_same_version(t, i, &info->version);
+}
+
+/* Another server, and neither it nor we know the content id: which content
+ * it has shows when the digest list is there.  Until then it waits, unless
+ * it is the only one. */
+static bool info_waits(struct transfer *t, unsigned i,
+                       const struct msg_info *info)
+{
+    if (!source_many(t) || t->conn[i].source == t->home ||
+        info->size != t->identity.size || t->expect != NULL ||
+        (t->identity.cid_known && info->cid.len != 0) ||
+        source_version(t, i) != NULL) {
+        return false;
+    }
+    for (unsigned k = 0; k < TRANSFER_CONNS_MAX; k++) {
+        if (t->conn[k].state == CONN_UP && t->conn[k].source == t->home) {
+            conn_give_up(t, i, "its content is not known yet", true);
+            return true;
+        }
+    }
+    change_begin(t, i, "another server answers");
+    return true;
 }
 
 /* The server still has the version we know. */
-static void info_confirm(struct transfer *t, const struct msg_info *info)
+static void info_confirm(struct transfer *t, unsigned i,
+                         const struct msg_info *info)
 {
     struct transfer_identity *id = &t->identity;
     bool strong = (info->info_flags & INFO_VERSION_STRONG) != 0;
@@ -107,8 +134,9 @@ static void info_confirm(struct transfer *t, const struct msg_info *info)
         memcpy(id->cid, info->cid.ptr, HASH_LEN);
         t->need_identity = true;
     }
-    if (id->version_len != info->version.len ||
-        memcmp(id->version, info->version.ptr, info->version.len) != 0) {
+    if (source_prove(t, i, info) &&
+        (id->version_len != info->version.len ||
+         memcmp(id->version, info->version.ptr, info->version.len) != 0)) {
         /* Touched, or another server: same CID, so the same bytes. */
         id->version_len = (uint8_t)info->version.len;
         memcpy(id->version, info->version.ptr, info->version.len);
@@ -134,6 +162,8 @@ static bool info_first(struct transfer *t, unsigned i,
         return false;
     }
     identity_adopt(t, info);
+    source_adopt(t, i);
+    (void)source_prove(t, i, info);
     t->confirmed = true;
     t->need_begin = true;
     t->ledger.size = info->size;
@@ -141,21 +171,22 @@ static bool info_first(struct transfer *t, unsigned i,
     t->sample_at = t->now;
     t->sample_wire = t->ledger.wire;
     claim_bind_first(t, i);
-    if (t->config.in_order && t->config.pinned) {
+    if (t->config.in_order && (t->config.pinned || source_many(t))) {
         list_ask(t, LIST_FIRST);
     }
     return true;
 }
 
-static bool pin_contradicted(struct transfer *t, const struct msg_info *info)
+static bool pin_contradicted(struct transfer *t, unsigned i,
+                             const struct msg_info *info)
 {
     if (!t->config.pinned || info->cid.len == 0 ||
         info->chunk_log2 != t->config.pin_log2 ||
         memcmp(info->cid.ptr, t->config.pin_cid, HASH_LEN) == 0) {
         return false;
     }
-    transfer_fail(t, TRANSFER_WRONG_CONTENT,
-                  "the server's file is not the pinned content");
+    source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                "the server's file is not the pinned content");
     return true;
 }
 
@@ -171,7 +202,7 @@ static void on_info(struct transfer *t, unsigned i,
     c->open_request = 0;
     c->handle_open = true;
     c->strong = (info->info_flags & INFO_VERSION_STRONG) != 0;
-    if (!info_fits(t, i, info) || pin_contradicted(t, info)) {
+    if (!info_fits(t, i, info) || pin_contradicted(t, i, info)) {
         return;
     }
     if (t->phase == PHASE_CHANGED || t->phase == PHASE_COMPARE) {
@@ -187,22 +218,25 @@ static void on_info(struct transfer *t, unsigned i,
             t->fail_told = true;
             return;
         }
-    } else if (!info_same(t, info)) {
-        change_begin(t, i, "the file on the server is another version");
+    } else if (info_waits(t, i, info)) {
+        return;
+    } else if (!info_same(t, i, info)) {
+        source_differs(t, i, "the file on the server is another version");
         return;
     } else {
-        info_confirm(t, info);
+        info_confirm(t, i, info);
         check_looked_info(t, c->open_arrivals);
     }
     c->bound = true;
     conn_goal_update(t);
+    source_pump(t);
     list_pump(t);
     claim_fill(t, i);
 }
 
 /* ---- CHUNK. */
 
-static void bad_count(struct transfer *t, uint64_t index)
+static void bad_count(struct transfer *t, unsigned i, uint64_t index)
 {
     unsigned slot = BAD_SLOTS;
 
@@ -226,10 +260,11 @@ static void bad_count(struct transfer *t, uint64_t index)
                                    .first = index,
                                    .count = t->bad[slot].count});
     if (t->bad[slot].count >= LIMIT_CHUNK_ATTEMPTS && t->shrink_to == 0) {
-        transfer_fail(t, TRANSFER_WRONG_CONTENT,
-                      "chunk %" PRIu64 " at byte %" PRIu64
-                      " failed its digest %u times",
-                      index, index << t->grid.log2, t->bad[slot].count);
+        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                    "chunk %" PRIu64 " at byte %" PRIu64
+                    " failed its digest %u times",
+                    index, index << t->grid.log2, t->bad[slot].count);
+        t->bad[slot].count = 0; /* the others have their own tries */
     } else if (t->bad[slot].count >= BAD_BEFORE_SHRINK) {
         transfer_shrink_more(t);
     }
@@ -241,7 +276,15 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
 {
     bool weak = t->any_weak;
 
-    bad_count(t, index);
+    bad_count(t, i, index);
+    if (source_many(t)) {
+        t->source[t->conn[i].source].stats.bad_chunks++;
+        if (t->conn[i].state == CONN_UP) {
+            source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                        "it sends other bytes than it publishes");
+        }
+        return;
+    }
     conn_give_up(t, i, "the server contradicts its own digests", false);
     if (weak && t->phase == PHASE_FETCH) {
         change_begin(t, i, "the file on the server is another version");
@@ -300,12 +343,14 @@ void transfer_chunk_data(struct transfer *t, unsigned i, size_t len,
     c->data_at = now;
     c->up_bytes += len;
     t->ledger.wire += len;
+    t->source[c->source].stats.wire += len;
     t->round_bytes += len;
     if (c->discarding) {
         t->ledger.repeated += len;
     }
     if (receiver_chunk_left(c->receiver) == 0) {
         c->delivered += c->piping;
+        c->unjudged += c->piping;
         c->piping = false;
         c->discarding = false;
     }
@@ -318,11 +363,13 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
     struct conn *c = &t->conn[i];
 
     t->now = now;
+    c->unjudged -= c->unjudged > 0;
     if (index >= t->grid.count ||
         grid_state(&t->grid, index) != CHUNK_PIPE) {
         return;
     }
     if (ok) {
+        t->source[c->source].stats.fresh += grid_len(&t->grid, index);
         memcpy(t->grid.digest[index], digest, HASH_LEN);
         grid_set(&t->grid, index, CHUNK_HAVE, ORIGIN_FRESH);
         grid_account(t);
@@ -335,8 +382,10 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
     if (c->delivered > 0) {
         c->delivered--;
     }
-    bad_count(t, index);
-    conn_give_up(t, i, "a chunk failed its digest", false);
+    bad_count(t, i, index);
+    if (!source_blame(t, i)) {
+        conn_give_up(t, i, "a chunk failed its digest", false);
+    }
 }
 
 /* ---- ERROR. */
@@ -381,30 +430,30 @@ static void open_refused(struct transfer *t, unsigned i,
     case WIRE_CLASS_STALE:
         if (t->phase == PHASE_CHANGED) {
             /* Only the pin was expected in this OPEN. */
-            transfer_fail(t, TRANSFER_WRONG_CONTENT,
-                          "the server's file is not the pinned content");
+            source_fail(t, i, TRANSFER_WRONG_CONTENT,
+                        "the server's file is not the pinned content");
             break;
         }
-        change_begin(t, i, "the file on the server is another version");
+        source_differs(t, i, "the file on the server is another version");
         break;
     case WIRE_CLASS_TRANSIENT:
         conn_wait(t, i, retry_after(error));
         break;
     case WIRE_CLASS_ACCESS:
-        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        source_fail(t, i, TRANSFER_ACCESS, "%s", why);
         break;
     case WIRE_CLASS_SERVER:
         conn_wait(t, i, error->has_retry_after ? error->retry_after_ms : 0);
         conn_give_up(t, i, why, false);
         break;
     case WIRE_CLASS_PROTOCOL:
-        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+        source_fail(t, i, TRANSFER_PROTOCOL, "%s", why);
         break;
     default:
-        transfer_fail(t,
-                      error->code == WIRE_NOT_A_FILE ? TRANSFER_NOT_A_FILE
-                                                     : TRANSFER_REFUSED,
-                      "%s", why);
+        source_fail(t, i,
+                    error->code == WIRE_NOT_A_FILE ? TRANSFER_NOT_A_FILE
+                                                   : TRANSFER_REFUSED,
+                    "%s", why);
     }
 }
 
@@ -414,12 +463,13 @@ static void io_error(struct transfer *t, unsigned i,
     t->io_errors++;
     if (t->io_errors >= IO_ERRORS_MAX) {
         if (error->has_offset) {
-            transfer_fail(t, TRANSFER_SERVER,
-                          "%s (at byte %" PRIu64 " of its file)", why,
-                          error->offset);
+            source_fail(t, i, TRANSFER_SERVER,
+                        "%s (at byte %" PRIu64 " of its file)", why,
+                        error->offset);
         } else {
-            transfer_fail(t, TRANSFER_SERVER, "%s", why);
+            source_fail(t, i, TRANSFER_SERVER, "%s", why);
         }
+        t->io_errors = 0;
         return;
     }
     conn_wait(t, i, retry_after(error));
@@ -460,10 +510,10 @@ static void get_failed(struct transfer *t, unsigned i,
         conn_give_up(t, i, why, false);
         break;
     case WIRE_CLASS_ACCESS:
-        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        source_fail(t, i, TRANSFER_ACCESS, "%s", why);
         break;
     default:
-        transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+        source_fail(t, i, TRANSFER_PROTOCOL, "%s", why);
     }
 }
 
@@ -475,19 +525,19 @@ static void conn_error(struct transfer *t, unsigned i,
     const char *why = peer_message(error, text, sizeof text);
 
     if (error->code == WIRE_VERSION_REJECTED) {
-        transfer_fail(t, TRANSFER_VERSION, "%s", why);
+        source_fail(t, i, TRANSFER_VERSION, "%s", why);
         return;
     }
     switch (err_wire_class(error->code)) {
     case WIRE_CLASS_PERMANENT:
-        transfer_fail(t, TRANSFER_REFUSED, "%s", why);
+        source_fail(t, i, TRANSFER_REFUSED, "%s", why);
         return;
     case WIRE_CLASS_ACCESS:
-        transfer_fail(t, TRANSFER_ACCESS, "%s", why);
+        source_fail(t, i, TRANSFER_ACCESS, "%s", why);
         return;
     case WIRE_CLASS_PROTOCOL:
         if (++t->protocol_errors > 1) {
-            transfer_fail(t, TRANSFER_PROTOCOL, "%s", why);
+            source_fail(t, i, TRANSFER_PROTOCOL, "%s", why);
             return;
         }
         break;
@@ -547,9 +597,8 @@ static void on_done(struct transfer *t, unsigned i,
         return;
     }
     if (c->bound && event->handle == c->handle &&
-        done->version.len == t->identity.version_len &&
-        memcmp(done->version.ptr, t->identity.version, done->version.len) ==
-            0) {
+        done->version.len > 0 &&
+        source_same_version(t, i, &done->version)) {
         struct claim *claim = claim_of(c, event->request);
 
         if (claim != NULL) {
@@ -612,13 +661,14 @@ void reply_event(struct transfer *t, unsigned i,
     case RECEIVER_HELLO:
         c->greeted = true;
         t->contact = true;
+        t->source[c->source].contact = true;
         if (t->waiting_told) {
             t->waiting_told = false;
             transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BACK});
         }
         if (receiver_limits(c->receiver)->auth_required) {
-            transfer_fail(t, TRANSFER_ACCESS,
-                          "the server asks for credentials");
+            source_fail(t, i, TRANSFER_ACCESS,
+                        "the server asks for credentials");
         }
         break;
     case RECEIVER_INFO:

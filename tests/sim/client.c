@@ -420,7 +420,7 @@ static void act(struct client *c, const struct transfer_action *a)
 {
     static const char *const names[] = {
         "idle", "dial", "drop", "begin", "rebase", "identity", "hash", "copy",
-        "finish", "fail", "note"};
+        "compared", "finish", "fail", "note"};
 
     say(c, "%s conn %u first %" PRIu64 " count %" PRIu64 "%s%s",
         names[a->type], a->conn, a->first, a->count,
@@ -428,7 +428,8 @@ static void act(struct client *c, const struct transfer_action *a)
         a->type == TRANSFER_NOTE && a->note != TRANSFER_NOTE_LOST
             ? (const char *[]){"changed", "reused", "shrunk", "bad chunk",
                                "lost", "wait", "back", "hints bad",
-                               "recheck", "server"}[a->note]
+                               "recheck", "server", "donor", "no list",
+                               "aside", "slow"}[a->note]
         : a->type == TRANSFER_NOTE || a->type == TRANSFER_FAIL
             ? transfer_detail(c->transfer)
             : "");

@@ -14,7 +14,7 @@
 #include "proto/session/transfer.h"
 
 #define BENCH_CONNS 8
-#define BENCH_DISK ((size_t)2 << 20)
+#define BENCH_DISK ((size_t)8 << 20)
 #define BENCH_HELD 64
 #define MASK_BITS 64u /* chunks that masks can name */
 #define KIB UINT64_C(1024)

@@ -1,0 +1,567 @@
+/* Transfer: several servers with one content. */
+#include "tests/unit/transfer_fixture.h"
+
+#define K4 (4 * KIB)
+
+/* `count` servers, each with its own path, so that an OPEN tells whom it was
+ * meant for. */
+static void start(struct bench *b, unsigned count)
+{
+    static const char *const paths[] = {"zero", "one", "two", "three"};
+
+    bench_init(b);
+    b->config.path = (const uint8_t *)paths[0];
+    b->config.path_len = strlen(paths[0]);
+    b->config.conns = 0;
+    b->config.mirror_count = count - 1;
+    for (unsigned k = 1; k < count; k++) {
+        b->config.mirror[k - 1].path = (const uint8_t *)paths[k];
+        b->config.mirror[k - 1].path_len = strlen(paths[k]);
+    }
+}
+
+static void begin(struct bench *b)
+{
+    bench_start(b);
+    pump(b);
+}
+
+/* What a server has still to send. */
+struct sending {
+    struct peer_request get;
+    uint64_t mask; /* chunks */
+    uint64_t chunks; /* sent */
+    uint64_t bytes;
+    bool active;
+    bool refused; /* the last OPEN */
+};
+
+static void answer(struct bench *b, unsigned i, struct sending *s,
+                   const struct version *v)
+{
+    struct peer_request *q = peek(b, i);
+
+    if (q == NULL) {
+        return;
+    }
+    b->peer[i].answered++;
+    if (q->type == FRAME_OPEN) {
+        s->refused = !expectations_hold(q, v);
+        if (s->refused) {
+            peer_error(&b->peer[i], q->id, WIRE_CHANGED);
+        } else {
+            say_info(b, i, q, v);
+        }
+    } else if (q->type == FRAME_GET && s->refused) {
+        peer_error(&b->peer[i], q->id, WIRE_BAD_HANDLE);
+    } else if (q->type == FRAME_GET) {
+        s->get = *q;
+        s->mask = asked_chunks(q, v);
+        s->chunks = 0;
+        s->bytes = 0;
+        s->active = true;
+    } else if (q->type == FRAME_DIGEST) {
+        say_list(b, i, q, v);
+    } else if (q->type == FRAME_CLOSE) {
+        peer_done(&b->peer[i], q->id, 0, 0, NULL, NULL);
+    }
+    feed(b, i);
+}
+
+/* One chunk, or the answer to one request. */
+static void serve_some(struct bench *b, unsigned i, struct sending *s,
+                       const struct version *v)
+{
+    if (s->active && s->mask != 0) {
+        unsigned k = (unsigned)__builtin_ctzll(s->mask);
+
+        s->mask &= s->mask - 1;
+        s->chunks++;
+        s->bytes += cid_chunk_len(v->size, v->chunk_log2, k);
+        say_chunk(b, i, &s->get, v, k);
+        feed(b, i);
+    } else if (s->active) {
+        s->active = false;
+        peer_done(&b->peer[i], s->get.id, s->chunks, s->bytes, v->token,
+                  v->names_cid ? v->cid : NULL);
+        feed(b, i);
+    } else {
+        answer(b, i, s, v);
+    }
+}
+
+/* Everybody who is to be dialled, is; and each server answers with its own
+ * version, until nothing more happens.  NULL: that server cannot be
+ * reached. */
+static void run(struct bench *b, const struct version *const *has)
+{
+    struct sending sending[BENCH_CONNS] = {0};
+
+    for (unsigned n = 0; n < 400 && !b->finished && !b->failed; n++) {
+        for (unsigned i = 0; i < BENCH_CONNS && !b->failed; i++) {
+            const struct version *v;
+
+            if (!b->dial[i] && !b->up[i]) {
+                continue;
+            }
+            v = has[transfer_conn_source(b->t, i)];
+            if (b->dial[i] && v == NULL) {
+                b->dial[i] = false;
+                transfer_dial_failed(b->t, i, "unreachable", b->now);
+                pump(b);
+            } else if (b->dial[i]) {
+                join(b, i);
+                greet(b, i);
+                sending[i].active = false;
+            }
+        }
+        for (unsigned i = 0; i < BENCH_CONNS && !b->failed; i++) {
+            if (b->up[i] && !b->finished) {
+                serve_some(b, i, &sending[i],
+                           has[transfer_conn_source(b->t, i)]);
+            }
+        }
+        if (!b->finished && !b->failed) {
+            pass(b, 20);
+        }
+    }
+}
+
+static void assert_source(struct bench *b, unsigned s, bool aside,
+                          unsigned bad, bool useful)
+{
+    struct transfer_source_stats stats;
+
+    transfer_source_stats(b->t, s, &stats);
+    assert_int_equal(stats.aside, aside);
+    assert_int_equal(stats.bad_chunks, bad);
+    assert_int_equal(stats.fresh > 0, useful);
+    assert_true(stats.wire >= stats.fresh);
+}
+
+/* Which server does the OPEN of this connection mean? */
+static void assert_path(const struct peer_request *q, const char *path)
+{
+    assert_int_equal(q->open.path.len, strlen(path));
+    assert_memory_equal(q->open.path.ptr, path, strlen(path));
+}
+
+/* A large file, so that several connections are worth it. */
+static struct version large(const char *token, bool names_cid)
+{
+    struct version v = version_new(token, 62 * 128 * KIB, 17);
+
+    v.names_cid = names_cid;
+    return v;
+}
+
+/* The first one tells what it is; the second proves it, and is asked by its
+ * own path, without the first one's version. */
+static void test_step_by_step(void **state)
+{
+    struct version v = large("v@zero", true);
+    struct version w = large("v@one", true);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    q = expect(&b, 0, FRAME_OPEN);
+    assert_path(q, "zero");
+    say_info(&b, 0, q, &v);
+    q = expect(&b, 0, FRAME_GET);
+    feed(&b, 0);
+    assert_false(b.dial[1]); /* nobody else before the list is here */
+    q = expect(&b, 0, FRAME_DIGEST);
+    say_list(&b, 0, q, &v);
+    feed(&b, 0);
+    assert_true(b.dial[1]);
+    assert_int_equal(transfer_conn_source(b.t, 1), 1);
+    join(&b, 1);
+    greet(&b, 1);
+    q = expect(&b, 1, FRAME_OPEN);
+    assert_path(q, "one");
+    assert_int_equal(q->open.expect_version.len, 0);
+    assert_int_equal(q->open.expect_cid.len, HASH_LEN);
+    say_info(&b, 1, q, &w);
+    feed(&b, 1);
+    bench_free(&b);
+    version_free(&v);
+    version_free(&w);
+}
+
+/* Who has what, and who is left in the end. */
+static void test_worlds(void **state)
+{
+    enum has { SAME, SAME_UNHASHED, OTHER, DEAD, LYING };
+    static const struct {
+        const char *name;
+        enum has has[3];
+        bool aside[3];
+        bool useful[3];
+        enum transfer_reason reason; /* TRANSFER_OK: finished */
+    } cases[] = {
+        {"all good", {SAME, SAME, SAME}, {0}, {1, 1, 1}, TRANSFER_OK},
+        {"nobody names a content id",
+         {SAME_UNHASHED, SAME_UNHASHED, SAME_UNHASHED},
+         {0}, {1, 1, 1}, TRANSFER_OK},
+        {"a mirror has not hashed it", {SAME, SAME_UNHASHED, SAME}, {0},
+         {1, 1, 1}, TRANSFER_OK},
+        {"the first has not hashed it", {SAME_UNHASHED, SAME, SAME}, {0},
+         {1, 1, 1}, TRANSFER_OK},
+        {"a dead one", {SAME, DEAD, SAME}, {0}, {1, 0, 1}, TRANSFER_OK},
+        {"the first is dead", {DEAD, SAME, SAME}, {0}, {0, 1, 1},
+         TRANSFER_OK},
+        {"all but one are dead", {DEAD, DEAD, SAME}, {0}, {0, 0, 1},
+         TRANSFER_OK},
+        {"all are dead", {DEAD, DEAD, DEAD}, {0}, {0}, TRANSFER_UNREACHABLE},
+        {"a stale one", {SAME, OTHER, SAME}, {0, 1, 0}, {1, 0, 1},
+         TRANSFER_OK},
+        {"a lying one", {SAME, LYING, SAME}, {0, 1, 0}, {1, 0, 1},
+         TRANSFER_OK},
+        {"two lying ones", {SAME, LYING, LYING}, {0, 1, 1}, {1, 0, 0},
+         TRANSFER_OK},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        static const char *const tokens[] = {"v@0", "v@1", "v@2"};
+        struct version v[3];
+        const struct version *has[3];
+        struct bench b;
+
+        print_message("%s\n", cases[k].name);
+        start(&b, 3);
+        for (unsigned s = 0; s < 3; s++) {
+            enum has what = cases[k].has[s];
+
+            v[s] = large(tokens[s], what != SAME_UNHASHED);
+            has[s] = what == DEAD ? NULL : &v[s];
+            if (what == OTHER || what == LYING) {
+                uint8_t cid[HASH_LEN];
+
+                memcpy(cid, v[s].cid, HASH_LEN);
+                for (uint64_t at = 0; at < v[s].size; at += KIB) {
+                    v[s].data[at] ^= 1;
+                }
+                version_seal(&v[s]);
+                if (what == LYING) {
+                    memcpy(v[s].cid, cid, HASH_LEN);
+                }
+            }
+        }
+        begin(&b);
+        run(&b, has);
+        if (cases[k].reason != TRANSFER_OK) {
+            assert_failed(&b, cases[k].reason);
+        } else {
+            struct version right = large("", true);
+
+            right.names_cid = true;
+            assert_finished(&b, &right);
+            version_free(&right);
+            for (unsigned s = 0; s < 3; s++) {
+                struct transfer_source_stats stats;
+
+                transfer_source_stats(b.t, s, &stats);
+                if (stats.aside != cases[k].aside[s] ||
+                    (stats.fresh > 0) != cases[k].useful[s]) {
+                    fail_msg("source %u: %s, %d bytes", s,
+                             stats.aside ? "aside" : "in use",
+                             (int)stats.fresh);
+                }
+            }
+        }
+        for (unsigned s = 0; s < 3; s++) {
+            version_free(&v[s]);
+        }
+        bench_free(&b);
+    }
+}
+
+static struct version small(const char *token)
+{
+    return version_new(token, 8 * K4, 12);
+}
+
+/* The bytes do not fit the digest that came with them: once may be the line,
+ * twice is the mirror. */
+static void test_damaged_chunks(void **state)
+{
+    struct version v = small("v");
+    const struct version *has[2] = {&v, &v};
+    unsigned told = 0;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    serve(&b, 0, &v);
+    assert_true(b.finished); /* alone it would do it all */
+    bench_free(&b);
+
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    for (unsigned n = 0; n < 2; n++) {
+        struct peer_request *q = expect(&b, 0, FRAME_OPEN);
+
+        say_info(&b, 0, q, &v);
+        feed(&b, 0);
+        q = expect(&b, 0, FRAME_GET);
+        b.chunk_fails = true;
+        say_chunk(&b, 0, q, &v, 0);
+        feed(&b, 0);
+        b.chunk_fails = false;
+        told++;
+        assert_int_equal(b.notes[TRANSFER_NOTE_BAD_CHUNK], told);
+        assert_false(b.up[0]);
+        pump(&b);
+        if (n == 0) {
+            /* The other one is tried first; it cannot be reached. */
+            assert_true(b.dial[0]);
+            assert_int_equal(transfer_conn_source(b.t, 0), 1);
+            b.dial[0] = false;
+            transfer_dial_failed(b.t, 0, "unreachable", b.now);
+            pump(&b);
+            await_dial(&b, 0);
+            assert_int_equal(transfer_conn_source(b.t, 0), 0);
+            join(&b, 0);
+            greet(&b, 0);
+        }
+    }
+    assert_int_equal(b.notes[TRANSFER_NOTE_ASIDE], 1);
+    run(&b, has);
+    assert_finished(&b, &v);
+    assert_source(&b, 0, true, 2, false);
+    assert_source(&b, 1, false, 0, true);
+    bench_free(&b);
+    version_free(&v);
+}
+
+/* A chunk that failed is not counted against who sends it next: the slot
+ * waits until all of it is judged. */
+static void test_blame_waits(void **state)
+{
+    struct version v = small("v");
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    q = expect(&b, 0, FRAME_OPEN);
+    say_info(&b, 0, q, &v);
+    feed(&b, 0);
+    q = expect(&b, 0, FRAME_GET);
+    b.hold_chunks = true;
+    say_chunk(&b, 0, q, &v, 0);
+    feed(&b, 0);
+    assert_int_equal(b.held_chunks, 1);
+    cut(&b, 0);
+    pass(&b, 3000);
+    assert_false(b.dial[0]);
+    transfer_chunk_done(b.t, 0, 0, b.held_chunk[0].digest, false, b.now);
+    b.hold_chunks = false;
+    pump(&b);
+    assert_true(b.dial[0]);
+    assert_source(&b, 0, false, 1, false);
+    assert_source(&b, 1, false, 0, false);
+    bench_free(&b);
+    version_free(&v);
+}
+
+/* Nobody says no, but the first one says nothing: another is asked, and its
+ * answer counts. */
+static void test_silent_first(void **state)
+{
+    struct version v = small("v");
+    const struct version *has[2] = {&v, &v};
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    pass(&b, 2000);
+    assert_false(b.dial[1]);
+    pass(&b, 2000);
+    assert_true(b.dial[1]);
+    assert_int_equal(transfer_conn_source(b.t, 1), 1);
+    join(&b, 1);
+    greet(&b, 1);
+    serve(&b, 1, &v);
+    assert_finished(&b, &v);
+    assert_source(&b, 1, false, 0, true);
+    (void)has;
+    bench_free(&b);
+    version_free(&v);
+}
+
+/* The pinned content decides, not who answers first. */
+static void test_pin(void **state)
+{
+    struct version v = large("v", true);
+    struct version other = large("o", true);
+    const struct version *has[2] = {&other, &v};
+    struct bench b;
+
+    (void)state;
+    other.data[5] ^= 1;
+    version_seal(&other);
+    start(&b, 2);
+    b.config.pinned = true;
+    b.config.pin_log2 = v.chunk_log2;
+    memcpy(b.config.pin_cid, v.cid, HASH_LEN);
+    begin(&b);
+    run(&b, has);
+    assert_finished(&b, &v);
+    assert_source(&b, 0, true, 0, false);
+    bench_free(&b);
+
+    start(&b, 2);
+    b.config.pinned = true;
+    b.config.pin_log2 = v.chunk_log2;
+    memset(b.config.pin_cid, 7, HASH_LEN);
+    begin(&b);
+    run(&b, has);
+    assert_failed(&b, TRANSFER_WRONG_CONTENT);
+    bench_free(&b);
+    version_free(&other);
+    version_free(&v);
+}
+
+static void half_way(struct bench *b, const struct version *v)
+{
+    struct peer_request *q;
+
+    begin(b);
+    join(b, 0);
+    greet(b, 0);
+    q = expect(b, 0, FRAME_OPEN);
+    say_info(b, 0, q, v);
+    q = expect(b, 0, FRAME_GET);
+    feed(b, 0);
+    for (uint64_t k = 0; k < 10; k++) {
+        say_chunk(b, 0, q, v, k);
+        feed(b, 0);
+    }
+    q = expect(b, 0, FRAME_DIGEST);
+    say_list(b, 0, q, v);
+    feed(b, 0);
+    cut(b, 0);
+}
+
+/* The first server gets another version: what was begun is finished with
+ * the other one, if that has it; else the new version is fetched. */
+static void test_changes(void **state)
+{
+    struct version v = large("v1", true);
+    struct version next = large("v2", true);
+    const struct version *one_left[2] = {&next, &v};
+    const struct version *none_left[2] = {&next, &next};
+    struct bench b;
+
+    (void)state;
+    next.data[20 * K4] ^= 1;
+    version_seal(&next);
+    start(&b, 2);
+    half_way(&b, &v);
+    run(&b, one_left);
+    assert_finished(&b, &v);
+    assert_source(&b, 0, true, 0, true);
+    assert_int_equal(transfer_ledger(b.t)->changes, 0);
+    bench_free(&b);
+
+    start(&b, 2);
+    half_way(&b, &v);
+    run(&b, none_left);
+    assert_finished(&b, &next);
+    assert_int_equal(transfer_ledger(b.t)->changes, 1);
+    bench_free(&b);
+    version_free(&next);
+    version_free(&v);
+}
+
+/* One of two is refused for good: the other one does it; both: the end. */
+static void test_refused(void **state)
+{
+    struct version v = small("v");
+    struct bench b;
+
+    (void)state;
+    for (unsigned refusals = 1; refusals <= 2; refusals++) {
+        start(&b, 2);
+        begin(&b);
+        for (unsigned n = 0; n < refusals; n++) {
+            join(&b, 0);
+            greet(&b, 0);
+            peer_error(&b.peer[0], expect(&b, 0, FRAME_OPEN)->id,
+                       WIRE_NOT_FOUND);
+            feed(&b, 0);
+        }
+        if (refusals == 1) {
+            assert_source(&b, 0, true, 0, false);
+            join(&b, 0);
+            greet(&b, 0);
+            assert_int_equal(transfer_conn_source(b.t, 0), 1);
+            serve(&b, 0, &v);
+            assert_finished(&b, &v);
+        } else {
+            assert_failed(&b, TRANSFER_REFUSED);
+        }
+        bench_free(&b);
+    }
+    version_free(&v);
+}
+
+/* In order: nothing is put out before the list is there to judge it. */
+static void test_in_order(void **state)
+{
+    struct version v = large("v", true);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    b.config.in_order = true;
+    b.config.window_chunks_bytes = 1u << 20;
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    q = expect(&b, 0, FRAME_OPEN);
+    say_info(&b, 0, q, &v);
+    feed(&b, 0);
+    q = expect(&b, 0, FRAME_DIGEST);
+    expect_none(&b, 0);
+    say_list(&b, 0, q, &v);
+    feed(&b, 0);
+    (void)expect(&b, 0, FRAME_GET);
+    bench_free(&b);
+    version_free(&v);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step_by_step),
+        cmocka_unit_test(test_worlds),
+        cmocka_unit_test(test_damaged_chunks),
+        cmocka_unit_test(test_blame_waits),
+        cmocka_unit_test(test_silent_first),
+        cmocka_unit_test(test_pin),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_in_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
