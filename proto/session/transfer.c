@@ -36,7 +36,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
             t->config.want_chunk_log2 = config->pin_log2;
         }
     }
-    source_init(t);
+    mirror_init(t);
     seed_init(t);
     t->conn_goal = 1;
     t->conn[0].state = CONN_WAITING;

@@ -31,7 +31,7 @@ void change_undo(struct transfer *t)
     t->expect_final = false;
     t->shrink_to = 0;
     t->confirmed = false;
-    source_forget(t);
+    mirror_forget(t);
 }
 
 void change_begin(struct transfer *t, unsigned i, const char *why)
@@ -155,9 +155,9 @@ static void compare_info(struct transfer *t, unsigned i,
 {
     const struct transfer_identity *id = &t->identity;
     bool same = info->size == id->size &&
-                source_same_version(t, i, &info->version);
+                mirror_same_version(t, i, &info->version);
 
-    if (!same && source_many(t) && t->conn[i].source != t->home) {
+    if (!same && mirror_many(t) && t->conn[i].source != t->home) {
         same = info->size == id->size && id->cid_known &&
                info->cid.len != 0 &&
                memcmp(id->cid, info->cid.ptr, HASH_LEN) == 0;
@@ -193,8 +193,8 @@ void change_info(struct transfer *t, unsigned i, const struct msg_info *info)
     t->old_identity = t->identity;
     t->old_identity.strong &= !t->any_weak;
     identity_adopt(t, info);
-    source_adopt(t, i);
-    (void)source_prove(t, i, info);
+    mirror_adopt(t, i);
+    (void)mirror_prove(t, i, info);
     t->confirmed = true;
     c->bound = true;
     grid_free(&t->old); /* a check on another grid, now pointless */

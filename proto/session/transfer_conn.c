@@ -43,7 +43,7 @@ void conn_goal_update(struct transfer *t)
     uint64_t fit;
 
     if (t->phase != PHASE_FETCH || !t->confirmed || seed_busy(t) ||
-        !source_more(t)) {
+        !mirror_more(t)) {
         return;
     }
     if (most == 0) {
@@ -148,7 +148,7 @@ static void close_handle(struct transfer *t, struct conn *c)
 static void expect_version(const struct transfer *t, unsigned i,
                            struct msg_open *open)
 {
-    const struct source *s = source_version(t, i);
+    const struct source *s = mirror_version(t, i);
 
     if (s != NULL) {
         open->expect_version.ptr = s->version;
@@ -272,7 +272,7 @@ void conn_fruitless(struct transfer *t, const char *text)
                       "%s; gave up after %u tries without progress", text,
                       t->fruitless);
     } else if (!t->contact && !t->config.wait_first &&
-               t->fruitless >= FIRST_TRIES && source_all_failed(t)) {
+               t->fruitless >= FIRST_TRIES && mirror_all_failed(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
     }
 }
@@ -283,8 +283,8 @@ static void schedule(struct transfer *t, unsigned i, bool progress,
     struct conn *c = &t->conn[i];
     uint64_t wait = 0;
 
-    source_result(t, i, progress);
-    if (!progress && source_other_usable(t, i)) {
+    mirror_result(t, i, progress);
+    if (!progress && mirror_other_usable(t, i)) {
         c->pause_until = 0; /* another one is asked at once */
         conn_fruitless(t, text);
     } else if (progress) {
@@ -399,13 +399,13 @@ void transfer_dial_failed(struct transfer *t, unsigned i, const char *text,
         return;
     }
     c->state = CONN_IDLE;
-    if (!t->contact && !t->config.wait_first && !source_many(t)) {
+    if (!t->contact && !t->config.wait_first && !mirror_many(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
         return;
     }
     note_lost(t, i, text);
     schedule(t, i, false, text);
-    if (!t->contact && !t->config.wait_first && source_all_failed(t)) {
+    if (!t->contact && !t->config.wait_first && mirror_all_failed(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);
     }
 }

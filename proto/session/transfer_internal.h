@@ -4,7 +4,8 @@
  *   transfer_grid.c    chunk states and digests, smaller chunks
  *   transfer_conn.c    connections: dialling, back-off, loss, opening
  *   transfer_claim.c   which connection asks for which chunks
- *   transfer_reply.c   answers of the server
+ *   transfer_info.c    what the server says about the file
+ *   transfer_reply.c   its other answers
  *   transfer_list.c    complete digest lists
  *   transfer_change.c  another version: comparison, copies
  *   transfer_donor.c   content from local files
@@ -382,6 +383,10 @@ void reply_event(struct transfer *t, unsigned i,
                  const struct receiver_event *event,
                  struct transfer_chunk *chunk);
 
+/* transfer_info.c */
+void info_arrived(struct transfer *t, unsigned i,
+                  const struct receiver_event *event);
+
 /* transfer_change.c */
 void identity_adopt(struct transfer *t, const struct msg_info *info);
 void change_begin(struct transfer *t, unsigned i, const char *why);
@@ -415,28 +420,28 @@ bool seed_next_copy(struct transfer *t, struct transfer_action *a);
 void seed_pump(struct transfer *t);
 
 /* transfer_source.c */
-void source_init(struct transfer *t);
-bool source_many(const struct transfer *t);
-bool source_other_usable(const struct transfer *t, unsigned i);
-unsigned source_pick(struct transfer *t);
-bool source_may_dial(const struct transfer *t, unsigned i);
-void source_result(struct transfer *t, unsigned i, bool progress);
-bool source_all_failed(const struct transfer *t);
-void source_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
+void mirror_init(struct transfer *t);
+bool mirror_many(const struct transfer *t);
+bool mirror_other_usable(const struct transfer *t, unsigned i);
+unsigned mirror_pick(struct transfer *t);
+bool mirror_may_dial(const struct transfer *t, unsigned i);
+void mirror_result(struct transfer *t, unsigned i, bool progress);
+bool mirror_all_failed(const struct transfer *t);
+void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
                  const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void source_differs(struct transfer *t, unsigned i, const char *why);
-void source_forget(struct transfer *t);
-void source_adopt(struct transfer *t, unsigned i);
-bool source_prove(struct transfer *t, unsigned i,
+void mirror_differs(struct transfer *t, unsigned i, const char *why);
+void mirror_forget(struct transfer *t);
+void mirror_adopt(struct transfer *t, unsigned i);
+bool mirror_prove(struct transfer *t, unsigned i,
                   const struct msg_info *info);
-const struct source *source_version(const struct transfer *t, unsigned i);
-bool source_same_version(const struct transfer *t, unsigned i,
+const struct source *mirror_version(const struct transfer *t, unsigned i);
+bool mirror_same_version(const struct transfer *t, unsigned i,
                          const struct bytes_view *version);
-bool source_blame(struct transfer *t, unsigned i);
-void source_tick(struct transfer *t);
-void source_pump(struct transfer *t);
-bool source_more(const struct transfer *t);
+bool mirror_blame(struct transfer *t, unsigned i);
+void mirror_tick(struct transfer *t);
+void mirror_pump(struct transfer *t);
+bool mirror_more(const struct transfer *t);
 
 /* transfer_list.c */
 void list_ask(struct transfer *t, enum list_use use);

@@ -119,9 +119,9 @@ static void list_contradiction(struct transfer *t, unsigned i)
 {
     t->list.asked = false;
     t->list.next = 0;
-    if (!t->list.pieced && (source_many(t) ||
+    if (!t->list.pieced && (mirror_many(t) ||
                             ++t->contradictions >= CONTRADICTIONS_MAX)) {
-        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "the server's digests do not make the content id that "
                     "it names");
         return;
@@ -183,7 +183,7 @@ static void list_complete(struct transfer *t, unsigned i)
     if (!list_is_pinned(t, cid)) {
         t->list.asked = false;
         t->list.next = 0;
-        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "the server's file is not the pinned content");
         return;
     }
@@ -244,7 +244,7 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
         t->list.retry_at = t->now + wait_ms;
         break;
     case WIRE_CLASS_STALE:
-        source_differs(t, i, "the file changed again");
+        mirror_differs(t, i, "the file changed again");
         break;
     case WIRE_CLASS_SERVER:
     case WIRE_CLASS_CANCELLED:
@@ -255,7 +255,7 @@ void list_failed(struct transfer *t, unsigned i, uint16_t code,
             transfer_say(t, &(struct note){.note = TRANSFER_NOTE_NO_LIST});
             break;
         }
-        source_fail(t, i, TRANSFER_REFUSED,
+        mirror_fail(t, i, TRANSFER_REFUSED,
                     "the server does not tell its digests: %s",
                     err_wire_sentence(code));
     }

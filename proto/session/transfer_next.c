@@ -18,10 +18,10 @@ static void stream_broken(struct transfer *t, unsigned i, int err)
 
     if (!c->greeted && !t->source[c->source].contact &&
         err == ERR_VERSION) {
-        source_fail(t, i, TRANSFER_VERSION, "%s", text);
+        mirror_fail(t, i, TRANSFER_VERSION, "%s", text);
     } else if (!c->greeted && !t->source[c->source].contact &&
                err != ERR_CRC) {
-        source_fail(t, i, TRANSFER_NOT_BELAY, "%s", text);
+        mirror_fail(t, i, TRANSFER_NOT_BELAY, "%s", text);
     } else {
         conn_give_up(t, i, text, false);
     }
@@ -164,7 +164,7 @@ void transfer_tick(struct transfer *t, uint64_t now)
             conn_give_up(t, i, receiver_error_text(c->receiver), false);
         }
     }
-    source_tick(t);
+    mirror_tick(t);
     conn_goal_update(t);
     if (t->phase == PHASE_FETCH && any_idle(t) &&
         grid_next_missing(&t->grid, 0) >= t->grid.count) {
@@ -195,7 +195,7 @@ uint64_t transfer_deadline(const struct transfer *t)
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         const struct conn *c = &t->conn[i];
 
-        if (c->state == CONN_WAITING && dial && source_may_dial(t, i)) {
+        if (c->state == CONN_WAITING && dial && mirror_may_dial(t, i)) {
             at = sooner(at, c->dial_at);
         } else if (c->state == CONN_UP) {
             at = sooner(at, receiver_deadline(c->receiver));
@@ -222,7 +222,7 @@ static void pump(struct transfer *t)
         t->phase = PHASE_FETCH;
     }
     seed_pump(t);
-    source_pump(t);
+    mirror_pump(t);
     list_pump(t);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
@@ -259,8 +259,8 @@ static bool next_conn(struct transfer *t, struct transfer_action *a)
         struct conn *c = &t->conn[i];
 
         if (c->state == CONN_WAITING && c->dial_at <= t->now &&
-            source_may_dial(t, i)) {
-            c->source = source_pick(t);
+            mirror_may_dial(t, i)) {
+            c->source = mirror_pick(t);
             c->state = CONN_DIALING;
             c->dial_at = t->now;
             a->type = TRANSFER_DIAL;

@@ -24,7 +24,7 @@
 #define SLOW_AFTER_MS 5000u
 #define SLOW_LEAVE_MS 60000u
 
-void source_init(struct transfer *t)
+void mirror_init(struct transfer *t)
 {
     const struct transfer_config *config = &t->config;
 
@@ -38,7 +38,7 @@ void source_init(struct transfer *t)
     }
 }
 
-bool source_many(const struct transfer *t)
+bool mirror_many(const struct transfer *t)
 {
     return t->source_count > 1;
 }
@@ -71,7 +71,7 @@ static bool other_left(const struct transfer *t, unsigned except)
     return false;
 }
 
-bool source_other_usable(const struct transfer *t, unsigned i)
+bool mirror_other_usable(const struct transfer *t, unsigned i)
 {
     return other_usable(t, t->conn[i].source);
 }
@@ -94,7 +94,7 @@ static unsigned load_of(const struct transfer *t, unsigned s)
 /* The source for one more connection: one that works, with the least to do;
  * earlier ones first.  When none works, one that had other content may be
  * asked for that. */
-unsigned source_pick(struct transfer *t)
+unsigned mirror_pick(struct transfer *t)
 {
     unsigned best = t->source_count;
     unsigned best_cost = 0;
@@ -122,13 +122,13 @@ unsigned source_pick(struct transfer *t)
 
 /* May this slot be given to another source?  Not before all that it brought
  * is judged, or the blame would go to the wrong one. */
-bool source_may_dial(const struct transfer *t, unsigned i)
+bool mirror_may_dial(const struct transfer *t, unsigned i)
 {
-    return !source_many(t) || t->conn[i].unjudged == 0;
+    return !mirror_many(t) || t->conn[i].unjudged == 0;
 }
 
 /* A connection ended, or could not be made. */
-void source_result(struct transfer *t, unsigned i, bool progress)
+void mirror_result(struct transfer *t, unsigned i, bool progress)
 {
     struct source *s = &t->source[t->conn[i].source];
     uint64_t wait = LEAVE_CAP_MS;
@@ -148,7 +148,7 @@ void source_result(struct transfer *t, unsigned i, bool progress)
 }
 
 /* Nobody has answered yet; is every source known not to? */
-bool source_all_failed(const struct transfer *t)
+bool mirror_all_failed(const struct transfer *t)
 {
     for (unsigned k = 0; k < t->source_count; k++) {
         if (!t->source[k].aside && t->source[k].fruitless == 0) {
@@ -201,7 +201,7 @@ static void set_aside(struct transfer *t, unsigned s, bool stale,
 
 /* The server of connection i will not do, for this reason: without it, or
  * not at all. */
-void source_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
+void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
                  const char *format, ...)
 {
     char text[DETAIL_MAX];
@@ -223,12 +223,12 @@ void source_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
 
 /* It has another content.  While others have the one that was begun, that
  * one is finished; else this is the file's new version. */
-void source_differs(struct transfer *t, unsigned i, const char *why)
+void mirror_differs(struct transfer *t, unsigned i, const char *why)
 {
     unsigned s = t->conn[i].source;
 
-    if (source_many(t) && t->config.pinned) {
-        source_fail(t, i, TRANSFER_WRONG_CONTENT,
+    if (mirror_many(t) && t->config.pinned) {
+        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "its file is not the pinned content");
     } else if (!other_usable(t, s)) {
         change_begin(t, i, why);
@@ -238,7 +238,7 @@ void source_differs(struct transfer *t, unsigned i, const char *why)
 }
 
 /* Whose version is what is open again. */
-void source_forget(struct transfer *t)
+void mirror_forget(struct transfer *t)
 {
     for (unsigned k = 0; k < t->source_count; k++) {
         t->source[k].known = false;
@@ -246,10 +246,10 @@ void source_forget(struct transfer *t)
 }
 
 /* A new identity: everybody has to prove himself to it. */
-void source_adopt(struct transfer *t, unsigned i)
+void mirror_adopt(struct transfer *t, unsigned i)
 {
     t->home = t->conn[i].source;
-    source_forget(t);
+    mirror_forget(t);
     for (unsigned k = 0; k < t->source_count; k++) {
         if (t->source[k].stale) {
             t->source[k].stale = false;
@@ -260,7 +260,7 @@ void source_adopt(struct transfer *t, unsigned i)
 
 /* The content of connection i's server is ours: its version is known now.
  * Returns true if its version is the one that the record names. */
-bool source_prove(struct transfer *t, unsigned i, const struct msg_info *info)
+bool mirror_prove(struct transfer *t, unsigned i, const struct msg_info *info)
 {
     struct source *s = &t->source[t->conn[i].source];
 
@@ -275,7 +275,7 @@ bool source_prove(struct transfer *t, unsigned i, const struct msg_info *info)
 }
 
 /* The version that this server named before; NULL if it never did. */
-const struct source *source_version(const struct transfer *t, unsigned i)
+const struct source *mirror_version(const struct transfer *t, unsigned i)
 {
     const struct source *s = &t->source[t->conn[i].source];
 
@@ -283,10 +283,10 @@ const struct source *source_version(const struct transfer *t, unsigned i)
 }
 
 /* Is this the version of the connection's own server? */
-bool source_same_version(const struct transfer *t, unsigned i,
+bool mirror_same_version(const struct transfer *t, unsigned i,
                          const struct bytes_view *version)
 {
-    const struct source *s = source_version(t, i);
+    const struct source *s = mirror_version(t, i);
 
     if (s == NULL) {
         /* An earlier run's: whose it was is not on record, but tokens of
@@ -299,16 +299,16 @@ bool source_same_version(const struct transfer *t, unsigned i,
 }
 
 /* A chunk of connection i failed its digest. */
-bool source_blame(struct transfer *t, unsigned i)
+bool mirror_blame(struct transfer *t, unsigned i)
 {
     struct source *s = &t->source[t->conn[i].source];
 
     s->stats.bad_chunks++;
-    if (!source_many(t) || s->stats.bad_chunks < SOURCE_BAD_MAX ||
+    if (!mirror_many(t) || s->stats.bad_chunks < SOURCE_BAD_MAX ||
         !other_left(t, t->conn[i].source)) {
         return false;
     }
-    source_fail(t, i, TRANSFER_WRONG_CONTENT,
+    mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                 "%" PRIu32 " of its chunks failed their digests",
                 s->stats.bad_chunks);
     return true;
@@ -378,9 +378,9 @@ static void hedge(struct transfer *t)
     }
 }
 
-void source_tick(struct transfer *t)
+void mirror_tick(struct transfer *t)
 {
-    if (!source_many(t)) {
+    if (!mirror_many(t)) {
         return;
     }
     if (t->phase == PHASE_NEW) {
@@ -392,16 +392,16 @@ void source_tick(struct transfer *t)
 
 /* Several sources need the digest list: who lies about a chunk is known only
  * by it. */
-void source_pump(struct transfer *t)
+void mirror_pump(struct transfer *t)
 {
-    if (source_many(t) && t->phase == PHASE_FETCH && t->confirmed &&
+    if (mirror_many(t) && t->phase == PHASE_FETCH && t->confirmed &&
         t->expect == NULL && t->list.use == LIST_NONE && !seed_busy(t)) {
         list_ask(t, LIST_MIRROR);
     }
 }
 
 /* May servers besides the first be asked? */
-bool source_more(const struct transfer *t)
+bool mirror_more(const struct transfer *t)
 {
-    return !source_many(t) || (t->expect != NULL && t->expect_final);
+    return !mirror_many(t) || (t->expect != NULL && t->expect_final);
 }
