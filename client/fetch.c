@@ -326,7 +326,7 @@ static void tell(struct fetch *f, const struct transfer_action *a)
                       "recorded and are fetched again", a->count);
         break;
     case TRANSFER_NOTE_RECHECK:
-        fetch_detail(f, "comparing with the server's complete digest list");
+        fetch_note(f, "comparing with the server's complete digest list");
         break;
     case TRANSFER_NOTE_SERVER:
         fetch_note(f, "the server says: %s", detail);
