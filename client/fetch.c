@@ -89,13 +89,12 @@ void fetch_settle(struct fetch *f)
 }
 
 static void raise_event(struct fetch *f, enum belay_event_type type,
-                        uint64_t value, const char *text)
+                        uint64_t value, bool detail, const char *text)
 {
     struct belay_event event = {.struct_size = sizeof event,
                                 .type = type,
                                 .value = value,
-                                .detail = type == BELAY_EVENT_RESET ||
-                                          type == BELAY_EVENT_DAMAGED,
+                                .detail = detail,
                                 .text = text};
 
     f->observer.note(f->observer.arg, &event);
@@ -109,7 +108,7 @@ void fetch_note(struct fetch *f, const char *format, ...)
     va_start(args, format);
     text_vprint(text, sizeof text, format, args);
     va_end(args);
-    raise_event(f, BELAY_EVENT_NOTE, 0, text);
+    raise_event(f, BELAY_EVENT_NOTE, 0, false, text);
 }
 
 void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
@@ -121,7 +120,9 @@ void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
     va_start(args, format);
     text_vprint(text, sizeof text, format, args);
     va_end(args);
-    raise_event(f, type, value, text);
+    raise_event(f, type, value,
+                type == BELAY_EVENT_RESET || type == BELAY_EVENT_DAMAGED,
+                text);
 }
 
 /* ---- pipeline. */
@@ -326,7 +327,8 @@ static void tell(struct fetch *f, const struct transfer_action *a)
                       "recorded and are fetched again", a->count);
         break;
     case TRANSFER_NOTE_RECHECK:
-        fetch_note(f, "comparing with the server's complete digest list");
+        raise_event(f, BELAY_EVENT_NOTE, 0, true,
+                    "comparing with the server's complete digest list");
         break;
     case TRANSFER_NOTE_SERVER:
         fetch_note(f, "the server says: %s", detail);
