@@ -10,14 +10,51 @@
 #include "proto/data/text.h"
 #include "proto/session/receiver_internal.h"
 
+static struct receiver *make(uint32_t requests, uint32_t handles,
+                             uint32_t ranges)
+{
+    struct receiver *r = calloc(1, sizeof *r);
+
+    BELAY_ASSERT((requests & (requests - 1)) == 0 &&
+                 (handles & (handles - 1)) == 0);
+    if (r == NULL) {
+        return NULL;
+    }
+    r->request_cap = requests;
+    r->handle_cap = handles;
+    r->range_max = ranges;
+    r->request = calloc(requests, sizeof r->request[0]);
+    r->handle = calloc(handles, sizeof r->handle[0]);
+    r->range = calloc((size_t)requests * ranges, sizeof r->range[0]);
+    if (r->request == NULL || r->handle == NULL || r->range == NULL) {
+        receiver_free(r);
+        return NULL;
+    }
+    for (uint32_t k = 0; k < requests; k++) {
+        r->request[k].range = r->range + (size_t)k * ranges;
+    }
+    return r;
+}
+
 struct receiver *receiver_new(void)
 {
-    return calloc(1, sizeof(struct receiver));
+    return make(RECEIVER_REQUESTS_MAX, RECEIVER_HANDLES_MAX,
+                RECEIVER_RANGES_MAX);
+}
+
+struct receiver *receiver_new_wide(void)
+{
+    return make(RECEIVER_WIDE_REQUESTS, RECEIVER_WIDE_HANDLES, 1);
 }
 
 void receiver_free(struct receiver *r)
 {
-    free(r);
+    if (r != NULL) {
+        free(r->request);
+        free(r->handle);
+        free(r->range);
+        free(r);
+    }
 }
 
 int receiver_error(struct receiver *r, int err, const char *format, ...)
@@ -110,7 +147,12 @@ static void queue_greeting(struct receiver *r, const char *agent)
 void receiver_start(struct receiver *r, const struct receiver_config *config,
                     uint64_t now)
 {
-    memset(r, 0, offsetof(struct receiver, in));
+    for (uint32_t k = 0; k < r->request_cap; k++) {
+        r->request[k].id = 0;
+    }
+    memset(r->handle, 0, r->handle_cap * sizeof r->handle[0]);
+    memset(&r->phase, 0,
+           offsetof(struct receiver, in) - offsetof(struct receiver, phase));
     r->phase = RECEIVER_PREFACE;
     r->in_need = PREFACE_LEN;
     r->compression = config->compression;
@@ -125,6 +167,7 @@ void receiver_start(struct receiver *r, const struct receiver_config *config,
     r->next_id = 1;
     r->limits.max_chunk_log2 = LIMIT_CHUNK_LOG2_DEFAULT;
     r->limits.max_requests = LIMIT_REQUESTS_DEFAULT;
+    r->limits.max_handles = LIMIT_HANDLES_DEFAULT;
     r->limits.max_ranges = LIMIT_RANGES_DEFAULT;
     queue_greeting(r, config->agent);
 }

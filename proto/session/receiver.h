@@ -31,10 +31,14 @@
 #include "proto/wire/msg.h"
 
 /* At most this many requests and handles are used at once, whatever the
- * server allows: one file needs few, and the tables are scanned linearly. */
+ * server allows: one file needs few. */
 #define RECEIVER_REQUESTS_MAX 64
 #define RECEIVER_HANDLES_MAX 16
 #define RECEIVER_RANGES_MAX LIMIT_RANGES_MIN
+/* The same for a receiver of many small files: its GETs have one range, and
+ * its handles in use differ modulo RECEIVER_WIDE_HANDLES. */
+#define RECEIVER_WIDE_REQUESTS 1024
+#define RECEIVER_WIDE_HANDLES 512
 #define RECEIVER_OUT_MAX (64u * 1024u) /* unsent bytes, rule L5 */
 
 struct receiver_config {
@@ -50,6 +54,7 @@ struct receiver_config {
 struct receiver_limits {
     uint8_t max_chunk_log2;
     uint16_t max_requests;
+    uint16_t max_handles;
     uint16_t max_ranges;
     bool auth_required;
 };
@@ -92,6 +97,8 @@ struct receiver;
 
 /* NULL when memory is out. */
 struct receiver *receiver_new(void);
+/* The same with the larger tables; NULL when memory is out. */
+struct receiver *receiver_new_wide(void);
 void receiver_free(struct receiver *r);
 
 /* Start (again) for a new connection: queues preface and HELLO.  `now` starts
@@ -138,7 +145,8 @@ bool receiver_ready(const struct receiver *r); /* HELLO came, not draining */
 /* Each returns 0 and the request id, or ERR_LIMIT (call again later). */
 int receiver_open(struct receiver *r, const struct msg_open *open,
                   uint64_t now, uint32_t *request) MUST_USE;
-/* Ranges obey G1 and are copied.  `count` <= RECEIVER_RANGES_MAX. */
+/* Ranges obey G1 and are copied.  `count` <= RECEIVER_RANGES_MAX, or 1 in a
+ * wide receiver. */
 int receiver_get(struct receiver *r, const struct msg_get *get, uint64_t now,
                  uint32_t *request) MUST_USE;
 int receiver_digest(struct receiver *r, const struct msg_digest *digest,

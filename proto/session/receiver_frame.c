@@ -61,6 +61,7 @@ static int on_hello(struct receiver *r, const struct frame *f,
     }
     r->limits.max_chunk_log2 = hello.max_chunk_log2;
     r->limits.max_requests = hello.max_requests;
+    r->limits.max_handles = hello.max_handles;
     r->limits.max_ranges = hello.max_ranges;
     r->limits.auth_required = hello.auth_methods.len > 0;
     r->phase = RECEIVER_ACTIVE;
@@ -75,7 +76,6 @@ static int on_info(struct receiver *r, const struct frame *f,
                    const uint8_t *payload, struct receiver_event *event)
 {
     struct request *q = answered(r, f->request_id, FRAME_OPEN, FRAME_OPEN);
-    struct bound_handle *h;
     int err;
 
     if (q == NULL) {
@@ -93,17 +93,7 @@ static int on_info(struct receiver *r, const struct frame *f,
     }
     set_event(event, RECEIVER_INFO, q, f);
     if (event->info.file_type == FILE_REGULAR && q->handle != 0) {
-        for (unsigned k = 0; k < RECEIVER_HANDLES_MAX; k++) {
-            h = &r->handle[k];
-            /* The newest handles stay: one file uses them in turn. */
-            if (h->handle == 0 ||
-                h->handle + RECEIVER_HANDLES_MAX <= q->handle) {
-                h->handle = q->handle;
-                h->size = event->info.size;
-                h->chunk_log2 = event->info.chunk_log2;
-                break;
-            }
-        }
+        receiver_bind(r, q->handle, &event->info);
     }
     receiver_finish(r, q);
     return 0;

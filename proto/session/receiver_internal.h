@@ -17,7 +17,7 @@ struct request {
     uint64_t pos;        /* all chunks before this offset were delivered */
     uint64_t chunks;     /* delivered so far */
     uint64_t raw_bytes;
-    struct msg_range range[RECEIVER_RANGES_MAX];
+    struct msg_range *range; /* range_max of the receiver, for good */
 };
 
 struct bound_handle {
@@ -33,7 +33,15 @@ enum receiver_phase {
     RECEIVER_DEAD,
 };
 
+/* The tables are as long as a power of two; what has id or handle k stands
+ * at k modulo that, and nowhere else. */
 struct receiver {
+    uint32_t request_cap;
+    uint32_t handle_cap;
+    uint32_t range_max;
+    struct request *request;
+    struct bound_handle *handle;
+    struct msg_range *range; /* request_cap * range_max */
     enum receiver_phase phase;
     bool compression;
     bool draining;
@@ -54,8 +62,6 @@ struct receiver {
     uint64_t idle_since;
     size_t chunk_left;
     struct receiver_limits limits;
-    struct request request[RECEIVER_REQUESTS_MAX];
-    struct bound_handle handle[RECEIVER_HANDLES_MAX];
     size_t in_len;
     size_t in_need;
     size_t out_at;
@@ -68,6 +74,9 @@ struct receiver {
 
 struct request *receiver_find(struct receiver *r, uint32_t id);
 struct bound_handle *receiver_bound(struct receiver *r, uint32_t handle);
+/* Remember what INFO told about the handle; a newer one takes the place. */
+void receiver_bind(struct receiver *r, uint32_t handle,
+                   const struct msg_info *info);
 /* Offset of the next chunk that the request must bring; false when none. */
 bool receiver_expected(const struct request *q, const struct bound_handle *h,
                        uint64_t *offset);

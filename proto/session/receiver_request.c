@@ -7,22 +7,28 @@
 
 struct request *receiver_find(struct receiver *r, uint32_t id)
 {
-    for (unsigned k = 0; id != 0 && k < RECEIVER_REQUESTS_MAX; k++) {
-        if (r->request[k].id == id) {
-            return &r->request[k];
-        }
-    }
-    return NULL;
+    struct request *q = &r->request[id & (r->request_cap - 1)];
+
+    return id != 0 && q->id == id ? q : NULL;
 }
 
 struct bound_handle *receiver_bound(struct receiver *r, uint32_t handle)
 {
-    for (unsigned k = 0; handle != 0 && k < RECEIVER_HANDLES_MAX; k++) {
-        if (r->handle[k].handle == handle) {
-            return &r->handle[k];
-        }
+    struct bound_handle *h = &r->handle[handle & (r->handle_cap - 1)];
+
+    return handle != 0 && h->handle == handle ? h : NULL;
+}
+
+void receiver_bind(struct receiver *r, uint32_t handle,
+                   const struct msg_info *info)
+{
+    struct bound_handle *h = &r->handle[handle & (r->handle_cap - 1)];
+
+    if (h->handle <= handle) {
+        h->handle = handle;
+        h->size = info->size;
+        h->chunk_log2 = info->chunk_log2;
     }
-    return NULL;
 }
 
 void receiver_finish(struct receiver *r, struct request *q)
@@ -35,9 +41,9 @@ void receiver_finish(struct receiver *r, struct request *q)
 bool receiver_can_request(const struct receiver *r)
 {
     return r->phase != RECEIVER_DEAD && !r->draining &&
-           r->outstanding < RECEIVER_REQUESTS_MAX &&
+           r->outstanding < r->request_cap &&
            r->outstanding < r->limits.max_requests &&
-           r->next_id < REQUEST_ID_NEVER &&
+           r->next_id < REQUEST_ID_NEVER - r->request_cap &&
            r->out_len - r->out_at < RECEIVER_OUT_MAX / 2;
 }
 
@@ -56,30 +62,30 @@ bool receiver_ready(const struct receiver *r)
     return r->phase == RECEIVER_ACTIVE && !r->draining;
 }
 
-/* A free slot for the next request; NULL when no more may be sent now. */
+/* The place of the next request; NULL when no more may be sent now.  Ids whose
+ * place is still taken by a slow answer are left out: they only have to
+ * ascend (F6). */
 static struct request *reserve(struct receiver *r, uint8_t type,
                                uint32_t handle)
 {
+    struct request *q;
+
     if (!receiver_can_request(r)) {
         return NULL;
     }
-    for (unsigned k = 0; k < RECEIVER_REQUESTS_MAX; k++) {
-        struct request *q = &r->request[k];
-
-        if (q->id == 0) {
-            q->type = type;
-            q->handle = handle;
-            q->failed = false;
-            q->cancelled = false;
-            q->range_count = 0;
-            q->range_at = 0;
-            q->pos = 0;
-            q->chunks = 0;
-            q->raw_bytes = 0;
-            return q;
-        }
+    while ((q = &r->request[r->next_id & (r->request_cap - 1)])->id != 0) {
+        r->next_id++; /* ends: fewer than request_cap are outstanding */
     }
-    return NULL;
+    q->type = type;
+    q->handle = handle;
+    q->failed = false;
+    q->cancelled = false;
+    q->range_count = 0;
+    q->range_at = 0;
+    q->pos = 0;
+    q->chunks = 0;
+    q->raw_bytes = 0;
+    return q;
 }
 
 /* The frame was encoded with id next_id: it counts from now on. */
@@ -127,7 +133,7 @@ int receiver_get(struct receiver *r, const struct msg_get *get, uint64_t now,
     struct request *q = reserve(r, FRAME_GET, get->handle);
     struct writer w;
 
-    BELAY_ASSERT(get->count >= 1 && get->count <= RECEIVER_RANGES_MAX);
+    BELAY_ASSERT(get->count >= 1 && get->count <= r->range_max);
     if (q == NULL) {
         return ERR_LIMIT;
     }

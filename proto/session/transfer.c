@@ -90,15 +90,6 @@ void transfer_hint(struct transfer *t, uint64_t index,
     grid_set(&t->grid, index, CHUNK_HINT, ORIGIN_KEPT);
 }
 
-uint64_t transfer_random(struct transfer *t)
-{
-    /* xorshift64*: good enough to spread retries and choose grease. */
-    t->random ^= t->random >> 12;
-    t->random ^= t->random << 25;
-    t->random ^= t->random >> 27;
-    return t->random * UINT64_C(0x2545F4914F6CDD1D);
-}
-
 void transfer_fail(struct transfer *t, enum transfer_reason reason,
                    const char *format, ...)
 {

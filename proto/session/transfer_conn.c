@@ -87,7 +87,7 @@ static void start_receiver(struct transfer *t, struct conn *c)
         .max_chunk_log2 = t->config.max_chunk_log2,
         .compression = t->config.compression,
         .agent = t->config.agent,
-        .grease_seed = transfer_random(t),
+        .grease_seed = retry_random(&t->random),
         .silence_ms = t->config.silence_ms,
     };
 
@@ -239,17 +239,6 @@ void conn_release(struct transfer *t, unsigned i)
     }
 }
 
-/* Full jitter: random(0, min(cap, base * 2^k)), section 15. */
-static uint64_t backoff_ms(struct transfer *t, unsigned k)
-{
-    uint64_t top = TIMER_BACKOFF_CAP_MS;
-
-    if (k < 16 && ((uint64_t)TIMER_BACKOFF_BASE_MS << k) < top) {
-        top = (uint64_t)TIMER_BACKOFF_BASE_MS << k;
-    }
-    return transfer_random(t) % (top + 1);
-}
-
 void conn_wait(struct transfer *t, unsigned i, uint64_t at_least)
 {
     struct conn *c = &t->conn[i];
@@ -291,7 +280,7 @@ static void schedule(struct transfer *t, unsigned i, bool progress,
         c->fruitless = 0;
         t->fruitless = 0;
     } else {
-        wait = backoff_ms(t, c->fruitless);
+        wait = retry_backoff_ms(&t->random, c->fruitless);
         c->fruitless++;
         conn_fruitless(t, text);
     }

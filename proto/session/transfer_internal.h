@@ -15,6 +15,7 @@
 #ifndef PROTO_SESSION_TRANSFER_INTERNAL_H
 #define PROTO_SESSION_TRANSFER_INTERNAL_H
 
+#include "proto/session/retry.h"
 #include "proto/session/transfer.h"
 
 /* Sizes that decide which branch is taken.  The simulator builds a copy with
@@ -98,8 +99,6 @@ enum phase {
 };
 
 #define CLAIMS_MAX 3u
-/* Longest wait that a server may ask for. */
-#define RETRY_AFTER_MAX_MS 60000u
 
 /* The chunks that one outstanding GET will bring, in order. */
 struct claim {
@@ -321,7 +320,6 @@ struct transfer {
 };
 
 /* transfer.c */
-uint64_t transfer_random(struct transfer *t);
 void transfer_fail(struct transfer *t, enum transfer_reason reason,
                    const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -11,31 +11,6 @@
 /* A chunk that failed so often asks for smaller chunks first. */
 #define BAD_BEFORE_SHRINK 2u
 
-static const char *peer_message(const struct msg_error *error, char *out,
-                                size_t cap)
-{
-    size_t len;
-
-    if (error->message.len == 0) {
-        return err_wire_sentence(error->code);
-    }
-    (void)snprintf(out, cap, "%s: \"", err_wire_sentence(error->code));
-    len = strlen(out);
-    transfer_peer_text(out + len, cap - len - 2, error->message.ptr,
-                       error->message.len);
-    len = strlen(out);
-    (void)snprintf(out + len, cap - len, "\"");
-    return out;
-}
-
-static uint64_t retry_after(const struct msg_error *error)
-{
-    uint64_t wait = error->has_retry_after ? error->retry_after_ms
-                                           : TIMER_RETRY_AFTER_MS;
-
-    return wait < RETRY_AFTER_MAX_MS ? wait : RETRY_AFTER_MAX_MS;
-}
-
 /* ---- CHUNK. */
 
 static void bad_count(struct transfer *t, unsigned i, uint64_t index)
@@ -223,7 +198,7 @@ static void open_refused(struct transfer *t, unsigned i,
                          const struct msg_error *error)
 {
     char text[300];
-    const char *why = peer_message(error, text, sizeof text);
+    const char *why = retry_sentence(error, text, sizeof text);
 
     if (error->code == WIRE_UNSUPPORTED && open_smaller(t, i)) {
         return;
@@ -239,7 +214,7 @@ static void open_refused(struct transfer *t, unsigned i,
         mirror_differs(t, i, "the file on the server is another version");
         break;
     case WIRE_CLASS_TRANSIENT:
-        conn_wait(t, i, retry_after(error));
+        conn_wait(t, i, retry_after_ms(error));
         break;
     case WIRE_CLASS_ACCESS:
         mirror_fail(t, i, TRANSFER_ACCESS, "%s", why);
@@ -274,7 +249,7 @@ static void io_error(struct transfer *t, unsigned i,
         t->io_errors = 0;
         return;
     }
-    conn_wait(t, i, retry_after(error));
+    conn_wait(t, i, retry_after_ms(error));
 }
 
 static void get_failed(struct transfer *t, unsigned i,
@@ -282,7 +257,7 @@ static void get_failed(struct transfer *t, unsigned i,
 {
     struct conn *c = &t->conn[i];
     char text[300];
-    const char *why = peer_message(error, text, sizeof text);
+    const char *why = retry_sentence(error, text, sizeof text);
 
     if (error->code == WIRE_BAD_HANDLE) {
         /* The OPEN before it failed, or the server closed the handle after
@@ -296,7 +271,7 @@ static void get_failed(struct transfer *t, unsigned i,
     case WIRE_CLASS_CANCELLED:
         break;
     case WIRE_CLASS_TRANSIENT:
-        conn_wait(t, i, retry_after(error));
+        conn_wait(t, i, retry_after_ms(error));
         break;
     case WIRE_CLASS_STALE:
         if (c->bound) {
@@ -324,7 +299,7 @@ static void conn_error(struct transfer *t, unsigned i,
                        const struct msg_error *error)
 {
     char text[300];
-    const char *why = peer_message(error, text, sizeof text);
+    const char *why = retry_sentence(error, text, sizeof text);
 
     if (error->code == WIRE_VERSION_REJECTED) {
         mirror_fail(t, i, TRANSFER_VERSION, "%s", why);
@@ -368,7 +343,7 @@ static void on_error(struct transfer *t, unsigned i,
         open_refused(t, i, error);
     } else if (t->list.asked && t->list.conn == i &&
                event->request == t->list.request) {
-        list_failed(t, i, error->code, retry_after(error));
+        list_failed(t, i, error->code, retry_after_ms(error));
         if (error->code == WIRE_BAD_HANDLE && c->bound) {
             conn_open(t, i); /* its answer tells why the handle is gone */
         }
