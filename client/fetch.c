@@ -336,7 +336,7 @@ static void tell(struct fetch *f, const struct transfer_action *a)
     }
 }
 
-static enum belay_reason end_of(enum transfer_reason reason)
+enum belay_reason fetch_reason(enum transfer_reason reason)
 {
     switch (reason) {
     case TRANSFER_REFUSED:
@@ -378,7 +378,7 @@ static void failed(struct fetch *f, enum transfer_reason reason)
                    "the file on the server changed, and --if-changed=stop "
                    "was said; the part of the earlier version is kept");
     } else {
-        fetch_over(f, end_of(reason), "%s", detail);
+        fetch_over(f, fetch_reason(reason), "%s", detail);
     }
 }
 

@@ -62,6 +62,9 @@ struct fetch_stats {
     uint8_t cid[HASH_LEN];
 };
 
+/* The outcome that a machine's reason amounts to. */
+enum belay_reason fetch_reason(enum transfer_reason reason);
+
 struct fetch;
 
 /* Starts at once; observer->end comes exactly once, later.  Then free. */

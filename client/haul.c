@@ -1,0 +1,754 @@
+/* Haul: life, adding, the machine's actions, the end. */
+#include "client/haul.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/fetch.h"
+#include "client/haul_internal.h"
+#include "proto/base/err.h"
+#include "proto/io/rand.h"
+
+/* Who interrupts waits no longer than this for jobs under way. */
+#define SETTLE_MS 1000u
+
+/* ---- telling. */
+
+static void free_load(struct load *load)
+{
+    haul_drop_data(load);
+    free(load->path);
+    free(load->name);
+    free(load->target);
+    free(load);
+}
+
+static void tell(struct haul *h, struct load *load,
+                 const struct haul_result *base)
+{
+    struct haul_result result = *base;
+
+    result.user = load->file.user;
+    result.size = load->identity.size;
+    result.cid_known = load->identity.cid_known;
+    result.chunk_log2 = load->identity.chunk_log2;
+    memcpy(result.cid, load->identity.cid, HASH_LEN);
+    h->loads--;
+    free_load(load);
+    h->observer.done(h->observer.arg, &result);
+}
+
+void haul_tell(struct haul *h, struct load *load, enum belay_reason reason,
+               const char *text)
+{
+    struct haul_result result = {.reason = reason, .text = text};
+
+    tell(h, load, &result);
+}
+
+void haul_hand(struct haul *h, struct load *load)
+{
+    struct haul_result result = {.handed = true, .text = ""};
+
+    tell(h, load, &result);
+}
+
+/* Our own trouble with a target, for people. */
+static void tell_local(struct haul *h, struct load *load)
+{
+    char text[300];
+
+    switch (load->err) {
+    case ERR_EXISTS:
+        haul_tell(h, load, BELAY_EXISTS,
+                  "something that may not be replaced is in its place");
+        break;
+    case ERR_NOT_A_DIRECTORY:
+        haul_tell(h, load, BELAY_EXISTS,
+                  "a file is where its directory must be");
+        break;
+    case ERR_DENIED:
+        haul_tell(h, load, BELAY_DISK,
+                  "cannot write here: not allowed, or a symbolic link is on "
+                  "the way");
+        break;
+    case ERR_PATH:
+        haul_tell(h, load, BELAY_DISK,
+                  "its name is too long for this file system");
+        break;
+    case ERR_DIGEST:
+        haul_tell(h, load, BELAY_WRONG_CONTENT,
+                  "its SHA-256 is not the one asked for");
+        break;
+    default:
+        (void)snprintf(text, sizeof text, "cannot write: %s",
+                       load->err == ERR_IO ? strerror(load->sys_errno)
+                                           : err_sentence(load->err));
+        haul_tell(h, load, BELAY_DISK, text);
+        break;
+    }
+}
+
+/* Trouble that the next file would have, too. */
+static bool concerns_all(int err)
+{
+    return err == ERR_NO_SPACE || err == ERR_LIMIT || err == ERR_NOMEM;
+}
+
+static void local_failed(struct haul *h, struct load *load)
+{
+    if (concerns_all(load->err)) {
+        haul_stop(h, BELAY_DISK, "cannot write: %s; what is in place stays, "
+                  "the same command goes on from there",
+                  err_sentence(load->err));
+    }
+    tell_local(h, load);
+}
+
+/* ---- stages that ended. */
+
+void haul_looked(struct haul *h, struct load *load)
+{
+    struct haul_file *f = &load->file;
+    struct bulk_file ask = {
+        .path = load->path,
+        .path_len = f->path_len,
+        .size_known = f->known,
+        .size = f->size,
+        .probe = load->there && (!f->known || f->check ||
+                                 f->exists == HAUL_REFUSE),
+        .pinned = f->pinned,
+        .pin_log2 = f->pin_log2,
+    };
+
+    if (h->stopping) {
+        h->loads--;
+        free_load(load);
+    } else if (load->err != 0) {
+        local_failed(h, load);
+    } else if (load->same) {
+        haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
+    } else if (load->taken && !load->there && f->exists == HAUL_REFUSE) {
+        haul_tell(h, load, BELAY_EXISTS, "a symbolic link is in its place");
+    } else if (load->taken && f->exists == HAUL_KEEP) {
+        haul_tell(h, load, BELAY_SKIPPED, "exists, and is left alone");
+    } else {
+        memcpy(ask.pin_cid, f->pin_cid, HASH_LEN);
+        if (bulk_add(h->bulk, &ask, &load->item) != 0) {
+            BELAY_UNREACHABLE(); /* it takes as many as there are loads */
+        }
+        h->by_item[load->item] = load;
+    }
+}
+
+void haul_compared(struct haul *h, struct load *load)
+{
+    bool fetch = !load->same && load->file.exists == HAUL_REPLACE;
+
+    bulk_judge(h->bulk, load->item, fetch, loop_now_ms(h->loop));
+}
+
+/* INFO of a file whose target is there: is it the same? */
+static void judge(struct haul *h, struct load *load)
+{
+    const struct haul_file *f = &load->file;
+    const struct transfer_identity *id = bulk_identity(h->bulk, load->item);
+    bool demanding = f->check || f->pinned || f->have_sha256;
+
+    load->identity = *id;
+    load->same = !demanding && id->size == load->there_size &&
+                 id->mtime_s == load->there_mtime.tv_sec &&
+                 (long)id->mtime_ns == load->there_mtime.tv_nsec;
+    if (!load->same && id->size == load->there_size && id->cid_known &&
+        id->size <= HAUL_SMALL_MAX && !f->have_sha256) {
+        haul_push(&h->comparing, load);
+        return;
+    }
+    if (!load->same && id->size > HAUL_SMALL_MAX) {
+        bulk_judge(h->bulk, load->item, true, loop_now_ms(h->loop));
+        return; /* BULK_HANDED: who fetches it alone compares it */
+    }
+    haul_compared(h, load);
+}
+
+void haul_written(struct haul *h, struct load *load)
+{
+    if (load->stored == BULK_STORED) {
+        haul_drop_data(load);
+        haul_push(&h->settling, load);
+        return;
+    }
+    /* The machine says what follows: BULK_ITEM, or asking again. */
+    haul_drop_data(load);
+    load->attempt = 0;
+    bulk_stored(h->bulk, load->item, load->stored, loop_now_ms(h->loop));
+}
+
+void haul_settled(struct haul *h, struct load *load)
+{
+    if (load->kind == LOAD_FILE) {
+        bulk_stored(h->bulk, load->item,
+                    load->err == 0 ? BULK_STORED : BULK_LOCAL,
+                    loop_now_ms(h->loop));
+        /* Told now: after an interrupt the machine is not asked any more. */
+        h->by_item[load->item] = NULL;
+    }
+    if (load->err != 0) {
+        local_failed(h, load);
+        return;
+    }
+    if (load->kind == LOAD_FILE) {
+        h->files++;
+        h->bytes += load->identity.size;
+    }
+    haul_tell(h, load, BELAY_DONE, "");
+}
+
+/* ---- the end. */
+
+static void close_wires(struct haul *h)
+{
+    for (unsigned c = 0; c < LINE_MAX; c++) {
+        wire_close(&h->wire[c]);
+    }
+}
+
+void haul_stop(struct haul *h, enum belay_reason end, const char *format, ...)
+{
+    va_list args;
+
+    if (h->stopping) {
+        return;
+    }
+    h->stopping = true;
+    h->end = end;
+    va_start(args, format);
+    (void)vsnprintf(h->text, sizeof h->text, format, args);
+    va_end(args);
+    haul_turn_later(h);
+}
+
+static void tell_end(struct haul *h)
+{
+    h->ended = true;
+    loop_timer_stop(h->settle_timer);
+    loop_timer_stop(h->timer);
+    loop_timer_stop(h->gather_timer);
+    if (!h->stuck && h->dest_open) {
+        dest_close(&h->dest);
+        h->dest_open = false;
+    }
+    h->observer.end(h->observer.arg, h->end, h->text);
+}
+
+static void on_settle(void *arg)
+{
+    struct haul *h = arg;
+
+    if (!h->ended) {
+        h->stuck = true;
+        tell_end(h);
+    }
+}
+
+static void hasten(struct haul *h)
+{
+    if (!h->ended) {
+        loop_timer_start(h->settle_timer, SETTLE_MS);
+    }
+}
+
+void haul_interrupt(struct haul *h)
+{
+    haul_stop(h, BELAY_INTERRUPTED, "interrupted; what is in place stays, "
+              "the same command goes on from there");
+    hasten(h);
+}
+
+void haul_expire(struct haul *h)
+{
+    haul_stop(h, BELAY_LIMIT, "the time allowed by --deadline is over");
+    hasten(h);
+}
+
+/* ---- the machine's actions. */
+
+static void note(struct haul *h, const struct line_note *n)
+{
+    struct belay_event event = {.struct_size = sizeof event, .text = n->text};
+    char text[LINE_TEXT + 40];
+
+    switch (n->type) {
+    case LINE_NOTE_LOST:
+        event.type = BELAY_EVENT_RESET;
+        event.detail = true;
+        event.value = n->line + 1;
+        (void)snprintf(text, sizeof text, "connection %u lost: %s",
+                       n->line + 1, n->text);
+        event.text = text;
+        break;
+    case LINE_NOTE_WAIT:
+        event.type = BELAY_EVENT_STALL;
+        event.value = n->wait_ms;
+        (void)snprintf(text, sizeof text, "no connection; next try in %.1f s",
+                       (double)n->wait_ms / 1000);
+        event.text = text;
+        break;
+    case LINE_NOTE_BACK:
+        event.type = BELAY_EVENT_BACK;
+        event.text = "connected again";
+        break;
+    case LINE_NOTE_SERVER:
+        event.type = BELAY_EVENT_NOTE;
+        (void)snprintf(text, sizeof text, "the server says: %s", n->text);
+        event.text = text;
+        break;
+    }
+    h->observer.note(h->observer.arg, &event);
+}
+
+static void item_over(struct haul *h, const struct bulk_action *a)
+{
+    struct load *load = h->by_item[a->item];
+
+    h->by_item[a->item] = NULL;
+    if (load == NULL) {
+        return; /* in place, and told */
+    }
+    switch (a->outcome) {
+    case BULK_GOOD:
+        break; /* told when it was in place */
+    case BULK_HANDED:
+        haul_hand(h, load);
+        break;
+    case BULK_SKIPPED:
+        if (load->same) {
+            haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
+        } else {
+            haul_tell(h, load, BELAY_EXISTS,
+                      "another file is in its place");
+        }
+        break;
+    case BULK_BAD:
+        if (a->reason == TRANSFER_OK) {
+            local_failed(h, load);
+        } else {
+            haul_tell(h, load, fetch_reason(a->reason), a->text);
+        }
+        break;
+    }
+}
+
+static void store(struct haul *h, uint32_t item)
+{
+    struct load *load = h->by_item[item];
+    const struct transfer_identity *id = bulk_identity(h->bulk, item);
+
+    if (id->size == 0) {
+        haul_drop_data(load); /* no chunk came to do it */
+    }
+    load->identity = *id;
+    load->temp = h->next_temp++;
+    h->unwritten += id->size;
+    haul_push(&h->writing, load);
+}
+
+static void act(struct haul *h, const struct bulk_action *a)
+{
+    switch (a->type) {
+    case BULK_DIAL:
+        wire_dial(&h->wire[a->conn]);
+        break;
+    case BULK_DROP:
+        wire_close(&h->wire[a->conn]);
+        h->incoming[a->conn].busy = false;
+        break;
+    case BULK_PROBED:
+        judge(h, h->by_item[a->item]);
+        break;
+    case BULK_STORE:
+        store(h, a->item);
+        break;
+    case BULK_ITEM:
+        item_over(h, a);
+        break;
+    case BULK_NOTE:
+        note(h, &a->note);
+        break;
+    case BULK_FAIL:
+        haul_stop(h, fetch_reason(a->reason), "%s", a->text);
+        break;
+    case BULK_END:
+    case BULK_IDLE:
+        break;
+    }
+}
+
+/* ---- the turn. */
+
+/* True when a full buffer became empty: the machine may have more to say. */
+static bool send_all(struct haul *h)
+{
+    bool more = false;
+
+    for (unsigned c = 0; c < LINE_MAX && !h->stopping; c++) {
+        const uint8_t *data;
+
+        if (h->wire[c].fd < 0 ||
+            receiver_out(bulk_receiver(h->bulk, c), &data) == 0) {
+            continue;
+        }
+        wire_send(&h->wire[c]);
+        more = more || (h->wire[c].fd >= 0 &&
+                        receiver_out(bulk_receiver(h->bulk, c), &data) == 0);
+    }
+    return more;
+}
+
+static void hold_wires(struct haul *h)
+{
+    bool hold = h->unwritten > (h->holding ? HAUL_UNWRITTEN / 2
+                                           : HAUL_UNWRITTEN);
+
+    if (hold == h->holding) {
+        return;
+    }
+    h->holding = hold;
+    for (unsigned c = 0; c < LINE_MAX; c++) {
+        wire_hold(&h->wire[c], hold);
+    }
+}
+
+static void pump(struct haul *h)
+{
+    struct bulk_action action;
+    uint64_t now = loop_now_ms(h->loop);
+    uint64_t at;
+
+    do {
+        while (!h->stopping &&
+               bulk_next(h->bulk, now, &action) != BULK_IDLE) {
+            act(h, &action);
+        }
+    } while (send_all(h));
+    if (h->stopping) {
+        return;
+    }
+    hold_wires(h);
+    at = bulk_deadline(h->bulk);
+    if (at != UINT64_MAX) {
+        loop_timer_start(h->timer, at > now ? at - now : 1);
+    }
+}
+
+static void on_turn(void *arg)
+{
+    struct haul *h = arg;
+
+    if (h->ended) {
+        return;
+    }
+    if (h->stopping) {
+        close_wires(h);
+    } else {
+        pump(h);
+    }
+    haul_work_pump(h);
+    if (h->input_ended && !h->asked_all && h->looking.count == 0 &&
+        !h->job[0].busy) {
+        h->asked_all = true;
+        bulk_end_of_input(h->bulk);
+    }
+    if (!h->stopping && h->input_ended && h->loads == 0) {
+        haul_stop(h, BELAY_DONE, "%s", "");
+        return;
+    }
+    if (h->stopping && !haul_work_busy(h) && h->writing.count == 0 &&
+        h->settling.count == 0) {
+        tell_end(h);
+    } else if (h->full_told && !h->stopping &&
+               h->loads <= HAUL_ITEMS / 4 * 3) {
+        h->full_told = false;
+        h->observer.room(h->observer.arg);
+    }
+}
+
+void haul_turn_later(struct haul *h)
+{
+    loop_defer_arm(h->turn_defer);
+}
+
+static void on_timer(void *arg)
+{
+    struct haul *h = arg;
+
+    bulk_tick(h->bulk, loop_now_ms(h->loop));
+    haul_turn_later(h);
+}
+
+static void on_gathered(void *arg)
+{
+    struct haul *h = arg;
+
+    h->gathering = false;
+    h->gathered = true;
+    haul_turn_later(h);
+}
+
+/* ---- adding. */
+
+bool haul_room(const struct haul *h)
+{
+    return h->loads < HAUL_ITEMS && !h->stopping;
+}
+
+static int add(struct haul *h, const struct haul_file *file,
+               enum load_kind kind, struct load **out)
+{
+    struct load *load;
+
+    BELAY_ASSERT(!h->input_ended);
+    if (!haul_room(h)) {
+        h->full_told = true;
+        return ERR_LIMIT;
+    }
+    load = calloc(1, sizeof *load);
+    if (load == NULL) {
+        return ERR_NOMEM;
+    }
+    load->kind = kind;
+    load->file = *file;
+    load->name = strdup(file->name);
+    load->path = malloc(file->path_len + 1);
+    if (load->name == NULL || load->path == NULL) {
+        free_load(load);
+        return ERR_NOMEM;
+    }
+    if (file->path_len > 0) {
+        memcpy(load->path, file->path, file->path_len);
+    }
+    load->file.path = NULL;
+    load->file.name = NULL;
+    h->loads++;
+    *out = load;
+    haul_turn_later(h);
+    return 0;
+}
+
+int haul_add(struct haul *h, const struct haul_file *file)
+{
+    struct load *load;
+    int err = add(h, file, LOAD_FILE, &load);
+
+    if (err == 0) {
+        haul_push(&h->looking, load);
+    }
+    return err;
+}
+
+int haul_add_dir(struct haul *h, const char *name, void *user)
+{
+    struct haul_file file = {.name = name, .user = user};
+    struct load *load;
+    int err = add(h, &file, LOAD_DIR, &load);
+
+    if (err == 0) {
+        haul_push(&h->settling, load);
+    }
+    return err;
+}
+
+int haul_add_dir_attrs(struct haul *h, const struct haul_file *dir,
+                       mode_t mode)
+{
+    struct load *load;
+    int err = add(h, dir, LOAD_DIR_ATTRS, &load);
+
+    if (err == 0) {
+        load->mode = mode;
+        haul_push(&h->settling, load);
+    }
+    return err;
+}
+
+int haul_add_link(struct haul *h, const char *name, const char *target,
+                  void *user)
+{
+    struct haul_file file = {.name = name, .user = user};
+    struct load *load;
+    int err = add(h, &file, LOAD_LINK, &load);
+
+    if (err == 0) {
+        load->target = strdup(target);
+        if (load->target == NULL) {
+            h->loads--;
+            free_load(load);
+            return ERR_NOMEM;
+        }
+        haul_push(&h->settling, load);
+    }
+    return err;
+}
+
+void haul_end_of_input(struct haul *h)
+{
+    h->input_ended = true;
+    haul_turn_later(h);
+}
+
+/* ---- life. */
+
+static bool make_bulk(struct haul *h)
+{
+    const struct haul_options *o = &h->options;
+    struct bulk_config config = {
+        .line = {.agent = "belay/" BELAY_VERSION,
+                 .max_chunk_log2 = LIMIT_CHUNK_LOG2_MAX,
+                 .compression = o->compression,
+                 .wait_first = o->wait_first,
+                 .tries_max = o->tries,
+                 .silence_ms = o->stall_ms,
+                 .seed = rand_u64()},
+        .conns = o->conns < LINE_MAX ? o->conns : LINE_MAX,
+        .items_max = HAUL_ITEMS,
+        .small_max = HAUL_SMALL_MAX,
+    };
+
+    h->bulk = bulk_new(&config, loop_now_ms(h->loop));
+    return h->bulk != NULL;
+}
+
+static int make_parts(struct haul *h)
+{
+    h->shared = (struct wire_shared){
+        .loop = h->loop,
+        .rate = h->options.rate,
+        .connect_timeout_ms = h->options.connect_timeout_ms,
+        .events = &haul_wire_events,
+        .arg = h,
+        .buffer = malloc(WIRE_BUFFER),
+    };
+    if (h->shared.buffer == NULL || !make_bulk(h) ||
+        dialer_new(h->loop, h->options.uri->host, h->options.uri->port,
+                   h->options.family, &h->dialer) != 0 ||
+        loop_timer_new(h->loop, on_timer, h, &h->timer) != 0 ||
+        loop_timer_new(h->loop, on_gathered, h, &h->gather_timer) != 0 ||
+        loop_timer_new(h->loop, on_settle, h, &h->settle_timer) != 0 ||
+        loop_defer_new(h->loop, on_turn, h, &h->turn_defer) != 0 ||
+        haul_work_init(h) != 0) {
+        return ERR_NOMEM;
+    }
+    h->shared.dialer = h->dialer;
+    for (unsigned c = 0; c < LINE_MAX; c++) {
+        if (wire_init(&h->wire[c], &h->shared, c) != 0) {
+            return ERR_NOMEM;
+        }
+    }
+    return 0;
+}
+
+static void open_dest(struct haul *h)
+{
+    char shown[600];
+    int err = dest_open(&h->dest, h->options.dir);
+
+    h->dest_open = err == 0;
+    if (err == 0) {
+        return;
+    }
+    (void)belay_text_escape(shown, sizeof shown, h->options.dir);
+    if (err == ERR_LOCKED) {
+        haul_stop(h, BELAY_BUSY, "%s: too many processes work in it", shown);
+    } else {
+        haul_stop(h, BELAY_DISK, "%s: %s", shown,
+                  err == ERR_IO ? strerror(errno) : err_sentence(err));
+    }
+}
+
+int haul_start(struct loop *loop, const struct haul_options *options,
+               const struct haul_observer *observer, struct haul **out)
+{
+    struct haul *h = calloc(1, sizeof *h);
+
+    if (h == NULL) {
+        return ERR_NOMEM;
+    }
+    h->loop = loop;
+    h->options = *options;
+    h->observer = *observer;
+    if (make_parts(h) != 0) {
+        haul_free(h);
+        return ERR_NOMEM;
+    }
+    open_dest(h);
+    haul_turn_later(h);
+    *out = h;
+    return 0;
+}
+
+static void free_list(struct load_list *list)
+{
+    struct load *load;
+
+    while ((load = haul_pop(list)) != NULL) {
+        free_load(load);
+    }
+}
+
+void haul_free(struct haul *h)
+{
+    if (h == NULL) {
+        return;
+    }
+    for (unsigned k = 0; k < HAUL_ITEMS; k++) {
+        if (h->by_item[k] != NULL) {
+            free_load(h->by_item[k]);
+        }
+    }
+    free_list(&h->looking);
+    for (unsigned c = 0; c < LINE_MAX; c++) {
+        wire_clear(&h->wire[c]);
+    }
+    if (h->dest_open) {
+        dest_close(&h->dest);
+    }
+    haul_work_free(h);
+    loop_timer_free(h->timer);
+    loop_timer_free(h->gather_timer);
+    loop_timer_free(h->settle_timer);
+    loop_defer_free(h->turn_defer);
+    dialer_free(h->dialer);
+    bulk_free(h->bulk);
+    free(h->shared.buffer);
+    free(h);
+}
+
+bool haul_stuck(const struct haul *h)
+{
+    return h->stuck;
+}
+
+bool haul_lingers(const struct haul *h)
+{
+    return dialer_lingers(h->dialer);
+}
+
+void haul_stats(const struct haul *h, struct haul_stats *out)
+{
+    struct bulk_ledger l;
+
+    bulk_ledger(h->bulk, &l);
+    *out = (struct haul_stats){
+        .files = h->files,
+        .bytes = h->bytes,
+        .wire = l.wire,
+        .wasted = l.wasted,
+        .saved = l.saved,
+        .connects = l.connects,
+        .losses = l.losses,
+        .conns = bulk_conns_used(h->bulk),
+    };
+}

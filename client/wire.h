@@ -1,0 +1,69 @@
+/* Wire: the socket of one line (proto/session/line.h), from dialling to its
+ * end.  For machines whose data is small enough to be copied; the sockets of
+ * large files are client/link.h's.
+ *
+ * The owner sends through its receiver: what that has queued goes out by
+ * wire_send().  What arrives is handed to `input`, which takes all of it.
+ *
+ * Loop thread only. */
+#ifndef CLIENT_WIRE_H
+#define CLIENT_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/dial.h"
+#include "client/rate.h"
+#include "proto/io/loop.h"
+#include "proto/session/receiver.h"
+
+/* Bytes read at once, into one buffer that all wires of an owner share. */
+#define WIRE_BUFFER ((size_t)256 << 10)
+
+/* What a wire tells its owner.  After a call the wire may be closed. */
+struct wire_events {
+    /* Connected; or not (text says why).  Exactly one for each dial. */
+    void (*connected)(void *arg, unsigned number, bool ok, const char *text);
+    void (*input)(void *arg, unsigned number, const uint8_t *data,
+                  size_t len);
+    void (*lost)(void *arg, unsigned number, const char *text);
+    /* Something happened; asked once after the others. */
+    void (*turn)(void *arg);
+    struct receiver *(*receiver)(void *arg, unsigned number);
+};
+
+struct wire_shared {
+    struct loop *loop;
+    struct dialer *dialer;
+    struct rate *rate; /* NULL: no limit */
+    uint64_t connect_timeout_ms;
+    const struct wire_events *events;
+    void *arg;
+    uint8_t *buffer; /* WIRE_BUFFER bytes */
+};
+
+struct wire {
+    const struct wire_shared *shared;
+    unsigned number;
+    int fd; /* -1: closed */
+    struct dial *dial;
+    struct loop_poll *poll;
+    struct loop_timer *rate_timer;
+    unsigned watched; /* LOOP_ bits */
+    bool held;
+    bool throttled;
+};
+
+/* Makes a closed wire.  ERR_NOMEM. */
+int wire_init(struct wire *wire, const struct wire_shared *shared,
+              unsigned number) MUST_USE;
+void wire_clear(struct wire *wire);
+void wire_dial(struct wire *wire);
+/* Closes, or stops dialling; no call about it follows. */
+void wire_close(struct wire *wire);
+void wire_send(struct wire *wire);
+/* While held nothing is read. */
+void wire_hold(struct wire *wire, bool held);
+
+#endif
