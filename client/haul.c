@@ -15,198 +15,6 @@
 /* Who interrupts waits no longer than this for jobs under way. */
 #define SETTLE_MS 1000u
 
-/* ---- telling. */
-
-static void free_load(struct load *load)
-{
-    haul_drop_data(load);
-    free(load->path);
-    free(load->name);
-    free(load->target);
-    free(load);
-}
-
-static void tell(struct haul *h, struct load *load,
-                 const struct haul_result *base)
-{
-    struct haul_result result = *base;
-
-    result.user = load->file.user;
-    result.size = load->identity.size;
-    result.cid_known = load->identity.cid_known;
-    result.chunk_log2 = load->identity.chunk_log2;
-    memcpy(result.cid, load->identity.cid, HASH_LEN);
-    h->loads--;
-    free_load(load);
-    h->observer.done(h->observer.arg, &result);
-}
-
-void haul_tell(struct haul *h, struct load *load, enum belay_reason reason,
-               const char *text)
-{
-    struct haul_result result = {.reason = reason, .text = text};
-
-    tell(h, load, &result);
-}
-
-void haul_hand(struct haul *h, struct load *load)
-{
-    struct haul_result result = {.handed = true, .text = ""};
-
-    tell(h, load, &result);
-}
-
-/* Our own trouble with a target, for people. */
-static void tell_local(struct haul *h, struct load *load)
-{
-    char text[300];
-
-    switch (load->err) {
-    case ERR_EXISTS:
-        haul_tell(h, load, BELAY_EXISTS,
-                  "something that may not be replaced is in its place");
-        break;
-    case ERR_NOT_A_DIRECTORY:
-        haul_tell(h, load, BELAY_EXISTS,
-                  "a file is where its directory must be");
-        break;
-    case ERR_DENIED:
-        haul_tell(h, load, BELAY_DISK,
-                  "cannot write here: not allowed, or a symbolic link is on "
-                  "the way");
-        break;
-    case ERR_PATH:
-        haul_tell(h, load, BELAY_DISK,
-                  "its name is too long for this file system");
-        break;
-    case ERR_DIGEST:
-        haul_tell(h, load, BELAY_WRONG_CONTENT,
-                  "its SHA-256 is not the one asked for");
-        break;
-    default:
-        (void)snprintf(text, sizeof text, "cannot write: %s",
-                       load->err == ERR_IO ? strerror(load->sys_errno)
-                                           : err_sentence(load->err));
-        haul_tell(h, load, BELAY_DISK, text);
-        break;
-    }
-}
-
-/* Trouble that the next file would have, too. */
-static bool concerns_all(int err)
-{
-    return err == ERR_NO_SPACE || err == ERR_LIMIT || err == ERR_NOMEM;
-}
-
-static void local_failed(struct haul *h, struct load *load)
-{
-    if (concerns_all(load->err)) {
-        haul_stop(h, BELAY_DISK, "cannot write: %s; what is in place stays, "
-                  "the same command goes on from there",
-                  err_sentence(load->err));
-    }
-    tell_local(h, load);
-}
-
-/* ---- stages that ended. */
-
-void haul_looked(struct haul *h, struct load *load)
-{
-    struct haul_file *f = &load->file;
-    struct bulk_file ask = {
-        .path = load->path,
-        .path_len = f->path_len,
-        .size_known = f->known,
-        .size = f->size,
-        .probe = load->there && (!f->known || f->check ||
-                                 f->exists == HAUL_REFUSE),
-        .pinned = f->pinned,
-        .pin_log2 = f->pin_log2,
-    };
-
-    if (h->stopping) {
-        h->loads--;
-        free_load(load);
-    } else if (load->err != 0) {
-        local_failed(h, load);
-    } else if (load->same) {
-        haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
-    } else if (load->taken && !load->there && f->exists == HAUL_REFUSE) {
-        haul_tell(h, load, BELAY_EXISTS, "a symbolic link is in its place");
-    } else if (load->taken && f->exists == HAUL_KEEP) {
-        haul_tell(h, load, BELAY_SKIPPED, "exists, and is left alone");
-    } else {
-        memcpy(ask.pin_cid, f->pin_cid, HASH_LEN);
-        if (bulk_add(h->bulk, &ask, &load->item) != 0) {
-            BELAY_UNREACHABLE(); /* it takes as many as there are loads */
-        }
-        h->by_item[load->item] = load;
-    }
-}
-
-void haul_compared(struct haul *h, struct load *load)
-{
-    bool fetch = !load->same && load->file.exists == HAUL_REPLACE;
-
-    bulk_judge(h->bulk, load->item, fetch, loop_now_ms(h->loop));
-}
-
-/* INFO of a file whose target is there: is it the same? */
-static void judge(struct haul *h, struct load *load)
-{
-    const struct haul_file *f = &load->file;
-    const struct transfer_identity *id = bulk_identity(h->bulk, load->item);
-    bool demanding = f->check || f->pinned || f->have_sha256;
-
-    load->identity = *id;
-    load->same = !demanding && id->size == load->there_size &&
-                 id->mtime_s == load->there_mtime.tv_sec &&
-                 (long)id->mtime_ns == load->there_mtime.tv_nsec;
-    if (!load->same && id->size == load->there_size && id->cid_known &&
-        id->size <= HAUL_SMALL_MAX && !f->have_sha256) {
-        haul_push(&h->comparing, load);
-        return;
-    }
-    if (!load->same && id->size > HAUL_SMALL_MAX) {
-        bulk_judge(h->bulk, load->item, true, loop_now_ms(h->loop));
-        return; /* BULK_HANDED: who fetches it alone compares it */
-    }
-    haul_compared(h, load);
-}
-
-void haul_written(struct haul *h, struct load *load)
-{
-    if (load->stored == BULK_STORED) {
-        haul_drop_data(load);
-        haul_push(&h->settling, load);
-        return;
-    }
-    /* The machine says what follows: BULK_ITEM, or asking again. */
-    haul_drop_data(load);
-    load->attempt = 0;
-    bulk_stored(h->bulk, load->item, load->stored, loop_now_ms(h->loop));
-}
-
-void haul_settled(struct haul *h, struct load *load)
-{
-    if (load->kind == LOAD_FILE) {
-        bulk_stored(h->bulk, load->item,
-                    load->err == 0 ? BULK_STORED : BULK_LOCAL,
-                    loop_now_ms(h->loop));
-        /* Told now: after an interrupt the machine is not asked any more. */
-        h->by_item[load->item] = NULL;
-    }
-    if (load->err != 0) {
-        local_failed(h, load);
-        return;
-    }
-    if (load->kind == LOAD_FILE) {
-        h->files++;
-        h->bytes += load->identity.size;
-    }
-    haul_tell(h, load, BELAY_DONE, "");
-}
-
 /* ---- the end. */
 
 static void close_wires(struct haul *h)
@@ -334,7 +142,7 @@ static void item_over(struct haul *h, const struct bulk_action *a)
         break;
     case BULK_BAD:
         if (a->reason == TRANSFER_OK) {
-            local_failed(h, load);
+            haul_local_failed(h, load);
         } else {
             haul_tell(h, load, fetch_reason(a->reason), a->text);
         }
@@ -367,7 +175,7 @@ static void act(struct haul *h, const struct bulk_action *a)
         h->incoming[a->conn].busy = false;
         break;
     case BULK_PROBED:
-        judge(h, h->by_item[a->item]);
+        haul_judge(h, h->by_item[a->item]);
         break;
     case BULK_STORE:
         store(h, a->item);
@@ -524,7 +332,7 @@ static int add(struct haul *h, const struct haul_file *file,
     load->name = strdup(file->name);
     load->path = malloc(file->path_len + 1);
     if (load->name == NULL || load->path == NULL) {
-        free_load(load);
+        haul_free_load(load);
         return ERR_NOMEM;
     }
     if (file->path_len > 0) {
@@ -585,7 +393,7 @@ int haul_add_link(struct haul *h, const char *name, const char *target,
         load->target = strdup(target);
         if (load->target == NULL) {
             h->loads--;
-            free_load(load);
+            haul_free_load(load);
             return ERR_NOMEM;
         }
         haul_push(&h->settling, load);
@@ -694,7 +502,7 @@ static void free_list(struct load_list *list)
     struct load *load;
 
     while ((load = haul_pop(list)) != NULL) {
-        free_load(load);
+        haul_free_load(load);
     }
 }
 
@@ -705,7 +513,7 @@ void haul_free(struct haul *h)
     }
     for (unsigned k = 0; k < HAUL_ITEMS; k++) {
         if (h->by_item[k] != NULL) {
-            free_load(h->by_item[k]);
+            haul_free_load(h->by_item[k]);
         }
     }
     free_list(&h->looking);

@@ -1,6 +1,7 @@
 /* Private parts of haul: shared by the haul*.c files only.
  *
  *   haul.c         life, adding, the machine's actions, the end
+ *   haul_load.c    what became of each load, from stage to stage
  *   haul_wire.c    what arrives, into the memory of its file
  *   haul_work.c    jobs: which files go to which stage, and what came of it
  *   haul_stage.c   the stages themselves, on worker threads */
@@ -148,6 +149,13 @@ struct haul {
 void haul_stop(struct haul *h, enum belay_reason end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void haul_turn_later(struct haul *h);
+
+/* haul_load.c */
+void haul_free_load(struct load *load);
+/* It failed on this side. */
+void haul_local_failed(struct haul *h, struct load *load);
+/* INFO came of a file whose target is there. */
+void haul_judge(struct haul *h, struct load *load);
 /* Tells what became of a load, and forgets it. */
 void haul_tell(struct haul *h, struct load *load, enum belay_reason reason,
                const char *text);
