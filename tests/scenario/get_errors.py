@@ -221,7 +221,7 @@ def a_port_that_never_answers(into):
 @case
 def exit_codes_are_one_table(into):
     """What --exit-codes prints is what README says."""
-    run = Run(["get", "--exit-codes"], into).wait()
+    run = Run(["--exit-codes"], into).wait()
     check_code(run, 0)
     printed = dict(re.findall(r"^ *(\d+)  (.+)$", run.out.decode(), re.M))
     with open(os.path.join(TOP, "README.md")) as file:
@@ -234,7 +234,7 @@ def exit_codes_are_one_table(into):
 
 @case
 def help_and_version(into):
-    for args in (["--help"], ["get", "--help"], ["--version"], ["get", "-V"],
+    for args in (["--help"], ["get", "--help"], ["--version"], ["-V"],
                  ["cid", "-h"]):
         run = Run(args, into).wait()
         check_code(run, 0)
