@@ -20,10 +20,6 @@
  * 512 MiB; 16 TiB at 1 MiB per chunk. */
 #define MAX_FILE_CHUNKS UINT64_C(16777216)
 
-/* Components of a path. The file system allows as many as fit in the path;
- * no tree that people make is deeper. */
-#define MAX_PATH_DEPTH 64u
-
 /* Entries of one listing over all its pages: a hostile server must not fill
  * the client's memory. Default and hard cap. */
 #define DEFAULT_LIST_ENTRIES UINT64_C(1000000)
@@ -97,8 +93,7 @@
  * digests of a large cold file is the costliest thing a client can ask. */
 #define MAX_HASH_JOBS_PER_SOURCE 2u
 
-/* A reader slower than this for so long is cut off. */
-#define SLOW_READER_MIN_BYTES_PER_S 512u
+/* A reader slower than LIMIT_SLOW_BYTES_PER_S for so long is cut off. */
 #define SLOW_READER_WINDOW_MS 120000u
 
 /* Penalties of a source, in milliseconds; refused from PENALTY_ACT_MS on,

@@ -299,6 +299,8 @@
 #define LIMIT_PATH 4096u
 /* one component of a path, one name in ENTRIES [bytes] */
 #define LIMIT_COMPONENT 255u
+/* components of a path that every server takes [components] */
+#define LIMIT_PATH_DEPTH 64u
 /* version token [bytes] */
 #define LIMIT_VERSION_LEN 32u
 /* AGENT [bytes] */
@@ -355,6 +357,12 @@
 #define LIMIT_IDLE_DEFAULT_S 120u
 /* PING_INTERVAL until HELLO says otherwise [seconds] */
 #define LIMIT_PING_INTERVAL_DEFAULT_S 10u
+/* early PINGs of a connection that a server must not punish [frames] */
+#define LIMIT_PINGS_TOLERATED 8u
+/* frames in a row without an answer that a client has to bear [frames] */
+#define LIMIT_IDLE_FRAMES 1024u
+/* a reader that is slower for long may be left [bytes/s] */
+#define LIMIT_SLOW_BYTES_PER_S 512u
 /* bytes a server reads before the client's HELLO is complete [bytes] */
 #define LIMIT_PRE_HELLO 4096u
 /* unsent requests of a client that does not read [bytes] */
@@ -365,6 +373,8 @@
 #define LIMIT_AUTH_ATTEMPTS 3u
 /* tries of one chunk whose digest fails [attempts] */
 #define LIMIT_CHUNK_ATTEMPTS 3u
+/* a client's own bound on chunks is not below this [log2-chunks] */
+#define LIMIT_FILE_CHUNKS_LOG2 20u
 /* before a client asks for smaller chunks, without a new chunk [connections] */
 #define LIMIT_SHRINK_AFTER 3u
 /* by how much it shrinks them [log2-bytes] */
@@ -375,11 +385,19 @@
 #define LIMIT_TEXT_HINT 64u
 /* key id in a signature line [bytes] */
 #define LIMIT_MANIFEST_KEY_ID 4u
+/* file lines that every reader takes [files] */
+#define LIMIT_MANIFEST_FILES 65536u
+/* signature lines that every reader takes [lines] */
+#define LIMIT_MANIFEST_SIGNATURES 16u
+/* how long after its expiry a manifest may be accepted [seconds] */
+#define LIMIT_MANIFEST_GRACE_S 300u
 
 /* ---- Timers, all in milliseconds (section 15). */
 
 /* accept to a complete client HELLO, absolute */
 #define TIMER_HANDSHAKE_MS 10000u
+/* how long at least a server waits for the client's preface */
+#define TIMER_PREFACE_WAIT_MS 200u
 /* to the success of AUTH, absolute */
 #define TIMER_AUTH_MS 30000u
 /* connecting */
@@ -388,6 +406,8 @@
 #define TIMER_GREETING_MS 10000u
 /* silence with requests outstanding before PING */
 #define TIMER_SILENCE_MS 30000u
+/* time in which LIMIT_IDLE_FRAMES are counted */
+#define TIMER_IDLE_FRAMES_MS 60000u
 /* silence after PING before giving up */
 #define TIMER_PING_WAIT_MS 15000u
 /* longest silence while computing */

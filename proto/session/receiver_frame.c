@@ -5,11 +5,6 @@
 #include "proto/data/cid.h"
 #include "proto/session/receiver_internal.h"
 
-/* Frames in a row that bring no answer, within IDLE_WINDOW_MS: an honest
- * server sends few, but a PROGRESS now and then for hours. */
-#define IDLE_FRAMES_MAX 1024u
-#define IDLE_WINDOW_MS 60000u
-
 /* The request that an answer belongs to; NULL makes it a protocol error. */
 static struct request *answered(struct receiver *r, uint32_t id, uint8_t a,
                                 uint8_t b)
@@ -336,15 +331,16 @@ static int on_unknown(struct receiver *r, const struct frame *f,
                : receiver_error(r, ERR_LIMIT, "no room to cancel a request");
 }
 
-/* Frames that answer nothing are free of charge for an honest peer only. */
+/* Frames that answer nothing are free of charge for an honest peer only: it
+ * sends few, but a PROGRESS now and then for hours (S18). */
 static int count_idle(struct receiver *r, bool idle)
 {
-    if (!idle || r->heard - r->idle_since > IDLE_WINDOW_MS) {
+    if (!idle || r->heard - r->idle_since > TIMER_IDLE_FRAMES_MS) {
         r->idle_frames = 0;
         r->idle_since = r->heard;
     }
     r->idle_frames += idle;
-    if (r->idle_frames > IDLE_FRAMES_MAX) {
+    if (r->idle_frames > LIMIT_IDLE_FRAMES) {
         return receiver_error(r, ERR_LIMIT,
                               "the server sends frames without content");
     }

@@ -211,7 +211,7 @@ sender_deadline(const struct sender *s)
         return best;
     }
     if (s->phase == PHASE_PREFACE && !s->greeting_sent) {
-        earliest(&best, s->born + SENDER_GREETING_WAIT_MS);
+        earliest(&best, s->born + TIMER_PREFACE_WAIT_MS);
     }
     if (s->phase < PHASE_ACTIVE) {
         earliest(&best, s->born + TIMER_HANDSHAKE_MS);
@@ -242,7 +242,7 @@ tick_transport(struct sender *s)
         sender_close(s, "write-blocked");
     } else if (s->now >= s->slow_since + SLOW_READER_WINDOW_MS) {
         uint64_t took = s->stats.bytes_out - s->slow_bytes;
-        if (took < SLOW_READER_MIN_BYTES_PER_S *
+        if (took < LIMIT_SLOW_BYTES_PER_S *
                        (uint64_t)(SLOW_READER_WINDOW_MS / 1000)) {
             sender_close(s, "slow-reader");
         }

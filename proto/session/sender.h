@@ -60,11 +60,6 @@
 /* What sender_recv() takes at most in one call. */
 #define SENDER_RECV_BYTES (64u * 1024u)
 
-/* The greeting waits so long for the client's preface, so that a rejection of
- * its version can be said in the preface (rule V1). A client sends it at
- * once, so the wait is seen only by who waits as well. */
-#define SENDER_GREETING_WAIT_MS 200u
-
 struct sender_config {
     uint8_t max_chunk_log2;
     uint16_t max_requests; /* 0 in this and the next four: not announced, */

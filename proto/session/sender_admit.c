@@ -80,7 +80,7 @@ path_ok(struct bytes_view path)
     for (size_t i = 0; i < path.len; i++) {
         depth += text[i] == '/';
     }
-    return depth <= MAX_PATH_DEPTH;
+    return depth <= LIMIT_PATH_DEPTH;
 }
 
 static void

@@ -435,7 +435,7 @@ greeting_due(const struct sender *s)
 {
     return !s->greeting_sent &&
            (s->phase != PHASE_PREFACE ||
-            s->now >= s->born + SENDER_GREETING_WAIT_MS);
+            s->now >= s->born + TIMER_PREFACE_WAIT_MS);
 }
 
 static enum emit

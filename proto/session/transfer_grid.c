@@ -14,9 +14,6 @@
 #define WASTE_LOG2_MIN 14
 /* Kept data is hashed again on a finer grid; so much takes about a second. */
 #define WASTE_REHASH_MAX ((uint64_t)1 << 30)
-/* Rounds without any verified chunk before chunks are made smaller
- * (section 13, step 6). */
-#define BARREN_ROUNDS 3u
 
 int grid_init(struct grid *g, uint64_t size, uint8_t log2)
 {
@@ -173,8 +170,9 @@ void transfer_shrink_more(struct transfer *t)
 {
     uint8_t least = LIMIT_CHUNK_LOG2_MIN;
 
-    transfer_shrink(t, t->grid.log2 > least + 2 ? (uint8_t)(t->grid.log2 - 2)
-                                                : least);
+    transfer_shrink(t, t->grid.log2 > least + LIMIT_SHRINK_STEP
+                           ? (uint8_t)(t->grid.log2 - LIMIT_SHRINK_STEP)
+                           : least);
 }
 
 /* The old grid's kept chunks, as local chunks of the new grid. */
@@ -271,7 +269,7 @@ void conn_round_end(struct transfer *t)
         } else {
             t->rounds = 0;
         }
-        if (t->barren >= BARREN_ROUNDS) {
+        if (t->barren >= LIMIT_SHRINK_AFTER) {
             transfer_shrink_more(t);
             t->barren = 0;
         } else if (t->rounds > 0 &&

@@ -390,6 +390,18 @@ def grease(client):
         client.gets(p, p.put("f", noise(SIZE)))
 
 
+@case("B1-S18")
+def much_grease(client):
+    """nearly as many skipped frames in a row as a client has to bear"""
+    def act(session, ident, fields, tlvs):
+        data = wire.encode_frame(0x9A, 5, b"grease")
+        session.put(data * (R.LIMIT_IDLE_FRAMES - 10))
+        session.plain("CHUNK", ident, fields)
+    with Partner(first(on("CHUNK", act, 2)), **SMALL) as p:
+        client.gets(p, p.put("f", noise(SIZE)))
+        assert p.connections == 1 or len(p.requests("OPEN")) >= 1
+
+
 @case("B1-X2", "B1-F7c")
 def reserved_bits(client):
     """reserved bits and fields of every frame mean nothing"""

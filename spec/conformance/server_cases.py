@@ -386,7 +386,8 @@ def ping(target):
 @case("B1-C3", "B1-C4")
 def pings_at_once(target):
     """PINGs sent without waiting get PONGs in order, or TOO_MANY_PINGS"""
-    marks = [bytes([i]) * R.PING_LEN for i in range(6)]
+    marks = [bytes([i]) * R.PING_LEN
+             for i in range(R.LIMIT_PINGS_TOLERATED)]
     with Probe(target) as p:
         p.raw(b"".join(wire.encode("PING", 0, {"opaque": m}) for m in marks))
         for mark in marks:
@@ -437,10 +438,11 @@ def auth(target):
         p.say("AUTH", 1, {"method": R.AUTH_BEARER},
               [(R.TLV_TOKEN, b"wrong token")])
         if listed is None:
-            p.refused(1, "UNSUPPORTED", "INSECURE")
+            p.refused(1, "UNSUPPORTED" if target.tls or target.command
+                      else "INSECURE")
             p.opened(2, 1, target.path)
             return
-        p.refused(1, "AUTH_FAILED" if target.tls else "INSECURE")
+        p.refused(1, "INSECURE")         # or AUTH_FAILED, the same class
         p.open(2, 1, target.path)
         p.refused(2, "AUTH_REQUIRED")
         p.alive()

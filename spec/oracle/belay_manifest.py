@@ -17,7 +17,6 @@ NUMBER = re.compile(rb"0|[1-9][0-9]*")
 TIME = re.compile(rb"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z")
 FILE = re.compile(rb"([0-9a-f]{64}) ([0-9]{2}) (0|[1-9][0-9]*) (.+)")
 SIGNATURE = re.compile(rb"([^ ]+) ([A-Za-z0-9+/]+={0,2})")
-GRACE_SECONDS = 300
 
 
 def refuse(reason, rule, why):

@@ -382,12 +382,14 @@ class Session:
 
     def do_auth(self, message, ident):
         options, token = self.server.options, message.tlv(R.TLV_TOKEN)
-        if not options.token or message.fields["method"] != R.AUTH_BEARER:
-            raise Refusal("UNSUPPORTED")
-        if token is None:
+        bearer = message.fields["method"] == R.AUTH_BEARER
+        if bearer and token is None:
             raise Refusal("BAD_REQUEST")
-        if not options.secure:
+        if bearer and not options.secure:
+            self.refusals += 1
             raise Refusal("INSECURE")
+        if not options.token or not bearer:
+            raise Refusal("UNSUPPORTED")
         if not hmac.compare_digest(token, options.token.encode()):
             self.refusals += 1
             raise Refusal("AUTH_FAILED")

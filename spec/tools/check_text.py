@@ -8,9 +8,11 @@ What has to hold, in every file:
   ids        each requirement id is defined once; each id named exists
   names      each `NAME` in capitals exists in the registry
   hex        each belay-hex block is what spec/oracle makes of it
+  map        README.md names every file and folder of spec/
 In the normative files moreover:
   words      no "must", "should", "shall" in lower case
   carried    a block with MUST or SHOULD carries a requirement id
+  loose      hexadecimal in prose is that of a block, or known otherwise
   numbers    a number of the registry stands behind its name or not at all:
              `LIMIT_PATH` (4096), and then it is the right one
 
@@ -23,14 +25,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
+import hexblock
 import tsv
-
-try:
-    import hexblock
-except ImportError as error:
-    hexblock = None
-    print(f"check_text.py: hex blocks are NOT checked, no oracle: {error}",
-          file=sys.stderr)
 
 SPEC = Path(__file__).resolve().parents[1]
 
@@ -188,13 +184,24 @@ class Checker:
     # ---- all together
 
     def hex(self, path, text):
-        count, mistakes = hexblock.check_text(text) if hexblock else (0, [])
+        count, mistakes = hexblock.check_text(text)
         self.hex_count += count
         for line, what in mistakes:
             self.mistake(path, line, what)
 
+    def map(self):
+        """What lies in spec/ is told by its README."""
+        path = SPEC / "README.md"
+        told = {target.split("#")[0].split("/")[0]
+                for target in LINK.findall(path.read_text("utf-8"))}
+        for entry in sorted(SPEC.iterdir()):
+            if entry.name not in told | {"README.md", "__pycache__"}:
+                self.mistake(path, 1, f"does not tell of {entry.name}")
+
     def run(self):
         defined = self.ids()
+        self.map()
+        known = hexblock.proven(text for _, text in self.all_normative())
         for path, text in self.texts.items():
             self.links(path, text)
             self.names(path, text)
@@ -204,6 +211,9 @@ class Checker:
                 self.words(path, prose)
                 self.carried(path, prose)
                 self.numbers(path, prose)
+                for line, what in hexblock.check_loose(
+                        blanked(GENERATED, text), known):
+                    self.mistake(path, line, what)
         return defined
 
 

@@ -8,6 +8,7 @@ have to agree; so an example of the text cannot differ from the protocol.
 import hashlib
 import re
 import sys
+import zlib
 from pathlib import Path
 
 sys.dont_write_bytecode = True
@@ -207,6 +208,36 @@ def check_block(caption, body):
     if kind == "path":
         return check_path(words, body)
     raise HexError(f"unknown caption: {caption!r}")
+
+
+# Bytes in hexadecimal that stand in prose: no plain numbers, no words.
+LOOSE = re.compile(r"(?<![\w/])(?=\w*\d)(?=\w*[a-fA-F])([0-9a-fA-F]{8,})"
+                   r"(?!\w)")
+
+
+def proven(texts):
+    """Every value in hexadecimal that prose may repeat: what the blocks
+    contain, the check value of the CRC, and the roots of RFC 6962."""
+    known = {b"%08X" % zlib.crc32(b"123456789")}
+    for text in texts:
+        for match in FENCE.finditer(text):
+            known.update(re.findall(rb"[0-9a-f]{8,}",
+                                    match.group(2).encode()))
+    leaves = []
+    for entry in ("", "00", "10", "2021", "3031", "40414243",
+                  "5051525354555657", "606162636465666768696a6b6c6d6e6f"):
+        known.add(entry.encode())
+        leaves.append(belay_id.sha256(b"\0" + bytes.fromhex(entry)))
+        known.add(belay_id.mth(leaves).hex()[:8].encode())
+    return {value.decode() for value in known}
+
+
+def check_loose(text, known):
+    """(line, mistake) of hexadecimal in prose that nothing proves."""
+    prose = FENCE.sub(lambda m: "\n" * m.group(0).count("\n"), text)
+    return [(prose.count("\n", 0, m.start()) + 1,
+             "no block and no rule gives " + m.group(1))
+            for m in LOOSE.finditer(prose) if m.group(1) not in known]
 
 
 def check_text(text):

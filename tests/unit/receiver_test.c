@@ -742,7 +742,7 @@ static void test_ping(void **state)
     bench_close(&b);
 }
 
-/* Frames without content have a budget: in a row, and in a minute. */
+/* B1-S18: frames without content have a budget, in a row and in a minute. */
 static void test_idle_frames(void **state)
 {
     static const uint8_t types[] = {FRAME_NOTICE, GREASE_FRAME_FIRST,
@@ -754,13 +754,13 @@ static void test_idle_frames(void **state)
 
         bench_open(&b);
         open_and_get(&b, 0, 5);
-        for (unsigned k = 0; k < 1024; k++) {
+        for (unsigned k = 0; k < LIMIT_IDLE_FRAMES; k++) {
             peer_frame(&b.peer, types[i], 0, 0, "12345678", 8);
             assert_int_equal(feed(&b), 0);
         }
         chunk(&b, 2, 1, 0); /* an answer: the count begins again */
         assert_int_equal(feed(&b), 0);
-        for (unsigned k = 0; k < 1024; k++) {
+        for (unsigned k = 0; k < LIMIT_IDLE_FRAMES; k++) {
             peer_frame(&b.peer, types[i], 0, 0, "12345678", 8);
             assert_int_equal(feed(&b), 0);
         }

@@ -19,13 +19,13 @@ test_greeting_for_who_waits(void **state)
     fixture_init(&f, &usual);
     fixture_pump(&f);
     assert_int_equal(f.out_len, 0);
-    assert_int_equal(sender_deadline(f.s), f.now + SENDER_GREETING_WAIT_MS);
-    tick(&f, SENDER_GREETING_WAIT_MS - 1);
+    assert_int_equal(sender_deadline(f.s), f.now + TIMER_PREFACE_WAIT_MS);
+    tick(&f, TIMER_PREFACE_WAIT_MS - 1);
     assert_int_equal(f.out_len, 0);
     tick(&f, 1);
     fixture_skip_greeting(&f);
     expect_nothing(&f);
-    tick(&f, TIMER_HANDSHAKE_MS - SENDER_GREETING_WAIT_MS - 1);
+    tick(&f, TIMER_HANDSHAKE_MS - TIMER_PREFACE_WAIT_MS - 1);
     assert_false(sender_finished(f.s));
     tick(&f, 1);
     assert_true(sender_finished(f.s));
@@ -151,7 +151,7 @@ test_blocked_writes(void **state)
     assert_false(sender_finished(f.s));
     sender_wrote(f.s, f.now, 3000);
     f.now += TIMER_WRITE_BLOCKED_MS - 1;
-    sender_tick(f.s, f.now); /* the window of the slow reader ends here */
+    sender_tick(f.s, f.now); /* B1-L6: the window ends here */
     assert_string_equal(sender_reason(f.s), "slow-reader");
     fixture_clear(&f);
 
