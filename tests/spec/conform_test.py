@@ -54,7 +54,8 @@ AUTH_CASES = ("old_tls", "early_data", "first_byte", "plain_on_tls", "auth",
 def tls():
     """The small server behind TLS.  Python's TLS cannot send the alert for a
     missing ALPN id: that one case has to fail, and alone."""
-    with serving.Server() as target, serving.Tls(target.port) as front:
+    with serving.Server("--secure") as target, \
+            serving.Tls(target.port) as front:
         target.put("Demo.bin", serving.noise(20000))
         wrong = conform("server", "--root", target.root,
                         front.url("Demo.bin"), lines=True)
