@@ -76,6 +76,8 @@ enum belay_class {
     X(BELAY_NOT_BELAY, "not-belay", BELAY_CLASS_PERMANENT)                  \
     /* A pin, a digest or a content id does not match. */                   \
     X(BELAY_WRONG_CONTENT, "wrong-content", BELAY_CLASS_PERMANENT)          \
+    /* A manifest without a good signature, too old, or expired. */         \
+    X(BELAY_UNTRUSTED, "untrusted", BELAY_CLASS_PERMANENT)                  \
     /* The file changed on the server, and that was to end the job. */      \
     X(BELAY_CHANGED, "changed", BELAY_CLASS_PERMANENT)                      \
     /* Cannot write, no space. */                                           \
@@ -308,6 +310,157 @@ struct belay_job_stats {
 /* `stats->struct_size` is set by the caller. */
 BELAY_API void belay_job_stats(const struct belay_job *job,
                                struct belay_job_stats *stats);
+
+/* ---- Signed manifests ------------------------------------------------ */
+
+/* A manifest says which paths have which contents; whoever trusts the key
+ * that signed it need not trust servers (spec/belay-manifest-1.md).
+ *
+ * A private key is a PEM file (PKCS #8, Ed25519) that nobody else may read;
+ * its public half is one line of text, NAME+ID+BASE64. */
+
+/* Makes a key pair: `path`, with mode 0600, and `path`.pub.  `name` is one
+ * word without `+`.  BELAY_EXISTS when one of the files exists. */
+BELAY_API enum belay_reason belay_key_new(const char *path, const char *name,
+                                          struct belay_error *error)
+    BELAY_CHECKED;
+
+struct belay_manifest_options {
+    size_t struct_size;
+    const char *origin;        /* under which serials are counted; one word
+                                  without `+` */
+    uint64_t serial;           /* must rise from release to release */
+    int64_t expires;           /* seconds since 1970 */
+    const char *const *paths;  /* directories, whose regular files are named
+                                  relative to them, and relative files, which
+                                  are named as they are */
+    size_t path_count;
+    const char *output;        /* is left out of the manifest, as is what
+                                  `fd` writes to; may be NULL */
+    uint32_t chunk_size;       /* 0: the one that fits each file */
+    unsigned threads;          /* that hash; 0: one a processor */
+    uint64_t *count;           /* gets the number of files; may be NULL */
+    uint64_t *skipped;         /* gets how many names were no regular files
+                                  or unfinished downloads; may be NULL */
+};
+
+/* Writes the text of a manifest, not signed yet, to `fd`. */
+BELAY_API enum belay_reason belay_manifest_create(
+    const struct belay_manifest_options *options, int fd,
+    struct belay_error *error) BELAY_CHECKED;
+
+/* Signs the manifest at `path`, in place, with the private key at `key_path`,
+ * besides the signatures that are there.  `key_name` is needed only for a key
+ * file that does not tell its name; else NULL. */
+BELAY_API enum belay_reason belay_manifest_sign(const char *path,
+                                                const char *key_path,
+                                                const char *key_name,
+                                                struct belay_error *error)
+    BELAY_CHECKED;
+
+/* Whom to trust. */
+struct belay_trust {
+    size_t struct_size;
+    const char *const *keys;   /* each the text of a public key or the path of
+                                  a file of them; at least one */
+    size_t key_count;
+    const char *origin;        /* the origin must be this one; NULL: any */
+    const char *state_directory; /* where serials are remembered; NULL:
+                                  $XDG_STATE_HOME/belay, ~/.local/state/belay */
+    bool no_state;             /* neither look at nor store the serial: no
+                                  protection against older manifests */
+};
+
+struct belay_manifest;
+
+struct belay_manifest_info {
+    size_t struct_size;
+    char origin[256];          /* printable */
+    uint64_t serial;
+    int64_t expires;
+    char expires_text[24];     /* 2027-01-01T00:00:00Z */
+    uint64_t count;
+    char signers[1024];        /* names of trusted keys that signed */
+};
+
+struct belay_manifest_file {
+    size_t struct_size;
+    const char *path;          /* relative, with `/`; until the next call */
+    uint64_t size;
+    char cid[BELAY_CID_SIZE];
+};
+
+/* Opens a manifest that lies at `path`.  Signature, origin, serial and expiry
+ * are checked, and the serial is stored, before anything of it is returned.
+ * BELAY_UNTRUSTED with one of these messages: a wrong signature, no signature
+ * of a trusted key, no signature at all, an older serial, expired, another
+ * origin. */
+BELAY_API enum belay_reason belay_manifest_open(
+    const char *path, const struct belay_trust *trust,
+    struct belay_manifest **out, struct belay_error *error) BELAY_CHECKED;
+
+BELAY_API void belay_manifest_info(const struct belay_manifest *manifest,
+                                   struct belay_manifest_info *info);
+/* The files in the order of their paths; false behind the last.  The first
+ * call after belay_manifest_open() or belay_manifest_rewind() gives the first
+ * one. */
+BELAY_API bool belay_manifest_next(struct belay_manifest *manifest,
+                                   struct belay_manifest_file *file);
+BELAY_API void belay_manifest_rewind(struct belay_manifest *manifest);
+/* NULL is allowed. */
+BELAY_API void belay_manifest_close(struct belay_manifest *manifest);
+
+/* What a manifest says of a directory. */
+enum belay_match {
+    BELAY_MATCH,        /* the file is the one of the manifest */
+    BELAY_MATCH_ABSENT,
+    BELAY_MATCH_DIFFERS,
+    BELAY_MATCH_ERROR,  /* it cannot be read */
+};
+
+/* One file was compared; from one thread at a time, in any order. */
+typedef void belay_match_fn(void *arg, const char *path,
+                            enum belay_match match);
+
+/* Compares each file with what is below `directory`, hashing on `threads`
+ * threads (0: one a processor).  Links are not followed.  `fn` may be NULL;
+ * `counts` gets four numbers, by belay_match. */
+BELAY_API enum belay_reason belay_manifest_compare(
+    struct belay_manifest *manifest, const char *directory, unsigned threads,
+    belay_match_fn *fn, void *arg, uint64_t counts[4],
+    struct belay_error *error) BELAY_CHECKED;
+
+/* A release: the files of one manifest, put below a directory together or not
+ * at all.  What is not there yet is downloaded to a directory of its own
+ * beside them (.belay-release-...), which stays when a run ends early, so
+ * that the next one goes on. */
+struct belay_release;
+
+/* Compares the directory, which is made if need be, with the manifest.  The
+ * manifest is borrowed. */
+BELAY_API enum belay_reason belay_release_open(
+    struct belay_manifest *manifest, const char *directory,
+    struct belay_release **out, struct belay_error *error) BELAY_CHECKED;
+
+/* The next file to download and the path to download it to, which lives until
+ * the next call.  False when there is none left (the error is BELAY_DONE then)
+ * or its directory cannot be made. */
+BELAY_API bool belay_release_next(struct belay_release *release,
+                                  struct belay_manifest_file *file,
+                                  const char **output,
+                                  struct belay_error *error) BELAY_CHECKED;
+/* How many files are right already, and how many, with how many bytes, are
+ * not. */
+BELAY_API void belay_release_counts(const struct belay_release *release,
+                                    uint64_t *present, uint64_t *missing,
+                                    uint64_t *bytes);
+/* All are downloaded: gives them their names.  On success the directory holds
+ * the release, and that is on the disk. */
+BELAY_API enum belay_reason belay_release_commit(
+    struct belay_release *release, struct belay_error *error) BELAY_CHECKED;
+/* Without a commit the files below the directory are as they were.  NULL is
+ * allowed. */
+BELAY_API void belay_release_close(struct belay_release *release);
 
 #ifdef __cplusplus
 }

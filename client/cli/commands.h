@@ -7,5 +7,6 @@
 
 int cmd_cid(int argc, char **argv);
 int cmd_get(int argc, char **argv);
+int cmd_manifest(int argc, char **argv);
 
 #endif

@@ -21,6 +21,7 @@ enum exit_code exit_code_of(enum belay_reason reason)
     case BELAY_NOT_BELAY:
         return EXIT_PROTOCOL;
     case BELAY_WRONG_CONTENT:
+    case BELAY_UNTRUSTED:
         return EXIT_CONTENT;
     case BELAY_CHANGED:
         return EXIT_CHANGED;

@@ -20,6 +20,8 @@ struct command {
 static const struct command commands[] = {
     {"get", cmd_get, "[OPTION]... URL...      download files, verified"},
     {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids"},
+    {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "
+                               "files"},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
