@@ -63,6 +63,8 @@ enum belay_class {
     X(BELAY_UP_TO_DATE, "up-to-date", BELAY_CLASS_DONE)                     \
     /* The target exists, and it was to be left alone. */                   \
     X(BELAY_SKIPPED, "skipped", BELAY_CLASS_DONE)                           \
+    /* A dry run: it is there and would be fetched. */                      \
+    X(BELAY_WOULD_FETCH, "would-fetch", BELAY_CLASS_DONE)                   \
     X(BELAY_USAGE, "usage", BELAY_CLASS_USAGE)                              \
     /* No contact, or the tries were used up. */                            \
     X(BELAY_UNREACHABLE, "unreachable", BELAY_CLASS_TEMPORARY)              \
@@ -257,6 +259,9 @@ struct belay_get_options {
     bool compression;      /* let the server compress */
     bool no_remote_time;   /* do not give the file the server's time */
     bool stop_on_change;   /* BELAY_CHANGED instead of the new version */
+    bool dry_run;          /* only look what would be done: ends with
+                              BELAY_WOULD_FETCH, BELAY_UP_TO_DATE or what
+                              went wrong, and changes nothing */
     unsigned connections;  /* 1 to 16; 0: as many as help */
     unsigned tries;        /* end after so many tries in a row without
                               progress; 0: never, once there was contact */
@@ -264,6 +269,8 @@ struct belay_get_options {
     unsigned family;       /* 4 or 6: that version of IP only */
     uint64_t connect_timeout_ms; /* for one try; 0: 10 s */
     uint64_t silence_ms;   /* until the server must answer a ping; 0: 30 s */
+    uint64_t speed_limit;  /* bytes per second: connect anew when ... */
+    uint64_t speed_ms;     /* ... slower for so long; either 0: never */
     uint64_t max_size;     /* BELAY_LIMIT beyond; 0: no limit */
     uint32_t chunk_size;   /* wished for; 0: the server's choice */
     void *user_data;       /* comes back with each event */
@@ -284,6 +291,8 @@ BELAY_API void belay_job_stop(struct belay_job *job);
 /* The name of the target, without its directory, printable; the URL where
  * the target is a descriptor. */
 BELAY_API const char *belay_job_name(const struct belay_job *job);
+/* The URL, printable; borrowed from the job, like the name. */
+BELAY_API const char *belay_job_url(const struct belay_job *job);
 
 struct belay_job_stats {
     size_t struct_size;

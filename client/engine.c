@@ -13,6 +13,9 @@
 #include "proto/io/loop.h"
 
 #define FILES_DEFAULT 4u
+/* Memory for received data of all files, and what one needs at least. */
+#define MEMORY_ALL ((size_t)32 << 20)
+#define MEMORY_ONE ((size_t)8 << 20)
 /* Hashing and writing on all cores, and one thread for slow syncs. */
 #define WORKERS_MIN 4u
 /* The loop, the files, the directory, and one connection. */
@@ -121,6 +124,13 @@ void engine_job_over(struct belay_job *job, enum belay_reason reason,
 
 /* ---- the turn: free what is over, begin what waits. */
 
+static size_t memory_of_one(const struct belay_engine *engine)
+{
+    size_t share = MEMORY_ALL / engine->options.files;
+
+    return share > MEMORY_ONE ? share : MEMORY_ONE;
+}
+
 static void start_job(struct belay_engine *engine, struct belay_job *job)
 {
     struct belay_event event = {.struct_size = sizeof event,
@@ -128,7 +138,7 @@ static void start_job(struct belay_engine *engine, struct belay_job *job)
                                 .text = ""};
     struct rate *rate = engine->rate.per_second > 0 ? &engine->rate : NULL;
 
-    if (job_start(job, engine->loop, rate) != 0) {
+    if (job_start(job, engine->loop, rate, memory_of_one(engine)) != 0) {
         engine_job_over(job, BELAY_INTERNAL, "out of memory");
         return;
     }

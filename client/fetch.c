@@ -82,6 +82,7 @@ void fetch_settle(struct fetch *f)
     loop_timer_stop(f->timer);
     loop_timer_stop(f->flush_timer);
     loop_timer_stop(f->rate_timer);
+    loop_timer_stop(f->speed_timer);
     if (!jobs_left(f)) {
         fetch_store_close(f);
         tell_end(f);
@@ -253,6 +254,26 @@ static void drop_conn(struct fetch *f, unsigned conn)
     dial_cancel(f->link[conn].dial);
     f->link[conn].dial = NULL;
     link_close(&f->link[conn]);
+}
+
+/* Slower than asked for (--speed-limit): the connections are tried anew. */
+static void on_speed(void *arg)
+{
+    struct fetch *f = arg;
+    uint64_t now = loop_now_ms(f->loop);
+    uint64_t wire = transfer_ledger(f->transfer)->wire;
+    uint64_t least = f->options.speed_limit * f->options.speed_ms / 1000;
+    bool slow = wire - f->speed_wire < least && !f->verifying;
+
+    f->speed_wire = wire;
+    loop_timer_start(f->speed_timer, f->options.speed_ms);
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX && slow; i++) {
+        if (f->link[i].fd >= 0) {
+            link_close(&f->link[i]);
+            transfer_lost(f->transfer, i, "slower than --speed-limit", now);
+        }
+    }
+    fetch_pump(f);
 }
 
 /* ---- notes. */
@@ -559,6 +580,7 @@ static bool begin_again(struct fetch *f)
 static int make_parts(struct fetch *f)
 {
     struct pipeline_config config = {.loop = f->loop,
+                                     .memory = f->options.memory,
                                      .done = run_finished,
                                      .room = room_again,
                                      .arg = f};
@@ -569,6 +591,7 @@ static int make_parts(struct fetch *f)
         loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
         loop_timer_new(f->loop, on_rate, f, &f->rate_timer) != 0 ||
+        loop_timer_new(f->loop, on_speed, f, &f->speed_timer) != 0 ||
         loop_timer_new(f->loop, on_settle, f, &f->settle_timer) != 0 ||
         loop_defer_new(f->loop, on_defer, f, &f->pump_defer) != 0 ||
         loop_work_new(f->loop, fetch_sync_work, fetch_sync_done, f,
@@ -609,6 +632,9 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
     } else if (fetch_store_open(f) && f->probing && !make_transfer(f)) {
         fetch_over(f, BELAY_INTERNAL, "out of memory");
     }
+    if (options->speed_limit > 0 && options->speed_ms > 0) {
+        loop_timer_start(f->speed_timer, options->speed_ms);
+    }
     fetch_pump_later(f);
     return 0;
 }
@@ -648,6 +674,7 @@ void fetch_free(struct fetch *f)
     loop_timer_free(f->timer);
     loop_timer_free(f->flush_timer);
     loop_timer_free(f->rate_timer);
+    loop_timer_free(f->speed_timer);
     loop_timer_free(f->settle_timer);
     loop_defer_free(f->pump_defer);
     loop_work_free(f->sync_work);

@@ -28,6 +28,7 @@ struct fetch_options {
     bool compression;
     bool remote_time;
     bool stop_on_change;
+    bool dry_run;           /* look only: BELAY_WOULD_FETCH */
     bool have_sha256;
     uint8_t sha256[HASH_LEN];
     uint8_t want_chunk_log2;
@@ -37,6 +38,9 @@ struct fetch_options {
     enum dial_family family;
     uint64_t connect_timeout_ms;
     uint64_t stall_ms;      /* silence before a PING; 0: default */
+    uint64_t speed_limit;   /* bytes per second; slower than that ... */
+    uint64_t speed_ms;      /* ... for so long: connect anew; 0: never */
+    size_t memory;          /* for received data */
     struct rate *rate;      /* borrowed, shared; NULL: no limit */
     uint64_t max_size;      /* 0: no limit */
 };

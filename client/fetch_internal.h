@@ -78,6 +78,7 @@ struct fetch {
     struct loop_timer *timer;      /* the transfer's deadline */
     struct loop_timer *flush_timer;
     struct loop_timer *rate_timer;
+    struct loop_timer *speed_timer;
     struct loop_timer *settle_timer;
     struct loop_defer *pump_defer;
     struct loop_work *sync_work;
@@ -101,6 +102,7 @@ struct fetch {
     uint64_t started;
     uint64_t synced_at;
     uint64_t synced_bytes;
+    uint64_t speed_wire; /* bytes received when speed_timer was started */
     struct store_error sync_error;
     bool sync_failed;
     /* Local work. */

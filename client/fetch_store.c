@@ -208,6 +208,9 @@ bool fetch_store_open(struct fetch *f)
     struct store_report report;
     struct stat st;
 
+    if (f->options.dry_run) {
+        f->probing = true;
+    }
     if (f->options.name == NULL) {
         return true;
     }
@@ -215,6 +218,9 @@ bool fetch_store_open(struct fetch *f)
         !S_ISDIR(st.st_mode)) {
         fetch_over(f, BELAY_SKIPPED, "skipped, since it exists");
         return false;
+    }
+    if (f->options.dry_run) {
+        return true;
     }
     if (!f->probing && !f->probed && target_stat(f, &st) == 0 &&
         S_ISREG(st.st_mode)) {
@@ -242,8 +248,20 @@ bool fetch_store_open(struct fetch *f)
 
 /* ---- the target exists. */
 
+static void would_fetch(struct fetch *f, const char *how)
+{
+    char size[32];
+
+    belay_text_bytes(transfer_identity(f->transfer)->size, size, sizeof size);
+    fetch_over(f, BELAY_WOULD_FETCH, "would be fetched%s: %s", how, size);
+}
+
 static void target_differs(struct fetch *f)
 {
+    if (f->options.overwrite && f->options.dry_run) {
+        would_fetch(f, ", replacing the file that is there");
+        return;
+    }
     if (f->options.overwrite) {
         f->restart = true;
         fetch_pump_later(f);
@@ -266,6 +284,11 @@ static void judge_target(struct fetch *f)
     struct stat st;
     bool same_time;
 
+    if (f->options.dry_run &&
+        (f->options.name == NULL || target_stat(f, &st) != 0)) {
+        would_fetch(f, "");
+        return;
+    }
     if (target_stat(f, &st) != 0 || !S_ISREG(st.st_mode) ||
         (uint64_t)st.st_size != id->size) {
         target_differs(f);

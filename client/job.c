@@ -11,6 +11,9 @@
 #include "proto/data/cid.h"
 #include "proto/data/text.h"
 
+/* Beyond any link. */
+#define SPEED_MAX ((uint64_t)1 << 40)
+
 /* ---- the request. */
 
 /* Splits the target into directory and name; a relative one is below the
@@ -96,11 +99,14 @@ static enum belay_reason set_texts(struct belay_job *job,
     if (reason != BELAY_DONE) {
         return reason;
     }
-    (void)belay_text_escape(shown, sizeof shown,
-                            o->to_fd ? o->url : job->name);
+    (void)belay_text_escape(shown, sizeof shown, o->url);
     job->url = strdup(o->url);
+    job->shown_url = strdup(shown);
+    if (!o->to_fd) {
+        (void)belay_text_escape(shown, sizeof shown, job->name);
+    }
     job->shown = strdup(shown);
-    return job->url != NULL && job->shown != NULL
+    return job->url != NULL && job->shown != NULL && job->shown_url != NULL
                ? BELAY_DONE
                : report(error, BELAY_INTERNAL, "out of memory");
 }
@@ -159,6 +165,7 @@ void job_free(struct belay_job *job)
     free(job->dir);
     free(job->name);
     free(job->shown);
+    free(job->shown_url);
     free(job);
 }
 
@@ -192,7 +199,8 @@ static enum dial_family family_of(unsigned family)
     return family == 4 ? DIAL_IPV4 : family == 6 ? DIAL_IPV6 : DIAL_ANY;
 }
 
-int job_start(struct belay_job *job, struct loop *loop, struct rate *rate)
+int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
+              size_t memory)
 {
     const struct belay_get_options *o = &job->asked;
     struct fetch_observer observer = {on_note, on_end, job};
@@ -207,6 +215,10 @@ int job_start(struct belay_job *job, struct loop *loop, struct rate *rate)
         .compression = o->compression,
         .remote_time = !o->no_remote_time,
         .stop_on_change = o->stop_on_change,
+        .dry_run = o->dry_run,
+        .speed_limit = o->speed_limit < SPEED_MAX ? o->speed_limit : SPEED_MAX,
+        .speed_ms = o->speed_ms,
+        .memory = memory,
         .have_sha256 = job->have_sha256,
         .want_chunk_log2 = log2_of(o->chunk_size),
         .conns = o->connections,
@@ -231,6 +243,11 @@ int job_start(struct belay_job *job, struct loop *loop, struct rate *rate)
 }
 
 /* ---- asking. */
+
+const char *belay_job_url(const struct belay_job *job)
+{
+    return job->shown_url;
+}
 
 const char *belay_job_name(const struct belay_job *job)
 {

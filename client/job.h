@@ -18,6 +18,7 @@ struct belay_job {
     char *dir;
     char *name; /* NULL: to a descriptor */
     char *shown;
+    char *shown_url;
     bool have_sha256;
     uint8_t sha256[HASH_LEN];
     struct uri *uri;     /* while it works */
@@ -34,8 +35,9 @@ enum belay_reason job_new(struct belay_engine *engine,
 /* Not while its fetch is stuck. */
 void job_free(struct belay_job *job);
 
-/* Begins to work: job_over() comes later.  ERR_NOMEM. */
-int job_start(struct belay_job *job, struct loop *loop,
-              struct rate *rate) MUST_USE;
+/* Begins to work: engine_job_over() comes later.  `rate` may be NULL;
+ * `memory` is what received data may take.  ERR_NOMEM. */
+int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
+              size_t memory) MUST_USE;
 
 #endif

@@ -28,6 +28,14 @@ struct pipeline {
 
 /* ---- pool. */
 
+static void count_slabs(struct pipeline *p)
+{
+    size_t count = p->config.memory / p->slab_size;
+
+    p->slab_max = count > PIPELINE_SLABS_MIN ? (unsigned)count
+                                             : PIPELINE_SLABS_MIN;
+}
+
 int pipeline_new(const struct pipeline_config *config, struct pipeline **out)
 {
     struct pipeline *p = calloc(1, sizeof *p);
@@ -37,7 +45,7 @@ int pipeline_new(const struct pipeline_config *config, struct pipeline **out)
     }
     p->config = *config;
     p->slab_size = PIPELINE_SLAB_MIN;
-    p->slab_max = (unsigned)(PIPELINE_BYTES / p->slab_size);
+    count_slabs(p);
     *out = p;
     return 0;
 }
@@ -73,7 +81,7 @@ void pipeline_chunks(struct pipeline *p, uint8_t chunk_log2)
     free_slabs(p);
     BELAY_ASSERT(p->slab_count == 0);
     p->slab_size = chunk;
-    p->slab_max = (unsigned)(PIPELINE_BYTES / p->slab_size);
+    count_slabs(p);
 }
 
 void pipeline_free(struct pipeline *p)

@@ -22,8 +22,9 @@
 #include "proto/io/loop.h"
 #include "proto/session/transfer.h"
 
-/* Memory for received data, whatever the size of the file. */
-#define PIPELINE_BYTES ((size_t)32 << 20)
+/* Slabs there are at least, however little memory is given: two for each of
+ * two connections. */
+#define PIPELINE_SLABS_MIN 4u
 /* Slabs are so large at least: writes of 1 MiB cost half the kernel time of
  * 256 KiB ones. */
 #define PIPELINE_SLAB_MIN ((size_t)1 << 20)
@@ -68,6 +69,7 @@ struct pipeline_config {
     void (*done)(void *arg, struct run *run);
     void (*room)(void *arg); /* a slab became free after there was none */
     void *arg;
+    size_t memory; /* bytes for received data, whatever the file's size */
 };
 
 struct pipeline;

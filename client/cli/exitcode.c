@@ -8,6 +8,7 @@ enum exit_code exit_code_of(enum belay_reason reason)
     case BELAY_DONE:
     case BELAY_UP_TO_DATE:
     case BELAY_SKIPPED:
+    case BELAY_WOULD_FETCH:
         return EXIT_DONE;
     case BELAY_USAGE:
         return EXIT_USAGE;
@@ -65,4 +66,6 @@ void exit_code_print(void)
     printf("  %3d  %s\n", code, sentence);
     EXIT_LIST(EXIT_LINE)
 #undef EXIT_LINE
+    printf("Of several files the worst decides: one that failed for good "
+           "rather than one\nthat failed for now (6, 75).\n");
 }

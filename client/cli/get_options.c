@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include "client/cli/exitcode.h"
+#include "client/cli/get_help.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
+
+/* As long as curl takes it. */
+#define SPEED_TIME_MS 30000u
 
 enum {
     OPT_RATE = 256,
@@ -25,6 +29,16 @@ enum {
     OPT_NO_REMOTE_TIME,
     OPT_PROGRESS,
     OPT_NO_PROGRESS,
+    OPT_FROM0,
+    OPT_INCLUDE,
+    OPT_EXCLUDE,
+    OPT_FAILED,
+    OPT_NOTHING,
+    OPT_SPEED_LIMIT,
+    OPT_SPEED_TIME,
+    OPT_STOP_AT,
+    OPT_JSON,
+    OPT_LOG_FILE,
 };
 
 static const struct option long_options[] = {
@@ -57,58 +71,33 @@ static const struct option long_options[] = {
     {"no-remote-time", no_argument, NULL, OPT_NO_REMOTE_TIME},
     {"progress", optional_argument, NULL, OPT_PROGRESS},
     {"no-progress", no_argument, NULL, OPT_NO_PROGRESS},
+    {"input-file", required_argument, NULL, 'i'},
+    {"files-from", required_argument, NULL, 'i'},
+    {"from0", no_argument, NULL, OPT_FROM0},
+    {"jobs", required_argument, NULL, 'j'},
+    {"include", required_argument, NULL, OPT_INCLUDE},
+    {"exclude", required_argument, NULL, OPT_EXCLUDE},
+    {"failed", required_argument, NULL, OPT_FAILED},
+    {"dry-run", no_argument, NULL, 'n'},
+    {"error-on-nothing", no_argument, NULL, OPT_NOTHING},
+    {"speed-limit", required_argument, NULL, OPT_SPEED_LIMIT},
+    {"speed-time", required_argument, NULL, OPT_SPEED_TIME},
+    {"stop-at", required_argument, NULL, OPT_STOP_AT},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"log-file", required_argument, NULL, OPT_LOG_FILE},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
-static const char help_text[] =
-    "What to save where\n"
-    "  -o, --output FILE        save as FILE; - is standard output, in order\n"
-    "                           and verified\n"
-    "  -d, --directory DIR      save in DIR (also -P)\n"
-    "      --overwrite          replace a target that is another file\n"
-    "      --no-clobber         leave a target that exists alone\n"
-    "      --no-remote-time     do not give the file the server's time\n"
-    "      --max-size SIZE      refuse larger files\n"
-    "\n"
-    "What must be in it\n"
-    "      --sha256 HEX         this SHA-256 (also --checksum sha256:HEX)\n"
-    "      --if-changed reuse|stop\n"
-    "                           when it changes on the server: fetch the\n"
-    "                           new version, keeping equal parts (default),\n"
-    "                           or end\n"
-    "\n"
-    "How to fetch it; SIZE and RATE like 500k, 2M, 1.5G; S is seconds\n"
-    "  -x, --connections N      1 to 16 (default: as many as help)\n"
-    "  -z, --compress           let the server compress\n"
-    "  -4, -6                   IPv4 or IPv6 only\n"
-    "      --limit-rate RATE    bytes per second in all (also --bwlimit)\n"
-    "      --chunk-size SIZE    4K to 4M (default: the server's choice)\n"
-    "      --retry N            end after N tries in a row without progress,\n"
-    "                           and wait for a server that is not up yet;\n"
-    "                           inf: never end\n"
-    "      --connect-timeout S  for one try to connect (default 10)\n"
-    "      --timeout S          silence until the server must answer a ping\n"
-    "                           (default 30)\n"
-    "      --deadline S         for each file; what is there then is kept\n"
-    "\n"
-    "What to tell\n"
-    "      --progress[=bar|plain|none]\n"
-    "                           default: a bar on a terminal, else a line\n"
-    "                           every 30 s; SIGUSR1 asks for one\n"
-    "  -q, --quiet              errors only\n"
-    "  -v, --verbose            lost connections and a byte ledger, too\n"
-    "  -h, --help               print this\n";
-
 static bool parse_progress(const char *text, enum progress_mode *mode)
 {
-    static const char *const names[] = {"auto", "bar", "plain", "none"};
+    static const char *const names[] = {"auto", "bar", "plain", "json", "none"};
 
     if (text == NULL) {
         *mode = PROGRESS_BAR;
         return true;
     }
-    for (unsigned k = 0; k < 4; k++) {
+    for (unsigned k = 0; k < 5; k++) {
         if (strcmp(text, names[k]) == 0) {
             *mode = (enum progress_mode)k;
             return true;
@@ -122,6 +111,7 @@ static int bad_value(int opt, const char *value)
     switch (opt) {
     case OPT_RATE:
     case OPT_MAX_SIZE:
+    case OPT_SPEED_LIMIT:
         return usage_wrong("bad size", value,
                            "expected a number such as 500k or 2M");
     case OPT_SHA256:
@@ -139,7 +129,15 @@ static int bad_value(int opt, const char *value)
         return usage_wrong("bad value", value, "expected reuse or stop");
     case OPT_PROGRESS:
         return usage_wrong("bad progress mode", value,
-                           "expected bar, plain or none");
+                           "expected bar, plain, json or none");
+    case OPT_STOP_AT:
+        return usage_wrong("bad time of day", value, "expected HH:MM");
+    case OPT_INCLUDE:
+    case OPT_EXCLUDE:
+        return usage_wrong("pattern", value, "there are too many");
+    case 'j':
+        return usage_wrong("bad number of files", value,
+                           "expected 1 to 64");
     case 'x':
         return usage_wrong("bad number of connections", value,
                            "expected 1 to 16");
@@ -158,7 +156,16 @@ static bool set_value(struct get_options *o, int opt, const char *value)
     case 'x':
         return value_number(value, 1, 16, &g->connections);
     case OPT_RATE:
-        return value_bytes(value, &o->engine.rate);
+        return value_bytes(value, &o->run.engine.rate);
+    case OPT_SPEED_LIMIT:
+        return value_bytes(value, &g->speed_limit);
+    case OPT_SPEED_TIME:
+        return value_seconds(value, &g->speed_ms);
+    case 'j':
+        return value_number(value, 1, 64, &o->run.engine.files);
+    case OPT_INCLUDE:
+    case OPT_EXCLUDE:
+        return filter_add(&o->filter, opt == OPT_INCLUDE, value);
     case OPT_SHA256:
         g->sha256 = value;
         return value_sha256(value);
@@ -172,7 +179,9 @@ static bool set_value(struct get_options *o, int opt, const char *value)
     case OPT_TIMEOUT:
         return value_seconds(value, &g->silence_ms);
     case OPT_DEADLINE:
-        return value_seconds(value, &o->engine.deadline_ms);
+        return value_seconds(value, &o->run.engine.deadline_ms);
+    case OPT_STOP_AT:
+        return value_clock(value, &o->run.engine.deadline_ms);
     case OPT_MAX_SIZE:
         return value_bytes(value, &g->max_size);
     case OPT_CHUNK_SIZE:
@@ -181,7 +190,53 @@ static bool set_value(struct get_options *o, int opt, const char *value)
         g->stop_on_change = strcmp(value, "stop") == 0;
         return g->stop_on_change || strcmp(value, "reuse") == 0;
     case OPT_PROGRESS:
-        return parse_progress(value, &o->progress);
+        return parse_progress(value, &o->run.progress);
+    default:
+        return false;
+    }
+}
+
+/* Options without a value; false: it is none of them. */
+static bool set_flag(struct get_options *o, int opt)
+{
+    switch (opt) {
+    case 'z':
+        o->get.compression = true;
+        return true;
+    case 'q':
+        o->run.quiet = true;
+        return true;
+    case 'v':
+        o->run.verbose++;
+        return true;
+    case '4':
+    case '6':
+        o->get.family = opt == '4' ? 4 : 6;
+        return true;
+    case 'n':
+        o->get.dry_run = true;
+        return true;
+    case OPT_OVERWRITE:
+        o->get.overwrite = true;
+        return true;
+    case OPT_NO_CLOBBER:
+        o->get.no_clobber = true;
+        return true;
+    case OPT_NO_REMOTE_TIME:
+        o->get.no_remote_time = true;
+        return true;
+    case OPT_NO_PROGRESS:
+        o->run.progress = PROGRESS_NONE;
+        return true;
+    case OPT_FROM0:
+        o->separator = '\0';
+        return true;
+    case OPT_NOTHING:
+        o->run.error_on_nothing = true;
+        return true;
+    case OPT_JSON:
+        o->run.json = true;
+        return true;
     default:
         return false;
     }
@@ -199,8 +254,14 @@ static int take_option(struct get_options *o, int opt, const char *value,
     case 'P':
         o->get.directory = value;
         return -1;
-    case 'z':
-        o->get.compression = true;
+    case 'i':
+        o->list = value;
+        return -1;
+    case OPT_FAILED:
+        o->failed = value;
+        return -1;
+    case OPT_LOG_FILE:
+        o->run.log_file = value;
         return -1;
     case 'c':
         return -1; /* resuming needs no flag; accepted out of habit */
@@ -210,68 +271,68 @@ static int take_option(struct get_options *o, int opt, const char *value,
                    : usage_wrong("-C", value,
                                  "only '-C -' is accepted; a resume finds "
                                  "its own place");
-    case 'q':
-        o->quiet = true;
-        return -1;
-    case 'v':
-        o->verbose++;
-        return -1;
-    case '4':
-    case '6':
-        o->get.family = opt == '4' ? 4 : 6;
-        return -1;
-    case OPT_OVERWRITE:
-        o->get.overwrite = true;
-        return -1;
-    case OPT_NO_CLOBBER:
-        o->get.no_clobber = true;
-        return -1;
-    case OPT_NO_REMOTE_TIME:
-        o->get.no_remote_time = true;
-        return -1;
-    case OPT_NO_PROGRESS:
-        o->progress = PROGRESS_NONE;
-        return -1;
     case 'h':
-        get_options_help();
+        get_help_all();
         return EXIT_DONE;
     case '?':
     case ':':
         return usage_option(opt, argument, long_options);
     default:
-        return set_value(o, opt, value) ? -1 : bad_value(opt, value);
+        return set_flag(o, opt) || set_value(o, opt, value)
+                   ? -1
+                   : bad_value(opt, value);
     }
+}
+
+/* Where all files go. */
+static int check_output(struct get_options *o)
+{
+    struct belay_get_options *g = &o->get;
+
+    if (g->output == NULL) {
+        return -1;
+    }
+    if (o->url_count > 1 || o->list != NULL) {
+        return usage_wrong("-o", g->output,
+                           "one output, but several URLs; use -d DIR");
+    }
+    if (strcmp(g->output, "-") != 0) {
+        return -1;
+    }
+    if (g->directory != NULL) {
+        return usage_wrong("-d", g->directory,
+                           "standard output has no directory");
+    }
+    g->output = NULL;
+    g->to_fd = true;
+    g->fd = STDOUT_FILENO;
+    o->run.output_is_data = !g->dry_run;
+    return -1;
 }
 
 static int check_together(struct get_options *o)
 {
     const struct belay_get_options *g = &o->get;
 
-    if (o->url_count == 0) {
+    if (o->url_count == 0 && o->list == NULL) {
         return usage_wrong("missing", "URL", "nothing to do");
     }
-    if (o->url_count > 1 && g->output != NULL) {
-        return usage_wrong("-o", g->output,
-                           "one output, but several URLs; use -d DIR");
-    }
-    if (o->url_count > 1 && g->sha256 != NULL) {
+    if ((o->url_count > 1 || o->list != NULL) && g->sha256 != NULL) {
         return usage_wrong("several URLs", "and --sha256",
-                           "one digest cannot be that of all");
+                           "one digest cannot be that of all; in a list, "
+                           "sha256=HEX is that of a line");
     }
     if (g->overwrite && g->no_clobber) {
         return usage_wrong("--overwrite", "and --no-clobber",
                            "they contradict each other");
     }
-    if (g->output != NULL && strcmp(g->output, "-") == 0) {
-        o->get.output = NULL;
-        o->get.to_fd = true;
-        o->get.fd = STDOUT_FILENO;
+    if (o->separator == '\0' && o->list == NULL) {
+        return usage_wrong("--from0", "without -i", "there is no list");
     }
-    if (g->to_fd && g->directory != NULL) {
-        return usage_wrong("-d", g->directory,
-                           "standard output has no directory");
+    if (g->speed_limit > 0 && g->speed_ms == 0) {
+        o->get.speed_ms = SPEED_TIME_MS;
     }
-    return -1;
+    return check_output(o);
 }
 
 int get_options_parse(int argc, char **argv, struct get_options *out)
@@ -280,10 +341,11 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
 
     memset(out, 0, sizeof *out);
     out->get.struct_size = sizeof out->get;
-    out->engine.struct_size = sizeof out->engine;
+    out->run.engine.struct_size = sizeof out->run.engine;
+    out->separator = '\n';
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:d:P:x:C:zcqv46h", long_options,
-                              NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:nzcqv46h",
+                              long_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 
         if (result >= 0) {
@@ -293,10 +355,4 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->urls = argv + optind;
     out->url_count = argc - optind;
     return check_together(out);
-}
-
-void get_options_help(void)
-{
-    fputs("Usage: belay get [OPTION]... URL...\n\n", stdout);
-    fputs(help_text, stdout);
 }

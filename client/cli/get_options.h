@@ -7,23 +7,22 @@
 #include <stddef.h>
 
 #include "client/belay.h"
-#include "client/cli/progress.h"
+#include "client/cli/filter.h"
+#include "client/cli/run.h"
 
 struct get_options {
-    bool quiet;
-    unsigned verbose;
-    enum progress_mode progress;
-    struct belay_get_options get;       /* what all files share */
-    struct belay_engine_options engine;
-    char **urls; /* borrowed from argv */
+    struct run_options run;
+    struct belay_get_options get; /* what all files share */
+    struct filter filter;
+    const char *list;   /* -i; "-": standard input; NULL: none */
+    char separator;     /* between its entries */
+    const char *failed; /* --failed; NULL: none */
+    char **urls;        /* borrowed from argv */
     int url_count;
 };
 
 /* Returns -1 to go on, else the exit code: --help is done, or the use was
  * wrong and one line told why.  argv[0] is the command. */
 int get_options_parse(int argc, char **argv, struct get_options *out);
-
-/* The options of `belay get`, as --help prints them. */
-void get_options_help(void);
 
 #endif

@@ -8,7 +8,7 @@
 #include "client/belay.h"
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
-#include "client/cli/get_options.h"
+#include "client/cli/get_help.h"
 #include "client/cli/usage.h"
 
 struct command {
@@ -44,9 +44,8 @@ static void print_help(void)
           "content.  What was received before a break or Ctrl-C is kept in\n"
           "FILE.part, and the same command goes on from there.\n"
           "\n"
-          "Options of `belay get`\n"
-          "\n", stdout);
-    get_options_help();
+          , stdout);
+    get_help_all();
 }
 
 /* A standard descriptor that is closed would be given to the next socket or

@@ -48,18 +48,31 @@ static double fraction(const struct belay_job_stats *stats)
     return (double)stats->have / (double)stats->size;
 }
 
+bool progress_left_ms(const struct progress *p,
+                      const struct belay_job_stats *stats, uint64_t *ms)
+{
+    double left;
+
+    if (p->rate < 1 || stats->size == 0 || stats->size < stats->have) {
+        return false;
+    }
+    left = (double)(stats->size - stats->have) * 1000 / p->rate;
+    *ms = left < 1e15 ? (uint64_t)left : 0;
+    return left < 1e15;
+}
+
 static void put_rest(const struct progress *p,
-                     const struct belay_job_stats *stats, char *out, size_t cap)
+                     const struct belay_job_stats *stats, char *out,
+                     size_t cap)
 {
     char rate[32];
     char left[32] = "-";
+    uint64_t ms;
 
-    belay_text_bytes((uint64_t)(p->rate < 0 ? 0 : p->rate), rate, sizeof rate);
-    if (p->rate >= 1 && stats->size >= stats->have) {
-        progress_time((uint64_t)((double)(stats->size -
-                                          stats->have) /
-                                 p->rate),
-                      left, sizeof left);
+    belay_text_bytes((uint64_t)(p->rate < 0 ? 0 : p->rate), rate,
+                     sizeof rate);
+    if (progress_left_ms(p, stats, &ms)) {
+        progress_time(ms / 1000, left, sizeof left);
     }
     if (stats->verifying) {
         (void)snprintf(out, cap, "checking and syncing");
@@ -76,8 +89,9 @@ static void put_rest(const struct progress *p,
     }
 }
 
-void progress_bar(const struct progress *p, const struct belay_job_stats *stats,
-                  unsigned width, char out[PROGRESS_TEXT])
+void progress_bar(const struct progress *p,
+                  const struct belay_job_stats *stats, unsigned width,
+                  char out[PROGRESS_TEXT])
 {
     char have[32], size[32], rest[128], bar[BAR_MAX + 1];
     unsigned cells = width > 90 ? BAR_MAX : width > 70 ? 16 : 0;
@@ -92,9 +106,55 @@ void progress_bar(const struct progress *p, const struct belay_job_stats *stats,
     (void)snprintf(out, PROGRESS_TEXT, "%s%s%s%3.0f%% %s/%s %s",
                    cells > 0 ? "[" : "", bar, cells > 0 ? "] " : "",
                    fraction(stats) * 100, have, size, rest);
-    if (width < PROGRESS_TEXT && strlen(out) > width) {
-        out[width] = '\0';
+    progress_cut(out, width);
+}
+
+/* Columns of the character that begins here, and its bytes.  East Asian wide
+ * characters and emoji take two; those that take none are counted as one,
+ * which errs on the safe side. */
+static unsigned character(const char *text, size_t *len)
+{
+    unsigned char c = (unsigned char)*text;
+    bool wide;
+
+    *len = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+    /* From U+1100 on three bytes may be wide; all of four bytes count so. */
+    wide = c == 0xE1 ? (unsigned char)text[1] == 0x84 ||
+                           (unsigned char)text[1] == 0x85
+                     : c > 0xE2;
+    return wide ? 2 : 1;
+}
+
+void progress_cut(char *text, unsigned width)
+{
+    unsigned used = 0;
+    size_t len;
+
+    for (char *at = text; *at != '\0'; at += len) {
+        used += character(at, &len);
+        if (used > width) {
+            *at = '\0';
+            return;
+        }
     }
+}
+
+void progress_row(const struct progress *p, const char *name,
+                  const struct belay_job_stats *stats, unsigned width,
+                  char out[PROGRESS_TEXT])
+{
+    char head[PROGRESS_TEXT / 2], bar[PROGRESS_TEXT];
+    unsigned columns = 0;
+    size_t len;
+
+    (void)snprintf(head, sizeof head, "%s", name);
+    progress_cut(head, width > 80 ? width / 3 : 24);
+    for (const char *at = head; *at != '\0'; at += len) {
+        columns += character(at, &len);
+    }
+    progress_bar(p, stats, width > columns + 1 ? width - columns - 1 : 0,
+                 bar);
+    (void)snprintf(out, PROGRESS_TEXT, "%s %.250s", head, bar);
 }
 
 void progress_plain(const struct progress *p,

@@ -5,6 +5,7 @@
 #ifndef CLIENT_CLI_PROGRESS_H
 #define CLIENT_CLI_PROGRESS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,7 @@ enum progress_mode {
     PROGRESS_AUTO,
     PROGRESS_BAR,
     PROGRESS_PLAIN,
+    PROGRESS_JSON,
     PROGRESS_NONE,
 };
 
@@ -30,9 +32,19 @@ void progress_time(uint64_t seconds, char *out, size_t cap);
 
 /* Take a sample of the speed. */
 void progress_sample(struct progress *p, const struct belay_job_stats *stats);
+/* Time until the file is complete, at the present speed; false: unknown. */
+bool progress_left_ms(const struct progress *p,
+                      const struct belay_job_stats *stats, uint64_t *ms);
 /* One line of at most `width` columns with a bar, without a line end. */
-void progress_bar(const struct progress *p, const struct belay_job_stats *stats,
-                  unsigned width, char out[PROGRESS_TEXT]);
+void progress_bar(const struct progress *p,
+                  const struct belay_job_stats *stats, unsigned width,
+                  char out[PROGRESS_TEXT]);
+/* The same for one file of several, with the beginning of its name. */
+void progress_row(const struct progress *p, const char *name,
+                  const struct belay_job_stats *stats, unsigned width,
+                  char out[PROGRESS_TEXT]);
+/* Cuts a text (UTF-8) to `width` columns. */
+void progress_cut(char *text, unsigned width);
 /* One line for logs. */
 void progress_plain(const struct progress *p,
                     const struct belay_job_stats *stats,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "client/belay.h"
 
@@ -90,6 +91,27 @@ bool value_tries(const char *text, unsigned *out)
         return true;
     }
     return value_number(text, 1, 1000000, out);
+}
+
+bool value_clock(const char *text, uint64_t *ms)
+{
+    char *end;
+    unsigned long hour = strtoul(text, &end, 10);
+    unsigned long minute = *end == ':' ? strtoul(end + 1, &end, 10) : 60;
+    struct timespec now;
+    struct tm parts;
+    int64_t left;
+
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || hour > 23 ||
+        minute > 59 || clock_gettime(CLOCK_REALTIME, &now) != 0 ||
+        localtime_r(&now.tv_sec, &parts) == NULL) {
+        return false;
+    }
+    left = ((int64_t)hour - parts.tm_hour) * 3600 +
+           ((int64_t)minute - parts.tm_min) * 60 - parts.tm_sec;
+    left += left <= 0 ? 86400 : 0;
+    *ms = (uint64_t)left * 1000;
+    return true;
 }
 
 bool value_chunk(const char *text, uint32_t *bytes)

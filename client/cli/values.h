@@ -14,6 +14,8 @@ bool value_number(const char *text, unsigned long least, unsigned long most,
                   unsigned *out);
 /* Tries: a number from 1; "inf" and "0" are 0. */
 bool value_tries(const char *text, unsigned *out);
+/* "HH:MM": milliseconds until the clock shows that, within a day. */
+bool value_clock(const char *text, uint64_t *ms);
 /* A chunk size in bytes: a power of two within the bounds of belay.h. */
 bool value_chunk(const char *text, uint32_t *bytes);
 /* 64 hexadecimal digits. */

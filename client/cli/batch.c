@@ -1,0 +1,283 @@
+#include "client/cli/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/cli/targets.h"
+#include "client/cli/usage.h"
+
+/* Jobs in the engine's hands: enough for it to group what it asks for. */
+#define IN_HAND_MAX 1024u
+
+/* ---- reading. */
+
+static const char *list_name(const struct batch *batch)
+{
+    return strcmp(batch->options->list, "-") == 0 ? "standard input"
+                                                  : batch->options->list;
+}
+
+static void on_fault(void *arg, unsigned line, const char *why)
+{
+    struct batch *batch = arg;
+    char shown[400];
+
+    (void)belay_text_escape(shown, sizeof shown, list_name(batch));
+    fprintf(stderr, "belay: %s:%u: %s\n", shown, line, why);
+    batch->faults++;
+}
+
+static int read_list(struct batch *batch)
+{
+    bool standard = strcmp(batch->options->list, "-") == 0;
+    FILE *from = standard ? stdin : fopen(batch->options->list, "re");
+    bool good;
+    int code = errno;
+
+    good = from != NULL && list_read(&batch->list, from,
+                                     batch->options->separator, on_fault,
+                                     batch);
+    code = from == NULL || good ? code : errno;
+    if (from != NULL && !standard) {
+        (void)fclose(from);
+    }
+    if (batch->list.nomem) {
+        fprintf(stderr, "belay: out of memory\n");
+        return EXIT_FAULT;
+    }
+    return good ? -1
+                : usage_wrong("cannot read the list", batch->options->list,
+                              strerror(code));
+}
+
+static int read_operands(struct batch *batch)
+{
+    const struct get_options *o = batch->options;
+    struct belay_error error;
+
+    for (int k = 0; k < o->url_count; k++) {
+        struct list_item item = {.url = o->urls[k],
+                                 .out = o->get.output,
+                                 .sha256 = o->get.sha256};
+        struct belay_url url = {.struct_size = sizeof url};
+
+        if (belay_url_parse(item.url, &url, &error) != BELAY_DONE) {
+            fprintf(stderr, "belay: %s\n", error.text);
+            batch->faults++;
+        } else if (item.out == NULL && url.name[0] == '\0' &&
+                   !o->get.to_fd) {
+            fprintf(stderr, "belay: the URL names no file\n");
+            batch->faults++;
+        } else if (!list_add(&batch->list, &item)) {
+            fprintf(stderr, "belay: out of memory\n");
+            return EXIT_FAULT;
+        }
+    }
+    return -1;
+}
+
+/* ---- choosing. */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static void tell_clash(struct batch *batch, const struct list_item *first,
+                       const struct list_item *second)
+{
+    char shown[400];
+
+    (void)belay_text_escape(shown, sizeof shown,
+                            second->out != NULL ? second->out : second->url);
+    if (second->line > 0 && first->line > 0) {
+        fprintf(stderr, "belay: lines %u and %u have the same target: %s\n",
+                first->line, second->line, shown);
+    } else {
+        fprintf(stderr, "belay: two URLs have the same target: %s\n", shown);
+    }
+    batch->faults++;
+}
+
+/* Leaves the items that the filter takes, each once.  False: no memory. */
+static bool choose(struct batch *batch, struct targets *targets)
+{
+    struct list *list = &batch->list;
+    const struct get_options *o = batch->options;
+    size_t kept = 0;
+
+    for (size_t k = 0; k < list->count; k++) {
+        struct list_item item = list->items[k];
+        struct belay_url url = {.struct_size = sizeof url};
+        size_t tag = kept;
+
+        if (belay_url_parse(item.url, &url, NULL) != BELAY_DONE ||
+            !filter_takes(&o->filter, url.path)) {
+            continue;
+        }
+        switch (o->get.to_fd
+                    ? TARGETS_NEW
+                    : targets_add(targets,
+                                  item.dir != NULL ? item.dir
+                                                   : o->get.directory,
+                                  item.out != NULL ? item.out : url.name,
+                                  &tag)) {
+        case TARGETS_NEW:
+            list->items[kept++] = item;
+            break;
+        case TARGETS_AGAIN:
+            if (!same_text(list->items[tag].url, item.url) ||
+                !same_text(list->items[tag].sha256, item.sha256)) {
+                tell_clash(batch, &list->items[tag], &item);
+            }
+            break;
+        case TARGETS_NOMEM:
+            return false;
+        }
+    }
+    list->count = kept;
+    return true;
+}
+
+int batch_read(struct batch *batch, const struct get_options *options)
+{
+    struct targets targets = {0};
+    int result;
+    bool good;
+
+    *batch = (struct batch){.options = options};
+    result = read_operands(batch);
+    if (result < 0 && options->list != NULL) {
+        result = read_list(batch);
+    }
+    if (result >= 0) {
+        return result;
+    }
+    good = choose(batch, &targets);
+    targets_clear(&targets);
+    if (!good) {
+        fprintf(stderr, "belay: out of memory\n");
+        return EXIT_FAULT;
+    }
+    if (batch->faults > 1 || (batch->faults > 0 && options->list != NULL)) {
+        fprintf(stderr, "belay: nothing was fetched; correct %s first\n",
+                options->list != NULL ? "the list" : "the URLs");
+    }
+    return batch->faults > 0 ? EXIT_USAGE : -1;
+}
+
+/* ---- what failed, in the form of a list. */
+
+static bool open_failed(struct batch *batch)
+{
+    if (batch->options->failed == NULL) {
+        return true;
+    }
+    batch->failed = fopen(batch->options->failed, "we");
+    if (batch->failed == NULL) {
+        fprintf(stderr, "belay: cannot write the list of what fails: %s\n",
+                strerror(errno));
+    }
+    return batch->failed != NULL;
+}
+
+static void write_failed(struct batch *batch, const struct list_item *item,
+                         enum belay_reason reason, const char *text)
+{
+    struct list_item full = *item;
+
+    if (batch->failed == NULL) {
+        return;
+    }
+    if (full.dir == NULL && (full.out == NULL || full.out[0] != '/')) {
+        full.dir = batch->options->get.directory;
+    }
+    fprintf(batch->failed, "# %s (%s): %s\n", belay_reason_name(reason),
+            belay_class_name(belay_reason_class(reason)), text);
+    list_write(batch->failed, &full);
+}
+
+static int close_failed(struct batch *batch, int code)
+{
+    int err;
+
+    if (batch->failed == NULL) {
+        return code;
+    }
+    for (; batch->next < batch->list.count; batch->next++) {
+        write_failed(batch, &batch->list.items[batch->next],
+                     BELAY_INTERRUPTED, "not begun");
+    }
+    err = ferror(batch->failed) || fflush(batch->failed) != 0 ||
+          fsync(fileno(batch->failed)) < 0;
+    if ((fclose(batch->failed) != 0 || err) && errno != EINVAL &&
+        errno != EROFS) {
+        fprintf(stderr, "belay: the list of what failed could not be "
+                        "written: %s\n", strerror(errno));
+        code = (int)exit_code_worse(EXIT_DISK, (enum exit_code)code);
+    }
+    batch->failed = NULL;
+    return code;
+}
+
+/* ---- running. */
+
+static void feed(struct batch *batch)
+{
+    while (batch->next < batch->list.count &&
+           batch->in_hand < IN_HAND_MAX && !run_interrupted()) {
+        const struct list_item *item = &batch->list.items[batch->next];
+        struct belay_get_options get = batch->options->get;
+
+        get.url = item->url;
+        get.output = item->out;
+        get.sha256 = item->sha256;
+        if (item->dir != NULL) {
+            get.directory = item->dir;
+        }
+        batch->next++;
+        if (run_get(&batch->run, &get, batch->next - 1)) {
+            batch->in_hand++;
+        } else {
+            write_failed(batch, item, BELAY_USAGE, "cannot be begun");
+        }
+    }
+}
+
+static void on_end(void *arg, size_t id, const struct belay_event *event)
+{
+    struct batch *batch = arg;
+
+    batch->in_hand--;
+    if (belay_reason_class(event->reason) != BELAY_CLASS_DONE) {
+        write_failed(batch, &batch->list.items[id], event->reason,
+                     event->text);
+    }
+    if (2 * batch->in_hand <= IN_HAND_MAX) {
+        feed(batch);
+    }
+}
+
+int batch_run(struct batch *batch)
+{
+    int result;
+
+    if (!open_failed(batch)) {
+        return EXIT_DISK;
+    }
+    result = run_open(&batch->run, &batch->options->run, batch->list.count);
+    if (result >= 0) {
+        return close_failed(batch, result);
+    }
+    batch->run.on_end = on_end;
+    batch->run.arg = batch;
+    feed(batch);
+    return close_failed(batch, run_close(&batch->run));
+}
+
+void batch_clear(struct batch *batch)
+{
+    list_clear(&batch->list);
+}
