@@ -254,6 +254,7 @@ struct belay_get_options {
     bool to_fd;            /* write to `fd`, in order, nothing unverified, */
     int fd;                /* ... instead of to a file; stays open */
     const char *sha256;    /* of the whole file, 64 hexadecimal digits */
+    bool make_directories; /* where the target's are missing */
     bool overwrite;        /* replace a target that is another file */
     bool no_clobber;       /* BELAY_SKIPPED when the target exists */
     bool compression;      /* let the server compress */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "client/engine.h"
 #include "client/report.h"
@@ -199,6 +200,24 @@ static enum dial_family family_of(unsigned family)
     return family == 4 ? DIAL_IPV4 : family == 6 ? DIAL_IPV6 : DIAL_ANY;
 }
 
+/* Makes what is missing of a directory.  What cannot be made shows when the
+ * target is opened. */
+static void make_directories(char *path)
+{
+    for (char *at = path + 1; *path != '\0'; at++) {
+        char c = *at;
+
+        if (c == '/' || c == '\0') {
+            *at = '\0';
+            (void)!mkdir(path, 0777);
+            *at = c;
+        }
+        if (c == '\0') {
+            return;
+        }
+    }
+}
+
 int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
               size_t memory)
 {
@@ -238,6 +257,9 @@ int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
         return ERR_NOMEM; /* it was parsed before */
     }
     options.uri = job->uri;
+    if (o->make_directories && job->dir != NULL && !o->dry_run) {
+        make_directories(job->dir);
+    }
     memcpy(options.sha256, job->sha256, HASH_LEN);
     return fetch_start(loop, &options, &observer, &job->fetch);
 }

@@ -234,6 +234,7 @@ static void feed(struct batch *batch)
         get.url = item->url;
         get.output = item->out;
         get.sha256 = item->sha256;
+        get.make_directories = batch->options->list != NULL;
         if (item->dir != NULL) {
             get.directory = item->dir;
         }
