@@ -11,14 +11,11 @@
 #include "client/fetch_internal.h"
 #include "client/link.h"
 #include "proto/data/text.h"
-#include "proto/io/clock.h"
 #include "proto/io/rand.h"
 
 /* Complete chunks wait so long for their neighbours before they are written:
  * one write of 1 MiB costs half of four of 256 KiB. */
 #define FLUSH_MS 20u
-/* A rate limit is kept in steps of this length. */
-#define RATE_STEP_MS 20u
 /* Who interrupts waits no longer than this for jobs under way. */
 #define SETTLE_MS 1000u
 
@@ -184,35 +181,6 @@ static void on_flush(void *arg)
     fetch_pump_later(f);
 }
 
-/* ---- rate limit. */
-
-size_t fetch_allowance(struct fetch *f)
-{
-    size_t bytes = rate_allowance(f->options.rate, clock_mono_ms());
-
-    if (bytes == 0) {
-        loop_timer_start(f->rate_timer, RATE_STEP_MS);
-    }
-    return bytes;
-}
-
-void fetch_spent(struct fetch *f, size_t bytes)
-{
-    rate_spend(f->options.rate, bytes);
-}
-
-static void on_rate(void *arg)
-{
-    struct fetch *f = arg;
-
-    for (unsigned i = 0; i < TRANSFER_CONNS_MAX && !f->over; i++) {
-        if (f->link[i].throttled) {
-            link_resume(&f->link[i]);
-        }
-    }
-    fetch_pump(f);
-}
-
 /* ---- connections. */
 
 static void on_dialed(void *arg, int fd, const char *text)
@@ -254,26 +222,6 @@ static void drop_conn(struct fetch *f, unsigned conn)
     dial_cancel(f->link[conn].dial);
     f->link[conn].dial = NULL;
     link_close(&f->link[conn]);
-}
-
-/* Slower than asked for (--speed-limit): the connections are tried anew. */
-static void on_speed(void *arg)
-{
-    struct fetch *f = arg;
-    uint64_t now = loop_now_ms(f->loop);
-    uint64_t wire = transfer_ledger(f->transfer)->wire;
-    uint64_t least = f->options.speed_limit * f->options.speed_ms / 1000;
-    bool slow = wire - f->speed_wire < least && !f->verifying;
-
-    f->speed_wire = wire;
-    loop_timer_start(f->speed_timer, f->options.speed_ms);
-    for (unsigned i = 0; i < TRANSFER_CONNS_MAX && slow; i++) {
-        if (f->link[i].fd >= 0) {
-            link_close(&f->link[i]);
-            transfer_lost(f->transfer, i, "slower than --speed-limit", now);
-        }
-    }
-    fetch_pump(f);
 }
 
 /* ---- notes. */
@@ -590,8 +538,8 @@ static int make_parts(struct fetch *f)
         pipeline_new(&config, &f->pipeline) != 0 ||
         loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
-        loop_timer_new(f->loop, on_rate, f, &f->rate_timer) != 0 ||
-        loop_timer_new(f->loop, on_speed, f, &f->speed_timer) != 0 ||
+        loop_timer_new(f->loop, fetch_rate_again, f, &f->rate_timer) != 0 ||
+        loop_timer_new(f->loop, fetch_speed_check, f, &f->speed_timer) != 0 ||
         loop_timer_new(f->loop, on_settle, f, &f->settle_timer) != 0 ||
         loop_defer_new(f->loop, on_defer, f, &f->pump_defer) != 0 ||
         loop_work_new(f->loop, fetch_sync_work, fetch_sync_done, f,

@@ -134,6 +134,10 @@ void fetch_arm_flush(struct fetch *f);
 size_t fetch_allowance(struct fetch *f);
 void fetch_spent(struct fetch *f, size_t bytes);
 
+/* fetch_rate.c: what its two timers call. */
+void fetch_rate_again(void *arg);
+void fetch_speed_check(void *arg);
+
 /* fetch_store.c */
 bool fetch_store_open(struct fetch *f);
 void fetch_store_begin(struct fetch *f);

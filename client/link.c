@@ -69,6 +69,9 @@ void link_flush(struct link *link)
         return;
     }
     pipeline_submit(run);
+    if (!link->in_chunk) {
+        drop_slabs(link); /* nobody else can use what an idle link holds */
+    }
 }
 
 static void chunk_complete(struct link *link)

@@ -44,7 +44,10 @@ int pipeline_new(const struct pipeline_config *config, struct pipeline **out)
         return ERR_NOMEM;
     }
     p->config = *config;
-    p->slab_size = PIPELINE_SLAB_MIN;
+    p->slab_size = config->memory / PIPELINE_SLABS;
+    if (p->slab_size > PIPELINE_SLAB) {
+        p->slab_size = PIPELINE_SLAB;
+    }
     count_slabs(p);
     *out = p;
     return 0;

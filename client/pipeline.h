@@ -25,9 +25,11 @@
 /* Slabs there are at least, however little memory is given: two for each of
  * two connections. */
 #define PIPELINE_SLABS_MIN 4u
-/* Slabs are so large at least: writes of 1 MiB cost half the kernel time of
- * 256 KiB ones. */
-#define PIPELINE_SLAB_MIN ((size_t)1 << 20)
+/* ... and so many if chunks are not too large. */
+#define PIPELINE_SLABS 32u
+/* Slabs are so large if memory allows: writes of 1 MiB cost half the kernel
+ * time of 256 KiB ones. */
+#define PIPELINE_SLAB ((size_t)1 << 20)
 #define RUN_PIECES_MAX 64u
 
 struct slab {

@@ -117,7 +117,7 @@ void display_draw(struct display *display,
                               display->drawn - 1);
     }
     for (unsigned k = 0; k < count; k++) {
-        at += (size_t)snprintf(block + at, sizeof block - at, "%s%s\033[K",
+        at += (size_t)snprintf(block + at, sizeof block - at, "%s\033[K%s",
                                k == 0 ? "\r" : "\n", rows[k]);
     }
     if (display->drawn > count) {

@@ -9,6 +9,7 @@
 
 #include "client/cli/signals.h"
 
+#define FILES_AT_ONCE 4u
 #define BAR_MS 200u
 #define JSON_MS 1000u
 /* In logs one line in so many milliseconds: alive, but no flood. */
@@ -380,8 +381,11 @@ int run_open(struct run *run, const struct run_options *options, size_t files)
     engine.event = on_event;
     engine.arg = run;
     engine.tick_ms = tick_of(run);
+    if (engine.files == 0) {
+        engine.files = FILES_AT_ONCE;
+    }
     if (engine.files > files && files > 0) {
-        engine.files = (unsigned)files;
+        engine.files = (unsigned)files; /* each may take more memory then */
     }
     if (belay_engine_new(&engine, &run->engine, &error) != BELAY_DONE) {
         display_say(&run->display, NULL, error.text);
