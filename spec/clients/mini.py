@@ -279,11 +279,14 @@ class Download:
         proved = expect and (cid and cid == self.cid or strong and self.strong)
         if self.have and c != self.c:
             self.regrid(c)
-        self.size, self.c, self.version, self.strong = size, c, version, strong
-        self.cid = cid or (self.cid if expect else b"")
-        self.weak = not strong or expect and self.weak
+        cid, listed = cid or (self.cid if expect else b""), None
         if self.have and not proved:                    # R2 failed: R3, R4
-            self.compare(repeat(lambda: self.digest_list(link, handle)))
+            listed = repeat(lambda: self.digest_list(link, handle, size, c, cid))
+        # R4f: what is known changes when the list is here, not before.
+        self.size, self.c, self.version, self.strong = size, c, version, strong
+        self.cid, self.weak = cid, not strong or expect and self.weak
+        if listed is not None:
+            self.compare(listed)
         self.file.truncate(size)
         return handle
 
@@ -332,7 +335,7 @@ class Download:
                 self.file.write(data)
                 self.have[i] = listed[i]
 
-    def digest_list(self, link, handle):
+    def digest_list(self, link, handle, size, c, cid):
         """The complete list, checked against INFO's CID if there is one."""
         out = []
         ask = struct.pack(">IBBHQII", handle, 32, 0, 0, 0, 1, 0)
@@ -345,9 +348,9 @@ class Download:
                 raise Lost("DIGESTS break D9")
             tlvs(body[16 + 32 * n:])
             out += [body[at:at + 32] for at in range(16, 16 + 32 * n, 32)]
-        if len(out) != count(self.size, self.c):
+        if len(out) != count(size, c):
             raise Lost("DIGESTS break D9")
-        if self.cid and cid_of(self.size, self.c, out) != self.cid:
+        if cid and cid_of(size, c, out) != cid:
             raise Failed("the server contradicts itself")       # R10b
         return out
 
@@ -407,7 +410,8 @@ class Download:
     def complete(self, link, handle):
         own = self.own_cid(self.c)
         if self.cid != own and (self.cid or self.weak):         # R5c, R5d
-            self.compare(repeat(lambda: self.digest_list(link, handle)))
+            self.compare(repeat(lambda: self.digest_list(
+                link, handle, self.size, self.c, self.cid)))
             return not self.missing()   # if so, the list names our own CID
         return True
 

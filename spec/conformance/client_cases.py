@@ -616,6 +616,18 @@ def changed_keeps(client):
             "chunk 0 was asked for again"
 
 
+@case("B1-R4f", "B1-R4b", "B1-R7", "B1-R2")
+def cut_while_comparing(client):
+    """the connection ends when the digests of the new version are asked
+    for: what is kept of the old one counts for nothing yet"""
+    cut = on("DIGESTS", lambda s, *_: s.end())
+    for new in (SAME_SIZE, NEW):
+        plan = {0: swap_then_end(new), 1: cut, 2: cut}
+        with Partner(plan.get, no_cid=True, **SMALL) as p:
+            p.put("f", OLD)
+            client.gets(p, new)
+
+
 @case("B1-R4c", "B1-R8")
 def changed_shorter(client):
     """the new file is shorter, or empty"""

@@ -27,7 +27,7 @@ def check_done(result, out, data):
     code, _, stderr = result
     assert code == 0, "exit status %d: %s" % (code, stderr[-500:])
     assert read(out) == data, "other bytes than the server's"
-    for leftover in (".part", ".journal", ".part.new", ".journal.new"):
+    for leftover in (".part", ".journal", ".state", ".journal.new"):
         assert not os.path.exists(out + leftover), leftover + " is left"
 
 

@@ -22,6 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 MINI_SERVER = os.path.join(ROOT, "spec", "oracle", "mini_server.py")
 MINI = os.path.join(ROOT, "spec", "clients", "mini.py")
+MINI_PERL = os.path.join(ROOT, "spec", "clients", "mini.pl")
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.join(ROOT, "spec", "oracle"),
                 os.path.join(ROOT, "spec", "conformance")]
@@ -221,9 +222,12 @@ def url(port, name, pin=""):
                                               "#" + pin if pin else "")
 
 
+COMMAND = [sys.executable, "-B", MINI]      # the client that mini() starts
+
+
 def start_mini(where, out, give_up=60):
     return subprocess.Popen(
-        [sys.executable, "-B", MINI, "--give-up", str(give_up), where, out],
+        COMMAND + ["--give-up", str(give_up), where, out],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
