@@ -273,6 +273,10 @@ struct belay_get_options {
     uint64_t speed_limit;  /* bytes per second: connect anew when ... */
     uint64_t speed_ms;     /* ... slower for so long; either 0: never */
     uint64_t max_size;     /* BELAY_LIMIT beyond; 0: no limit */
+    const char *proxy;     /* socks5h://[USER:PASSWORD@]HOST[:PORT]; NULL or
+                              "": none */
+    const char *no_proxy;  /* hosts and domains, separated by commas, that are
+                              reached without it; * for all; may be NULL */
     uint32_t chunk_size;   /* wished for; 0: the server's choice */
     void *user_data;       /* comes back with each event */
 };

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/socks.h"
 #include "proto/base/limits.h"
 
 #define ADDRS_MAX 16u
@@ -18,6 +20,7 @@ struct attempt {
     int fd; /* -1: free */
     const struct net_addr *addr;
     struct loop_poll *poll;
+    struct socks *socks; /* talks to the proxy; NULL: not yet, or none */
 };
 
 struct dial {
@@ -42,8 +45,11 @@ struct dial {
 
 struct dialer {
     struct loop *loop;
-    char *host;
+    char *host; /* whose addresses are dialled: the server's or the proxy's */
     char service[8];
+    struct proxy *proxy; /* NULL: none */
+    char *server;        /* behind the proxy */
+    uint16_t server_port;
     enum dial_family family;
     bool fresh; /* addresses are usable */
     bool doomed;
@@ -154,6 +160,8 @@ static void end_attempt(struct attempt *a, bool keep_fd)
 {
     loop_poll_free(a->poll);
     a->poll = NULL;
+    free(a->socks);
+    a->socks = NULL;
     if (a->fd >= 0 && !keep_fd) {
         close(a->fd);
     }
@@ -222,12 +230,105 @@ static void attempt_failed(struct attempt *a, int sys_errno)
     try_next(dial);
 }
 
+static void attempt_won(struct attempt *a)
+{
+    struct dial *dial = a->dial;
+    int fd = a->fd;
+
+    prefer(dial->dialer, a->addr);
+    net_addr_text(a->addr, dial->text);
+    net_tune(fd, USER_TIMEOUT_MS);
+    end_attempt(a, true);
+    conclude(dial, fd);
+}
+
+/* ---- the proxy. */
+
+/* What the proxy says of the server would not differ on its other
+ * addresses. */
+static void proxy_failed(struct attempt *a, const char *reason)
+{
+    struct dial *dial = a->dial;
+    const struct dialer *d = dial->dialer;
+
+    (void)snprintf(dial->text, sizeof dial->text, "cannot connect to %.80s "
+                   "by the proxy %.60s: %s", d->server, d->proxy->host,
+                   reason);
+    conclude(dial, -1);
+}
+
+/* After a call on its socket: may it go on another time? */
+static bool may_wait(void)
+{
+    return errno == EAGAIN || errno == EINTR;
+}
+
+/* Sends what the handshake has, then reads what it wants; either as far as
+ * the socket goes, the rest another time. */
+static void on_proxy(void *arg, unsigned events)
+{
+    struct attempt *a = arg;
+    uint8_t data[300];
+    size_t len;
+    const uint8_t *out = socks_output(a->socks, &len);
+
+    (void)events;
+    if (len > 0) {
+        ssize_t n = send(a->fd, out, len, MSG_NOSIGNAL);
+
+        if (n < 0 && !may_wait()) {
+            proxy_failed(a, strerror(errno));
+            return;
+        }
+        socks_sent(a->socks, n > 0 ? (size_t)n : 0);
+        loop_poll_set(a->poll,
+                      n >= 0 && (size_t)n == len ? LOOP_READ : LOOP_WRITE);
+        return;
+    }
+    ssize_t n = recv(a->fd, data, socks_wanted(a->socks), 0);
+
+    if (n <= 0) {
+        if (n == 0 || !may_wait()) {
+            proxy_failed(a, n == 0 ? "it closes the connection"
+                                   : strerror(errno));
+        }
+        return;
+    }
+    switch (socks_input(a->socks, data, (size_t)n)) {
+    case 0:
+        attempt_won(a);
+        break;
+    case ERR_AGAIN:
+        (void)socks_output(a->socks, &len);
+        loop_poll_set(a->poll, len > 0 ? LOOP_WRITE : LOOP_READ);
+        break;
+    default:
+        proxy_failed(a, socks_reason(a->socks));
+        break;
+    }
+}
+
+static void begin_proxy(struct attempt *a)
+{
+    const struct dialer *d = a->dial->dialer;
+
+    a->socks = calloc(1, sizeof *a->socks);
+    loop_poll_free(a->poll);
+    a->poll = NULL;
+    if (a->socks == NULL ||
+        socks_init(a->socks, d->proxy, d->server, d->server_port) != 0 ||
+        loop_poll_new(d->loop, a->fd, on_proxy, a, &a->poll) != 0) {
+        attempt_failed(a, ENOMEM);
+        return;
+    }
+    loop_timer_stop(a->dial->stagger); /* the proxy answers: it is enough */
+    loop_poll_set(a->poll, LOOP_WRITE);
+}
+
 static void on_writable(void *arg, unsigned events)
 {
     struct attempt *a = arg;
-    struct dial *dial = a->dial;
     int err = net_connect_result(a->fd);
-    int fd = a->fd;
 
     (void)events;
     if (err == ERR_AGAIN) {
@@ -235,13 +336,11 @@ static void on_writable(void *arg, unsigned events)
     }
     if (err != 0) {
         attempt_failed(a, errno);
-        return;
+    } else if (a->dial->dialer->proxy != NULL) {
+        begin_proxy(a);
+    } else {
+        attempt_won(a);
     }
-    prefer(dial->dialer, a->addr);
-    net_addr_text(a->addr, dial->text);
-    net_tune(fd, USER_TIMEOUT_MS);
-    end_attempt(a, true);
-    conclude(dial, fd);
 }
 
 static void try_addr(struct dial *dial, unsigned index)
@@ -310,15 +409,23 @@ static void on_timeout(void *arg)
     conclude(dial, -1);
 }
 
+/* Its work is over. */
+static void dispose(struct dialer *d)
+{
+    loop_work_free(d->work);
+    free(d->host);
+    free(d->server);
+    free(d->proxy);
+    free(d);
+}
+
 static void lookup_done(void *arg)
 {
     struct dialer *d = arg;
     struct dial *next;
 
     if (d->doomed) {
-        loop_work_free(d->work);
-        free(d->host);
-        free(d);
+        dispose(d);
         return;
     }
     adopt_found(d);
@@ -363,6 +470,31 @@ int dialer_new(struct loop *loop, const char *host, uint16_t port,
     return 0;
 }
 
+int dialer_set_proxy(struct dialer *d, const struct proxy *proxy)
+{
+    if (proxy == NULL) {
+        return 0;
+    }
+    if (strlen(d->host) > 255) {
+        return ERR_RANGE;
+    }
+    char *host = strdup(proxy->host);
+    struct proxy *copy = malloc(sizeof *copy);
+
+    if (host == NULL || copy == NULL) {
+        free(host);
+        free(copy);
+        return ERR_NOMEM;
+    }
+    *copy = *proxy;
+    d->proxy = copy;
+    d->server = d->host;
+    d->server_port = (uint16_t)strtoul(d->service, NULL, 10);
+    d->host = host;
+    (void)snprintf(d->service, sizeof d->service, "%u", proxy->port);
+    return 0;
+}
+
 void dialer_free(struct dialer *d)
 {
     if (d == NULL) {
@@ -373,9 +505,7 @@ void dialer_free(struct dialer *d)
         d->doomed = true; /* lookup_done() frees it */
         return;
     }
-    loop_work_free(d->work);
-    free(d->host);
-    free(d);
+    dispose(d);
 }
 
 bool dialer_lingers(const struct dialer *d)

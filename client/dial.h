@@ -7,6 +7,9 @@
  * that answered last is tried first.  After a failed dial the name is looked
  * up again, so that a server that moved is found.
  *
+ * With a proxy the addresses are the proxy's, and a dial has succeeded when
+ * the proxy has connected to the host (client/socks.h).
+ *
  * Loop thread only. */
 #ifndef CLIENT_DIAL_H
 #define CLIENT_DIAL_H
@@ -14,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "client/proxy.h"
 #include "proto/base/err.h"
 #include "proto/io/loop.h"
 #include "proto/io/net.h"
@@ -35,6 +39,10 @@ typedef void dial_fn(void *arg, int fd, const char *text);
 /* `host` is a name or a numeric address without brackets; copied. */
 int dialer_new(struct loop *loop, const char *host, uint16_t port,
                enum dial_family family, struct dialer **out) MUST_USE;
+/* From now on by this proxy; NULL: none.  Before the first dial.  ERR_NOMEM,
+ * or ERR_RANGE when the host's name is too long for a proxy. */
+int dialer_set_proxy(struct dialer *dialer,
+                     const struct proxy *proxy) MUST_USE;
 /* All dials must have ended or been cancelled.  A look-up that is still under
  * way is waited for by the loop. */
 void dialer_free(struct dialer *dialer);

@@ -535,6 +535,7 @@ static int make_parts(struct fetch *f)
 
     if (dialer_new(f->loop, f->options.uri->host, f->options.uri->port,
                    f->options.family, &f->dialer) != 0 ||
+        dialer_set_proxy(f->dialer, f->options.proxy) != 0 ||
         pipeline_new(&config, &f->pipeline) != 0 ||
         loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||

@@ -43,6 +43,7 @@ struct fetch_options {
     size_t memory;          /* for received data */
     struct rate *rate;      /* borrowed, shared; NULL: no limit */
     uint64_t max_size;      /* 0: no limit */
+    const struct proxy *proxy; /* borrowed; NULL: none */
 };
 
 /* What a fetch tells while it runs.  Text is printable; it lives for the

@@ -442,6 +442,7 @@ static int make_parts(struct haul *h)
     if (h->shared.buffer == NULL || !make_bulk(h) ||
         dialer_new(h->loop, h->options.uri->host, h->options.uri->port,
                    h->options.family, &h->dialer) != 0 ||
+        dialer_set_proxy(h->dialer, h->options.proxy) != 0 ||
         loop_timer_new(h->loop, on_timer, h, &h->timer) != 0 ||
         loop_timer_new(h->loop, on_gathered, h, &h->gather_timer) != 0 ||
         loop_timer_new(h->loop, on_settle, h, &h->settle_timer) != 0 ||

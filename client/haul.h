@@ -38,6 +38,7 @@ struct haul_options {
     unsigned tries;        /* 0: no limit once there was contact */
     bool wait_first;
     enum dial_family family;
+    const struct proxy *proxy; /* borrowed for the call; NULL: none */
     uint64_t connect_timeout_ms;
     uint64_t stall_ms;     /* silence before a PING; 0: default */
     struct rate *rate;     /* borrowed, shared; NULL: no limit */

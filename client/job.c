@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "client/engine.h"
+#include "client/proxy.h"
 #include "client/report.h"
 #include "proto/base/limits.h"
 #include "proto/base/registry.h"
@@ -112,6 +113,34 @@ static enum belay_reason set_texts(struct belay_job *job,
                : report(error, BELAY_INTERNAL, "out of memory");
 }
 
+static enum belay_reason set_proxy(struct belay_job *job,
+                                   const struct belay_get_options *o,
+                                   const struct belay_url *url,
+                                   struct belay_error *error)
+{
+    int err;
+
+    if (o->proxy == NULL || *o->proxy == '\0' ||
+        proxy_excepts(o->no_proxy, url->host)) {
+        return BELAY_DONE;
+    }
+    job->proxy = malloc(sizeof *job->proxy);
+    if (job->proxy == NULL) {
+        return report(error, BELAY_INTERNAL, "out of memory");
+    }
+    err = proxy_parse(o->proxy, job->proxy);
+    if (err == 0) {
+        return BELAY_DONE;
+    }
+    /* Its text may hold a password. */
+    return report(error, BELAY_USAGE,
+                  err == ERR_UNSUPPORTED
+                      ? "of proxies only socks5h:// is supported; --noproxy "
+                        "'*' goes without"
+                      : "the proxy must be "
+                        "socks5h://[USER:PASSWORD@]HOST[:PORT]");
+}
+
 enum belay_reason job_new(struct belay_engine *engine,
                           const struct belay_get_options *options,
                           struct belay_job **out, struct belay_error *error)
@@ -138,6 +167,9 @@ enum belay_reason job_new(struct belay_engine *engine,
     if (reason == BELAY_DONE) {
         reason = set_texts(job, &job->asked, url, error);
     }
+    if (reason == BELAY_DONE) {
+        reason = set_proxy(job, &job->asked, url, error);
+    }
     if (reason != BELAY_DONE) {
         goto out_free;
     }
@@ -145,6 +177,8 @@ enum belay_reason job_new(struct belay_engine *engine,
     job->asked.output = NULL;
     job->asked.directory = NULL;
     job->asked.sha256 = NULL;
+    job->asked.proxy = NULL;
+    job->asked.no_proxy = NULL;
     *out = job;
     free(url);
     return BELAY_DONE;
@@ -167,6 +201,7 @@ void job_free(struct belay_job *job)
     free(job->name);
     free(job->shown);
     free(job->shown_url);
+    free(job->proxy);
     free(job);
 }
 
@@ -250,6 +285,7 @@ int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
         .stall_ms = o->silence_ms,
         .rate = rate,
         .max_size = o->max_size,
+        .proxy = job->proxy,
     };
 
     job->uri = malloc(sizeof *job->uri);

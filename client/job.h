@@ -21,6 +21,7 @@ struct belay_job {
     char *shown_url;
     bool have_sha256;
     uint8_t sha256[HASH_LEN];
+    struct proxy *proxy; /* NULL: none */
     struct uri *uri;     /* while it works */
     struct fetch *fetch; /* NULL: queued */
     enum belay_reason reason;
