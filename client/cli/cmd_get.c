@@ -2,6 +2,7 @@
 #include "client/cli/batch.h"
 #include "client/cli/commands.h"
 #include "client/cli/get_options.h"
+#include "client/cli/get_release.h"
 
 int cmd_get(int argc, char **argv)
 {
@@ -11,6 +12,9 @@ int cmd_get(int argc, char **argv)
 
     if (result >= 0) {
         return result;
+    }
+    if (options.manifest != NULL) {
+        return get_release(&options);
     }
     result = batch_read(&batch, &options);
     if (result < 0) {

@@ -7,6 +7,7 @@
 
 #include "client/cli/exitcode.h"
 #include "client/cli/get_help.h"
+#include "client/cli/proxy_options.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
 
@@ -39,6 +40,10 @@ enum {
     OPT_STOP_AT,
     OPT_JSON,
     OPT_LOG_FILE,
+    OPT_MANIFEST,
+    OPT_MANIFEST_KEY,
+    OPT_ORIGIN,
+    OPT_NO_STATE,
 };
 
 static const struct option long_options[] = {
@@ -85,6 +90,12 @@ static const struct option long_options[] = {
     {"stop-at", required_argument, NULL, OPT_STOP_AT},
     {"json", no_argument, NULL, OPT_JSON},
     {"log-file", required_argument, NULL, OPT_LOG_FILE},
+    {"manifest", required_argument, NULL, OPT_MANIFEST},
+    {"manifest-key", required_argument, NULL, OPT_MANIFEST_KEY},
+    {"key", required_argument, NULL, OPT_MANIFEST_KEY},
+    {"origin", required_argument, NULL, OPT_ORIGIN},
+    {"no-state", no_argument, NULL, OPT_NO_STATE},
+    PROXY_OPTIONS,
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -237,6 +248,9 @@ static bool set_flag(struct get_options *o, int opt)
     case OPT_JSON:
         o->run.json = true;
         return true;
+    case OPT_NO_STATE:
+        o->trust.trust.no_state = true;
+        return true;
     default:
         return false;
     }
@@ -263,6 +277,14 @@ static int take_option(struct get_options *o, int opt, const char *value,
     case OPT_LOG_FILE:
         o->run.log_file = value;
         return -1;
+    case OPT_MANIFEST:
+        o->manifest = value;
+        return -1;
+    case OPT_MANIFEST_KEY:
+        return trust_add_key(&o->trust, value);
+    case OPT_ORIGIN:
+        o->trust.trust.origin = value;
+        return -1;
     case 'c':
         return -1; /* resuming needs no flag; accepted out of habit */
     case 'C':
@@ -278,7 +300,8 @@ static int take_option(struct get_options *o, int opt, const char *value,
     case ':':
         return usage_option(opt, argument, long_options);
     default:
-        return set_flag(o, opt) || set_value(o, opt, value)
+        return set_flag(o, opt) || proxy_option(&o->get, opt, value) ||
+                       set_value(o, opt, value)
                    ? -1
                    : bad_value(opt, value);
     }
@@ -310,10 +333,42 @@ static int check_output(struct get_options *o)
     return -1;
 }
 
+/* What a manifest decides is not asked for besides. */
+static int check_manifest(const struct get_options *o)
+{
+    if (o->manifest == NULL) {
+        return o->trust.trust.key_count > 0 || o->trust.trust.no_state ||
+                       o->trust.trust.origin != NULL
+                   ? usage_wrong("--manifest-key, --origin and --no-state",
+                                 "without --manifest", "there is none")
+                   : -1;
+    }
+    if (o->trust.trust.key_count == 0) {
+        return usage_wrong("--manifest", "without --manifest-key",
+                           "whose signature counts?");
+    }
+    if (o->get.output != NULL || o->list != NULL || o->get.sha256 != NULL ||
+        o->failed != NULL || o->filter.includes + o->filter.excludes > 0) {
+        return usage_wrong("--manifest", "with -o, -i, --sha256, --failed, "
+                           "--include or --exclude",
+                           "it says itself which files, and what is in them");
+    }
+    if (o->url_count > 1 ||
+        (o->url_count == 0 && strstr(o->manifest, "://") == NULL)) {
+        return usage_wrong("--manifest", o->manifest,
+                           "expected one URL, of the directory of its files");
+    }
+    return -1;
+}
+
 static int check_together(struct get_options *o)
 {
     const struct belay_get_options *g = &o->get;
+    int result = check_manifest(o);
 
+    if (result >= 0 || o->manifest != NULL) {
+        return result;
+    }
     if (o->url_count == 0 && o->list == NULL) {
         return usage_wrong("missing", "URL", "nothing to do");
     }
@@ -354,5 +409,6 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     }
     out->urls = argv + optind;
     out->url_count = argc - optind;
+    proxy_defaults(&out->get);
     return check_together(out);
 }

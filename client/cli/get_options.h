@@ -9,6 +9,7 @@
 #include "client/belay.h"
 #include "client/cli/filter.h"
 #include "client/cli/run.h"
+#include "client/cli/trust.h"
 
 struct get_options {
     struct run_options run;
@@ -17,6 +18,8 @@ struct get_options {
     const char *list;   /* -i; "-": standard input; NULL: none */
     char separator;     /* between its entries */
     const char *failed; /* --failed; NULL: none */
+    const char *manifest; /* --manifest; NULL: none */
+    struct trust_options trust;
     char **urls;        /* borrowed from argv */
     int url_count;
 };
