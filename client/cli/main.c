@@ -1,12 +1,14 @@
 /* belay: the command.  The work is in libbelay (client/belay.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "client/belay.h"
 #include "client/cli/commands.h"
+#include "client/cli/config.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/get_help.h"
 #include "client/cli/usage.h"
@@ -15,13 +17,16 @@ struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *help; /* arguments and purpose, one line */
+    bool config;      /* its options have defaults in a file */
 };
 
 static const struct command commands[] = {
-    {"get", cmd_get, "[OPTION]... URL...      download files, verified"},
-    {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids"},
+    {"get", cmd_get, "[OPTION]... URL...      download files, verified",
+     true},
+    {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids",
+     false},
     {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "
-                               "files"},
+                               "files", false},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -92,6 +97,13 @@ static int no_command(const char *word)
                                       : "'belay --help' lists them");
 }
 
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    int result = command->config ? config_apply(&argc, &argv) : -1;
+
+    return result >= 0 ? result : command->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
@@ -102,7 +114,8 @@ int main(int argc, char **argv)
     }
     for (size_t k = 0; k < COMMANDS; k++) {
         if (strcmp(argv[1], commands[k].name) == 0) {
-            return flush_output(commands[k].run(argc - 1, argv + 1));
+            return flush_output(run_command(&commands[k], argc - 1,
+                                            argv + 1));
         }
     }
     return flush_output(no_command(argv[1]));

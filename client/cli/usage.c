@@ -1,19 +1,61 @@
 #include "client/cli/usage.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "client/belay.h"
 #include "client/cli/exitcode.h"
+
+struct place {
+    const char *item;
+    const char *path;
+    unsigned line;
+};
+
+static struct place *places;
+static size_t place_count;
+
+bool usage_note_place(const char *item, const char *path, unsigned line)
+{
+    struct place *more =
+        realloc(places, (place_count + 1) * sizeof places[0]);
+
+    if (more == NULL) {
+        return false;
+    }
+    places = more;
+    places[place_count] = (struct place){item, path, line};
+    place_count++;
+    return true;
+}
+
+/* "FILE:LINE: " when the value is part of an item that came from there. */
+static void print_place(const char *value)
+{
+    char shown[2049];
+
+    for (size_t k = 0; k < place_count; k++) {
+        uintptr_t start = (uintptr_t)places[k].item;
+
+        if ((uintptr_t)value >= start &&
+            (uintptr_t)value <= start + strlen(places[k].item)) {
+            (void)belay_text_escape(shown, sizeof shown, places[k].path);
+            fprintf(stderr, "%s:%u: ", shown, places[k].line);
+        }
+    }
+}
 
 int usage_wrong(const char *what, const char *value, const char *why)
 {
     char shown[2049];
 
     (void)belay_text_escape(shown, sizeof shown, value);
-    fprintf(stderr, "belay: %s %s: %s\nTry 'belay --help'.\n", what, shown,
-            why);
+    fputs("belay: ", stderr);
+    print_place(value);
+    fprintf(stderr, "%s %s: %s\nTry 'belay --help'.\n", what, shown, why);
     return EXIT_USAGE;
 }
 

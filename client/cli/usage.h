@@ -3,6 +3,12 @@
 #define CLIENT_CLI_USAGE_H
 
 #include <getopt.h>
+#include <stdbool.h>
+
+/* `item`, an argument "--NAME=VALUE" that is never freed, stands in line
+ * `line` of the file `path`, which lives as long: messages about its value
+ * then say so.  False: out of memory. */
+bool usage_note_place(const char *item, const char *path, unsigned line);
 
 /* "belay: WHAT VALUE: WHY", with the value made printable.  Returns
  * EXIT_USAGE. */

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""The configuration file: where it is found, what wins, and its faults."""
+
+import os
+
+from harness import (KI, Belayd, case, check, check_code, check_one_line,
+                     check_printable, get, library, main, names, write_random)
+
+library(file=(write_random, 100 * KI))
+NOWHERE = "belay+tcp://127.0.0.1:1/file"
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(data)
+
+
+def home(tmp, **env):
+    return {"HOME": tmp, "XDG_CONFIG_HOME": "", **env}
+
+
+@case
+def where_it_is(tmp):
+    write(tmp + "/.config/belay/config", "directory = %s/one\n" % tmp)
+    write(tmp + "/xdg/belay/config", "directory = %s/two\nquiet = yes\n" % tmp)
+    write(tmp + "/third", "directory = %s/three\n" % tmp)
+    for name in ("one", "two", "three", "four"):
+        os.mkdir(tmp + "/" + name)
+    xdg = home(tmp, XDG_CONFIG_HOME=tmp + "/xdg")
+    with Belayd() as server:
+        for target, env, args in (
+                ("one", home(tmp), ()), ("two", xdg, ()),
+                ("three", xdg, ("--config", tmp + "/third")),
+                ("three", xdg, ("--config=" + tmp + "/third",)),
+                ("four", xdg, ("-d", tmp + "/four")),
+                (".", xdg, ("--no-config",))):
+            run = get(*args, server.url(), cwd=tmp, env=env)
+            check_code(run, 0)
+            path = os.path.join(tmp, target, "file")
+            check(os.path.exists(path), "not in " + target, run)
+            check((run.err == "") == (target in ("two", "four")), "quiet",
+                  run)
+            os.unlink(path)
+        # Nothing there, nothing said.
+        check_code(get(server.url(), cwd=tmp + "/one",
+                       env=home(tmp + "/one")), 0)
+
+
+@case
+def faults(tmp):
+    path = tmp + "/my\u202econfig"
+    for text, word in (("jobs = 3\nnonsense\n", ":2: expected NAME"),
+                       ("output = x\n", ":1: there is no such setting"),
+                       ("\n\njobs = 0\n", ":3: bad number of files 0"),
+                       ("limit-rate = fast\n", ":1: bad size fast"),
+                       ("progress = \u202e\n", ":1: bad progress mode"),
+                       ("compress = on\n", ":1: expected yes or no"),
+                       ("\0", ": it is not a text"),
+                       ("#" * 70000, ": File too large")):
+        write(path, text)
+        run = get("--config", path, NOWHERE, cwd=tmp)
+        check_one_line(run, 2, word)
+        check_printable(run)
+    # The command line is not blamed on the file, nor the file on it.
+    write(path, "jobs = 3\n")
+    run = get("--config", path, "-j", "0", NOWHERE, cwd=tmp)
+    check_one_line(run, 2, "bad number of files 0")
+    check("config" not in run.err, "blames the file", run)
+    check_one_line(get("--config", "none", NOWHERE, cwd=tmp), 2,
+                   "none: No such file")
+    check_one_line(get(NOWHERE, "--config", cwd=tmp), 2, "needs a value")
+    check(names(tmp) == [os.path.basename(path)], "litter")
+
+
+@case
+def behind_the_options(tmp):
+    """What stands behind -- is a URL, whatever it looks like."""
+    run = get("--no-config", "--", "--no-config", cwd=tmp)
+    check_one_line(run, 2, "bad URL --no-config")
+
+
+if __name__ == "__main__":
+    main()
