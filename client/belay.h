@@ -76,6 +76,10 @@ enum belay_class {
     X(BELAY_ACCESS, "access", BELAY_CLASS_PERMANENT)                        \
     /* Not this protocol, or no common version. */                          \
     X(BELAY_NOT_BELAY, "not-belay", BELAY_CLASS_PERMANENT)                  \
+    /* The server is not who it should be, or no authority that we know     \
+     * vouches for it and it shows a key that is not known. */              \
+    X(BELAY_WRONG_HOST, "wrong-host", BELAY_CLASS_PERMANENT)                \
+    X(BELAY_UNKNOWN_HOST, "unknown-host", BELAY_CLASS_PERMANENT)            \
     /* A pin, a digest or a content id does not match. */                   \
     X(BELAY_WRONG_CONTENT, "wrong-content", BELAY_CLASS_PERMANENT)          \
     /* A manifest without a good signature, too old, or expired. */         \
@@ -160,6 +164,42 @@ BELAY_API enum belay_reason belay_file_cid(const char *path,
                                            struct belay_error *error)
     BELAY_CHECKED;
 
+/* ---- Trust ----------------------------------------------------------- */
+
+/* "sha256:" and 64 hexadecimal digits, with the final NUL: the digest of a
+ * server's public key. */
+#define BELAY_PIN_SIZE 72
+
+/* Whom to believe, and who we are. What is demanded here holds for every
+ * server that a job talks to, and nothing that a server says weakens it. Files
+ * are in PEM form. */
+struct belay_security {
+    size_t struct_size;
+    const char *ca_file;   /* authorities; NULL: those of the system */
+    const char *pin;       /* the server's key: no other, and nothing else
+                              counts */
+    const char *cert_file; /* our own certificate, */
+    const char *key_file;  /* ... and its key, without a password */
+    const char *known_hosts; /* file of keys by host; NULL: the user's own;
+                                "": none */
+    bool accept_new;       /* record the key of a host that is not known,
+                              without authorities of our own */
+    const char *token;     /* bearer token; never sent over plain TCP */
+};
+
+struct belay_known_host {
+    size_t struct_size;
+    const char *host;        /* HOST or HOST:PORT; [ADDRESS] for IPv6 */
+    const char *pin;         /* NULL: forget the host */
+    bool replace;            /* forget its other keys */
+    const char *known_hosts; /* NULL: the user's own */
+};
+
+/* Changes the file of known hosts. */
+BELAY_API enum belay_reason belay_know_host(
+    const struct belay_known_host *host, struct belay_error *error)
+    BELAY_CHECKED;
+
 /* ---- Engine ---------------------------------------------------------- */
 
 struct belay_engine;
@@ -169,6 +209,7 @@ struct belay_job;
 #define BELAY_EVENT_LIST(X)                                                 \
     X(BELAY_EVENT_START, "start")       /* a job begins to work */          \
     X(BELAY_EVENT_NOTE, "note")         /* something else to tell */        \
+    X(BELAY_EVENT_SECURE, "secure")     /* TLS has begun on one */          \
     X(BELAY_EVENT_RESET, "reset")       /* a connection was lost */         \
     X(BELAY_EVENT_STALL, "stall")       /* none is left; value: ms until    \
                                            the next try */                  \
@@ -221,6 +262,7 @@ struct belay_engine_options {
                               0: no limit */
     uint64_t deadline_ms;  /* after belay_run() began: what is not done then
                               ends with BELAY_LIMIT; 0: none */
+    const struct belay_security *security; /* NULL: the defaults */
 };
 
 BELAY_API enum belay_reason belay_engine_new(
@@ -319,6 +361,8 @@ struct belay_job_stats {
     bool resumable;       /* something is on disk to go on from */
     uint64_t elapsed_ms;  /* since the job began to work */
     char cid[BELAY_CID_SIZE]; /* "" until known */
+    char server_pin[BELAY_PIN_SIZE]; /* of a server whose key is not known
+                                        (BELAY_UNKNOWN_HOST), else "" */
 };
 
 /* `stats->struct_size` is set by the caller. */

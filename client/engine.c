@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client/report.h"
+#include "client/security.h"
 #include "proto/base/check.h"
 #include "proto/io/clock.h"
 #include "proto/io/loop.h"
@@ -34,6 +35,7 @@ struct belay_engine {
     struct loop_timer *deadline_timer;
     struct loop_defer *turn_defer;
     struct rate rate;
+    struct security security;
     struct job_list queued;
     struct job_list working;
     struct job_list over; /* told; to be freed outside their callbacks */
@@ -138,7 +140,8 @@ static void start_job(struct belay_engine *engine, struct belay_job *job)
                                 .text = ""};
     struct rate *rate = engine->rate.per_second > 0 ? &engine->rate : NULL;
 
-    if (job_start(job, engine->loop, rate, memory_of_one(engine)) != 0) {
+    if (job_start(job, engine->loop, rate, memory_of_one(engine),
+                  &engine->security) != 0) {
         engine_job_over(job, BELAY_INTERNAL, "out of memory");
         return;
     }
@@ -290,6 +293,7 @@ enum belay_reason belay_engine_new(const struct belay_engine_options *options,
                                    struct belay_error *error)
 {
     struct belay_engine *engine;
+    enum belay_reason reason;
 
     if (!enough_descriptors()) {
         return report(error, BELAY_INTERNAL, "too few file descriptors; "
@@ -302,6 +306,13 @@ enum belay_reason belay_engine_new(const struct belay_engine_options *options,
     report_take(&engine->options, sizeof engine->options, options);
     if (engine->options.files == 0) {
         engine->options.files = FILES_DEFAULT;
+    }
+    reason = security_init(&engine->security, engine->options.security,
+                           error);
+    engine->options.security = NULL; /* the caller's */
+    if (reason != BELAY_DONE) {
+        free(engine);
+        return reason;
     }
     set_workers(engine->options.workers);
     rate_init(&engine->rate, engine->options.rate, clock_mono_ms());
@@ -338,6 +349,7 @@ bool belay_engine_free(struct belay_engine *engine)
         loop_run(engine->loop); /* lets freed objects go */
         loop_free(engine->loop);
     }
+    security_clear(&engine->security);
     free(engine);
     return true;
 }

@@ -119,7 +119,8 @@ void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
     text_vprint(text, sizeof text, format, args);
     va_end(args);
     raise_event(f, type, value,
-                type == BELAY_EVENT_RESET || type == BELAY_EVENT_DAMAGED,
+                type == BELAY_EVENT_RESET || type == BELAY_EVENT_DAMAGED ||
+                    type == BELAY_EVENT_SECURE,
                 text);
 }
 
@@ -196,9 +197,9 @@ static void on_dialed(void *arg, int fd, const char *text)
         return;
     }
     transfer_connected(f->transfer, link->conn, now);
-    if (!transfer_conn_open(f->transfer, link->conn) ||
-        link_open(link, fd) != 0) {
+    if (!transfer_conn_open(f->transfer, link->conn)) {
         close(fd);
+    } else if (link_open(link, fd) != 0) {
         transfer_lost(f->transfer, link->conn, "out of memory", now);
     } else {
         link_send(link);
@@ -420,7 +421,7 @@ void fetch_pump(struct fetch *f)
         act(f, &action);
     }
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX && !f->over; i++) {
-        if (f->link[i].fd >= 0) {
+        if (f->link[i].channel.fd >= 0) {
             link_send(&f->link[i]);
         }
     }
@@ -502,6 +503,7 @@ static bool make_transfer(struct fetch *f)
         .max_size = o->max_size,
         .silence_ms = o->stall_ms,
         .agent = "belay/" BELAY_VERSION,
+        .auth = security_auth(o->security, o->uri, &f->auth),
         .seed = rand_u64(),
     };
 
@@ -569,13 +571,14 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         f->link[i].fetch = f;
         f->link[i].conn = i;
-        f->link[i].fd = -1;
+        f->link[i].channel.fd = -1;
     }
     if (make_parts(f) != 0) {
         fetch_free(f);
         return ERR_NOMEM;
     }
     *out = f;
+    fetch_trust_begin(f);
     if (!make_transfer(f)) {
         fetch_over(f, BELAY_INTERNAL, "out of memory");
     } else if (fetch_store_open(f) && f->probing && !make_transfer(f)) {
@@ -630,6 +633,7 @@ void fetch_free(struct fetch *f)
     loop_work_free(f->finish_work);
     pipeline_free(f->pipeline);
     dialer_free(f->dialer);
+    trust_free(f->trust);
     transfer_free(f->transfer);
     free(f);
 }
@@ -647,4 +651,5 @@ void fetch_stats(const struct fetch *f, struct fetch_stats *out)
     out->chunk_log2 = id->chunk_log2;
     out->cid_known = id->cid_known;
     memcpy(out->cid, id->cid, HASH_LEN);
+    out->pin_shown = f->trust != NULL && trust_shown(f->trust, out->pin);
 }

@@ -13,6 +13,7 @@
 #include "client/belay.h"
 #include "client/dial.h"
 #include "client/rate.h"
+#include "client/security.h"
 #include "proto/data/uri.h"
 #include "proto/io/loop.h"
 #include "proto/session/transfer.h"
@@ -44,6 +45,7 @@ struct fetch_options {
     struct rate *rate;      /* borrowed, shared; NULL: no limit */
     uint64_t max_size;      /* 0: no limit */
     const struct proxy *proxy; /* borrowed; NULL: none */
+    const struct security *security; /* borrowed */
 };
 
 /* What a fetch tells while it runs.  Text is printable; it lives for the
@@ -65,6 +67,8 @@ struct fetch_stats {
     uint8_t chunk_log2;
     bool cid_known;
     uint8_t cid[HASH_LEN];
+    bool pin_shown;          /* by a server whose key is not known */
+    uint8_t pin[HASH_LEN];
 };
 
 /* The outcome that a machine's reason amounts to. */

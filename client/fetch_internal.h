@@ -2,15 +2,18 @@
  *
  *   fetch.c        life, actions of the transfer, the end
  *   fetch_store.c  partial file and journal: begin, resume, finish
+ *   fetch_trust.c  is the server who it should be?
  *   link.c         sockets
  *   local.c        hashing and copying local chunks on workers
  *   stream.c       output in order to a descriptor */
 #ifndef CLIENT_FETCH_INTERNAL_H
 #define CLIENT_FETCH_INTERNAL_H
 
+#include "client/channel.h"
 #include "client/fetch.h"
 #include "client/pipeline.h"
 #include "client/store.h"
+#include "client/trust.h"
 
 /* Room for one frame header, a chunk's fields, and control frames. */
 #define LINK_STAGE ((size_t)16 << 10)
@@ -18,9 +21,10 @@
 struct link {
     struct fetch *fetch;
     unsigned conn;
-    int fd; /* -1: closed */
+    struct channel channel;
     struct dial *dial;
     struct loop_poll *poll;
+    struct loop_defer *again; /* read on: TLS holds received bytes */
     unsigned events;
     bool held;       /* no slab for the chunk that begins */
     bool throttled;  /* no allowance left */
@@ -71,6 +75,8 @@ struct fetch {
     struct fetch_observer observer;
     struct transfer *transfer;
     struct dialer *dialer;
+    struct trust *trust; /* NULL: plain */
+    struct receiver_auth auth;
     struct pipeline *pipeline;
     struct store *store;
     struct stream *stream;
@@ -137,6 +143,13 @@ void fetch_spent(struct fetch *f, size_t bytes);
 /* fetch_rate.c: what its two timers call. */
 void fetch_rate_again(void *arg);
 void fetch_speed_check(void *arg);
+/* fetch_trust.c */
+/* Gets ready to check the server; without that it is over. */
+void fetch_trust_begin(struct fetch *f);
+/* TLS with the server failed for good. */
+void fetch_distrust(struct fetch *f, const char *text);
+/* ... or has begun. */
+void fetch_trusted(struct fetch *f, const struct link *link);
 
 /* fetch_store.c */
 bool fetch_store_open(struct fetch *f);

@@ -45,7 +45,7 @@ void fetch_speed_check(void *arg)
     f->speed_wire = wire;
     loop_timer_start(f->speed_timer, f->options.speed_ms);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX && slow; i++) {
-        if (f->link[i].fd >= 0) {
+        if (f->link[i].channel.fd >= 0) {
             link_close(&f->link[i]);
             transfer_lost(f->transfer, i, "slower than --speed-limit", now);
         }

@@ -205,12 +205,12 @@ static bool send_all(struct haul *h)
     for (unsigned c = 0; c < LINE_MAX && !h->stopping; c++) {
         const uint8_t *data;
 
-        if (h->wire[c].fd < 0 ||
+        if (!wire_is_open(&h->wire[c]) ||
             receiver_out(bulk_receiver(h->bulk, c), &data) == 0) {
             continue;
         }
         wire_send(&h->wire[c]);
-        more = more || (h->wire[c].fd >= 0 &&
+        more = more || (wire_is_open(&h->wire[c]) &&
                         receiver_out(bulk_receiver(h->bulk, c), &data) == 0);
     }
     return more;
@@ -419,6 +419,7 @@ static bool make_bulk(struct haul *h)
                  .wait_first = o->wait_first,
                  .tries_max = o->tries,
                  .silence_ms = o->stall_ms,
+                 .auth = security_auth(o->security, o->uri, &h->auth),
                  .seed = rand_u64()},
         .conns = o->conns < LINE_MAX ? o->conns : LINE_MAX,
         .items_max = HAUL_ITEMS,
@@ -477,6 +478,18 @@ static void open_dest(struct haul *h)
     }
 }
 
+static void begin_trust(struct haul *h)
+{
+    char why[TLS_TEXT_MAX];
+    enum belay_reason reason = security_trust(
+        h->options.security, h->options.uri, true, &h->trust, why);
+
+    h->shared.trust = h->trust;
+    if (reason != BELAY_DONE) {
+        haul_stop(h, reason, "%s", why);
+    }
+}
+
 int haul_start(struct loop *loop, const struct haul_options *options,
                const struct haul_observer *observer, struct haul **out)
 {
@@ -493,6 +506,7 @@ int haul_start(struct loop *loop, const struct haul_options *options,
         return ERR_NOMEM;
     }
     open_dest(h);
+    begin_trust(h);
     haul_turn_later(h);
     *out = h;
     return 0;
@@ -530,6 +544,7 @@ void haul_free(struct haul *h)
     loop_timer_free(h->settle_timer);
     loop_defer_free(h->turn_defer);
     dialer_free(h->dialer);
+    trust_free(h->trust);
     bulk_free(h->bulk);
     free(h->shared.buffer);
     free(h);

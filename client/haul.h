@@ -25,6 +25,7 @@
 #include "client/belay.h"
 #include "client/dial.h"
 #include "client/rate.h"
+#include "client/security.h"
 #include "proto/data/hash.h"
 #include "proto/data/uri.h"
 #include "proto/io/loop.h"
@@ -42,6 +43,7 @@ struct haul_options {
     uint64_t connect_timeout_ms;
     uint64_t stall_ms;     /* silence before a PING; 0: default */
     struct rate *rate;     /* borrowed, shared; NULL: no limit */
+    const struct security *security; /* borrowed */
 };
 
 /* What to do with a target that exists. */

@@ -116,6 +116,8 @@ struct haul {
     struct haul_observer observer;
     struct bulk *bulk;
     struct dialer *dialer;
+    struct trust *trust; /* NULL: plain */
+    struct receiver_auth auth;
     struct dest dest;
     bool dest_open;
     struct wire_shared shared;

@@ -102,7 +102,7 @@ static void on_input(void *arg, unsigned c, const uint8_t *data, size_t len)
     struct incoming *in = &h->incoming[c];
     size_t at = 0;
 
-    while (!h->stopping && h->wire[c].fd >= 0 &&
+    while (!h->stopping && wire_is_open(&h->wire[c]) &&
            (at < len || (in->busy && in->left == 0))) {
         struct bulk_chunk chunk;
         size_t used;
@@ -147,6 +147,13 @@ static void on_lost(void *arg, unsigned c, const char *text)
     bulk_lost(h->bulk, c, text, loop_now_ms(h->loop));
 }
 
+static void on_distrust(void *arg, const char *text)
+{
+    struct haul *h = arg;
+
+    haul_stop(h, security_reason(h->trust), "%s", text);
+}
+
 static void on_turn(void *arg)
 {
     haul_turn_later(arg);
@@ -163,6 +170,7 @@ const struct wire_events haul_wire_events = {
     .connected = on_connected,
     .input = on_input,
     .lost = on_lost,
+    .distrust = on_distrust,
     .turn = on_turn,
     .receiver = receiver_of,
 };

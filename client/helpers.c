@@ -74,10 +74,10 @@ enum belay_reason belay_url_parse(const char *url, struct belay_url *out,
         return report(error, BELAY_USAGE, "bad URL %s: %s (at character %zu)",
                       shown, where.reason, where.pos + 1);
     }
-    if (uri.scheme != URI_TCP) {
+    if (uri.scheme != URI_TCP && uri.scheme != URI_TLS) {
         return report(error, BELAY_USAGE,
-                      "%s: this build speaks plain TCP only; use "
-                      "belay+tcp://", shown);
+                      "%s: this build speaks belay:// and belay+tcp:// only",
+                      shown);
     }
     if (out != NULL) {
         describe(&uri, out);

@@ -254,7 +254,7 @@ static void make_directories(char *path)
 }
 
 int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
-              size_t memory)
+              size_t memory, const struct security *security)
 {
     const struct belay_get_options *o = &job->asked;
     struct fetch_observer observer = {on_note, on_end, job};
@@ -284,6 +284,7 @@ int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
                                   : TIMER_DIAL_MS,
         .stall_ms = o->silence_ms,
         .rate = rate,
+        .security = security,
         .max_size = o->max_size,
         .proxy = job->proxy,
     };
@@ -338,6 +339,9 @@ static void fill_stats(const struct fetch_stats *from,
     };
     if (from->cid_known) {
         cid_encode(from->chunk_log2, from->cid, to->cid);
+    }
+    if (from->pin_shown) {
+        tls_pin_format(from->pin, to->server_pin);
     }
 }
 

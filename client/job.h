@@ -37,8 +37,9 @@ enum belay_reason job_new(struct belay_engine *engine,
 void job_free(struct belay_job *job);
 
 /* Begins to work: engine_job_over() comes later.  `rate` may be NULL;
- * `memory` is what received data may take.  ERR_NOMEM. */
+ * `memory` is what received data may take; `security` is borrowed.
+ * ERR_NOMEM. */
 int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
-              size_t memory) MUST_USE;
+              size_t memory, const struct security *security) MUST_USE;
 
 #endif

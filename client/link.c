@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include "proto/io/clock.h"
 #include "proto/wire/frame.h"
@@ -16,7 +14,7 @@
 
 static bool is_open(const struct link *link)
 {
-    return link->fd >= 0;
+    return link->channel.fd >= 0;
 }
 
 static uint64_t now_ms(const struct link *link)
@@ -39,6 +37,7 @@ static void set_events(struct link *link)
     if (link->send_errno == 0 && receiver_out(r, &data) > 0) {
         events |= LOOP_WRITE;
     }
+    events = channel_events(&link->channel, events);
     if (events != link->events) {
         link->events = events;
         loop_poll_set(link->poll, events);
@@ -391,9 +390,13 @@ static void receive(struct link *link)
     struct fetch *f = link->fetch;
     size_t turn = 0;
 
+    if (link->channel.shaking) {
+        return;
+    }
     while (is_open(link) && !link->held && !f->over && turn < TURN_BYTES) {
         struct reading reading;
-        ssize_t n;
+        size_t n = 0;
+        int err;
 
         if (fetch_allowance(f) == 0) {
             link->throttled = true;
@@ -402,20 +405,50 @@ static void receive(struct link *link)
             break;
         }
         plan_reading(link, &reading);
-        n = readv(link->fd, reading.iov, reading.count);
-        if (n > 0) {
-            take_reading(link, &reading, (size_t)n);
-            turn += (size_t)n;
-        } else if (n == 0) {
-            lost(link, "the server closed the connection");
-        } else if (errno == EAGAIN) {
+        err = channel_readv(&link->channel, reading.iov, reading.count, &n);
+        if (err == 0) {
+            take_reading(link, &reading, n);
+            turn += n;
+        } else if (err == ERR_AGAIN) {
             break;
-        } else if (errno != EINTR) {
-            lost(link, strerror(errno));
+        } else if (err == ERR_TLS && channel_is_refused(&link->channel)) {
+            fetch_distrust(f, channel_problem(&link->channel, err));
+        } else {
+            lost(link, channel_problem(&link->channel, err));
         }
+    }
+    if (turn >= TURN_BYTES && is_open(link) &&
+        channel_has_input(&link->channel)) {
+        loop_defer_arm(link->again); /* no event will come for it */
     }
     if (is_open(link) && link->run != NULL && link->run->count > 0) {
         fetch_arm_flush(f);
+    }
+}
+
+static void on_again(void *arg)
+{
+    struct link *link = arg;
+
+    receive(link);
+    set_events(link);
+    fetch_pump(link->fetch);
+}
+
+/* What the server proves comes before anything that we say. */
+static void shake(struct link *link)
+{
+    int err = channel_shake(&link->channel);
+
+    if (err == ERR_TLS) {
+        fetch_distrust(link->fetch,
+                       channel_problem(&link->channel, err));
+    } else if (err != 0 && err != ERR_AGAIN) {
+        lost(link, channel_problem(&link->channel, err));
+    } else if (err == 0) {
+        fetch_trusted(link->fetch, link);
+        link_send(link);
+        receive(link); /* it may be here with the end of the handshake */
     }
 }
 
@@ -424,7 +457,9 @@ static void on_ready(void *arg, unsigned events)
     struct link *link = arg;
     struct fetch *f = link->fetch;
 
-    if ((events & LOOP_READ) != 0) {
+    if (link->channel.shaking) {
+        shake(link);
+    } else if ((events & LOOP_READ) != 0 || link->channel.read_wants_write) {
         receive(link);
     }
     if ((events & LOOP_WRITE) != 0 && is_open(link)) {
@@ -442,18 +477,20 @@ void link_send(struct link *link)
     size_t len;
 
     while (is_open(link) && link->send_errno == 0 &&
-           (len = receiver_out(r, &data)) > 0) {
-        ssize_t n = send(link->fd, data, len, MSG_NOSIGNAL);
+           !link->channel.shaking && (len = receiver_out(r, &data)) > 0) {
+        size_t n = 0;
+        int err = channel_send(&link->channel, data, len, &n);
 
-        if (n >= 0) {
-            receiver_sent(r, (size_t)n, now_ms(link));
-        } else if (errno == EAGAIN) {
+        if (err == 0) {
+            receiver_sent(r, n, now_ms(link));
+        } else if (err == ERR_AGAIN) {
             break;
-        } else if (errno != EINTR) {
+        } else {
             /* What the server said before it left is still to be read, but
              * not from here: a caller may be in the middle of a reading.
              * The end of that stream ends the link. */
-            link->send_errno = errno;
+            link->send_errno =
+                err == ERR_RESET && errno != 0 ? errno : EPIPE;
         }
     }
     set_events(link);
@@ -490,13 +527,21 @@ void link_resume(struct link *link)
 
 int link_open(struct link *link, int fd)
 {
-    int err = loop_poll_new(link->fetch->loop, fd, on_ready, link,
-                            &link->poll);
+    struct fetch *f = link->fetch;
+    int err = channel_open(&link->channel, fd, f->trust);
 
+    if (err == 0) {
+        err = loop_poll_new(f->loop, fd, on_ready, link, &link->poll);
+    }
+    if (err == 0) {
+        err = loop_defer_new(f->loop, on_again, link, &link->again);
+    }
     if (err != 0) {
+        loop_poll_free(link->poll);
+        link->poll = NULL;
+        channel_close(&link->channel);
         return err;
     }
-    link->fd = fd;
     link->events = 0;
     link->held = false;
     link->throttled = false;
@@ -505,6 +550,9 @@ int link_open(struct link *link, int fd)
     link->left = 0;
     link->stage_at = 0;
     link->stage_len = 0;
+    if (link->channel.shaking) {
+        shake(link);
+    }
     set_events(link);
     return 0;
 }
@@ -515,9 +563,10 @@ void link_close(struct link *link)
         return;
     }
     loop_poll_free(link->poll);
+    loop_defer_free(link->again);
     link->poll = NULL;
-    close(link->fd);
-    link->fd = -1;
+    link->again = NULL;
+    channel_close(&link->channel);
     if (link->run != NULL) {
         /* Whole chunks stay good even if the connection does not. */
         struct run *run = link->run;

@@ -13,7 +13,7 @@
 
 #include "client/fetch_internal.h"
 
-/* Take over the connected socket `fd`. */
+/* Take over the connected socket `fd`, also on error. */
 int link_open(struct link *link, int fd) MUST_USE;
 /* Close without ceremony; unfinished chunk data is forgotten. */
 void link_close(struct link *link);

@@ -1,11 +1,10 @@
 #include "client/wire.h"
 
-#include <errno.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "proto/io/clock.h"
+#include "proto/io/tls.h"
 
 /* Bytes received per turn of the loop, so that wires share it. */
 #define TURN_BYTES ((size_t)4 << 20)
@@ -22,12 +21,17 @@ static uint64_t now_ms(const struct wire *w)
     return loop_now_ms(w->shared->loop);
 }
 
+bool wire_is_open(const struct wire *w)
+{
+    return w->channel.fd >= 0;
+}
+
 static void watch(struct wire *w)
 {
     const uint8_t *data;
     unsigned events = 0;
 
-    if (w->fd < 0) {
+    if (!wire_is_open(w)) {
         return;
     }
     if (!w->held && !w->throttled) {
@@ -36,6 +40,7 @@ static void watch(struct wire *w)
     if (receiver_out(receiver_of(w), &data) > 0) {
         events |= LOOP_WRITE;
     }
+    events = channel_events(&w->channel, events);
     if (events != w->watched) {
         w->watched = events;
         loop_poll_set(w->poll, events);
@@ -54,14 +59,27 @@ static void lost(struct wire *w, const char *text)
     w->shared->events->lost(w->shared->arg, w->number, text);
 }
 
+/* The text goes with the channel. */
+static void lost_by(struct wire *w, int err)
+{
+    char text[TLS_TEXT_MAX];
+
+    (void)snprintf(text, sizeof text, "%s",
+                   channel_problem(&w->channel, err));
+    lost(w, text);
+}
+
 static void receive(struct wire *w)
 {
     const struct wire_shared *s = w->shared;
     size_t turn = 0;
 
-    while (w->fd >= 0 && !w->held && turn < TURN_BYTES) {
+    while (wire_is_open(w) && !w->channel.shaking && !w->held &&
+           turn < TURN_BYTES) {
         size_t room = rate_allowance(s->rate, clock_mono_ms());
-        ssize_t n;
+        struct iovec iov = {.iov_base = s->buffer};
+        size_t n = 0;
+        int err;
 
         if (room == 0) {
             w->throttled = true;
@@ -69,22 +87,53 @@ static void receive(struct wire *w)
             loop_timer_start(w->rate_timer, RATE_STEP_MS);
             break;
         }
-        n = recv(w->fd, s->buffer, room < WIRE_BUFFER ? room : WIRE_BUFFER,
-                 0);
-        if (n > 0) {
-            rate_spend(s->rate, (size_t)n);
-            turn += (size_t)n;
-            s->events->input(s->arg, w->number, s->buffer, (size_t)n);
-            if ((size_t)n < WIRE_BUFFER / 2 && w->fd >= 0) {
+        iov.iov_len = room < WIRE_BUFFER ? room : WIRE_BUFFER;
+        err = channel_readv(&w->channel, &iov, 1, &n);
+        if (err == 0) {
+            rate_spend(s->rate, n);
+            turn += n;
+            s->events->input(s->arg, w->number, s->buffer, n);
+            if (n < WIRE_BUFFER / 2 && wire_is_open(w) &&
+                !channel_has_input(&w->channel)) {
                 break; /* most likely all there was */
             }
-        } else if (n == 0) {
-            lost(w, "the server closed the connection");
-        } else if (errno == EAGAIN) {
+        } else if (err == ERR_AGAIN) {
             break;
-        } else if (errno != EINTR) {
-            lost(w, strerror(errno));
+        } else if (err == ERR_TLS && channel_is_refused(&w->channel)) {
+            s->events->distrust(s->arg, channel_problem(&w->channel, err));
+            break;
+        } else {
+            lost_by(w, err);
         }
+    }
+    if (turn >= TURN_BYTES && wire_is_open(w) &&
+        channel_has_input(&w->channel)) {
+        loop_defer_arm(w->again); /* no event will come for it */
+    }
+}
+
+static void on_again(void *arg)
+{
+    struct wire *w = arg;
+
+    receive(w);
+    watch(w);
+    w->shared->events->turn(w->shared->arg);
+}
+
+/* What the server proves comes before anything that we say. */
+static void shake(struct wire *w)
+{
+    int err = channel_shake(&w->channel);
+
+    if (err == ERR_TLS) {
+        w->shared->events->distrust(w->shared->arg,
+                                    channel_problem(&w->channel, err));
+    } else if (err != 0 && err != ERR_AGAIN) {
+        lost_by(w, err);
+    } else if (err == 0) {
+        wire_send(w);
+        receive(w); /* it may be here with the end of the handshake */
     }
 }
 
@@ -92,10 +141,12 @@ static void on_ready(void *arg, unsigned events)
 {
     struct wire *w = arg;
 
-    if ((events & LOOP_READ) != 0) {
+    if (w->channel.shaking) {
+        shake(w);
+    } else if ((events & LOOP_READ) != 0 || w->channel.read_wants_write) {
         receive(w);
     }
-    if ((events & LOOP_WRITE) != 0 && w->fd >= 0) {
+    if ((events & LOOP_WRITE) != 0 && wire_is_open(w)) {
         wire_send(w);
     }
     watch(w);
@@ -106,7 +157,7 @@ static void on_rate(void *arg)
 {
     struct wire *w = arg;
 
-    if (w->fd < 0 || !w->throttled) {
+    if (!wire_is_open(w) || !w->throttled) {
         return;
     }
     w->throttled = false;
@@ -121,20 +172,24 @@ void wire_send(struct wire *w)
     const uint8_t *data;
     size_t len;
 
-    while (w->fd >= 0 && (len = receiver_out(receiver_of(w), &data)) > 0) {
-        ssize_t n = send(w->fd, data, len, MSG_NOSIGNAL);
+    while (wire_is_open(w) && !w->channel.shaking &&
+           (len = receiver_out(receiver_of(w), &data)) > 0) {
+        size_t n = 0;
+        int err = channel_send(&w->channel, data, len, &n);
 
-        if (n >= 0) {
-            receiver_sent(receiver_of(w), (size_t)n, now_ms(w));
-        } else if (errno == EAGAIN) {
+        if (err == 0) {
+            receiver_sent(receiver_of(w), n, now_ms(w));
+        } else if (err == ERR_AGAIN) {
             break;
-        } else if (errno != EINTR) {
-            int why = errno;
+        } else {
+            char text[TLS_TEXT_MAX];
 
+            (void)snprintf(text, sizeof text, "%s",
+                           channel_problem(&w->channel, err));
             /* What the server said before it left is still to be read. */
             receive(w);
-            if (w->fd >= 0) {
-                lost(w, strerror(why));
+            if (wire_is_open(w)) {
+                lost(w, text);
             }
         }
     }
@@ -143,7 +198,7 @@ void wire_send(struct wire *w)
 
 void wire_hold(struct wire *w, bool held)
 {
-    if (w->fd < 0 || w->held == held) {
+    if (!wire_is_open(w) || w->held == held) {
         return;
     }
     w->held = held;
@@ -153,23 +208,37 @@ void wire_hold(struct wire *w, bool held)
 
 /* ---- life. */
 
+static int open_channel(struct wire *w, int fd)
+{
+    const struct wire_shared *s = w->shared;
+    int err = channel_open(&w->channel, fd, s->trust);
+
+    if (err == 0) {
+        err = loop_poll_new(s->loop, fd, on_ready, w, &w->poll);
+    }
+    if (err != 0) {
+        channel_close(&w->channel);
+    }
+    return err;
+}
+
 static void on_dialed(void *arg, int fd, const char *text)
 {
     struct wire *w = arg;
     const struct wire_shared *s = w->shared;
 
     w->dial = NULL;
-    if (fd >= 0 && loop_poll_new(s->loop, fd, on_ready, w, &w->poll) != 0) {
-        close(fd);
-        fd = -1;
-        text = "out of memory";
-    }
-    w->fd = fd;
     w->watched = 0;
     w->held = false;
     w->throttled = false;
-    s->events->connected(s->arg, w->number, fd >= 0, text);
-    if (w->fd >= 0) {
+    if (fd >= 0 && open_channel(w, fd) != 0) {
+        text = "out of memory";
+    }
+    s->events->connected(s->arg, w->number, wire_is_open(w), text);
+    if (wire_is_open(w) && w->channel.shaking) {
+        shake(w);
+        watch(w);
+    } else if (wire_is_open(w)) {
         wire_send(w);
     }
     s->events->turn(s->arg);
@@ -190,12 +259,9 @@ void wire_close(struct wire *w)
     dial_cancel(w->dial);
     w->dial = NULL;
     loop_timer_stop(w->rate_timer);
-    if (w->fd >= 0) {
-        loop_poll_free(w->poll);
-        w->poll = NULL;
-        close(w->fd);
-        w->fd = -1;
-    }
+    loop_poll_free(w->poll);
+    w->poll = NULL;
+    channel_close(&w->channel);
 }
 
 int wire_init(struct wire *w, const struct wire_shared *shared,
@@ -204,14 +270,18 @@ int wire_init(struct wire *w, const struct wire_shared *shared,
     memset(w, 0, sizeof *w);
     w->shared = shared;
     w->number = number;
-    w->fd = -1;
-    return loop_timer_new(shared->loop, on_rate, w, &w->rate_timer);
+    w->channel.fd = -1;
+    int err = loop_defer_new(shared->loop, on_again, w, &w->again);
+    return err != 0 ? err
+                    : loop_timer_new(shared->loop, on_rate, w,
+                                     &w->rate_timer);
 }
 
 void wire_clear(struct wire *w)
 {
     if (w->shared != NULL) {
         wire_close(w);
+        loop_defer_free(w->again);
         loop_timer_free(w->rate_timer);
     }
 }

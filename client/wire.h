@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/channel.h"
 #include "client/dial.h"
 #include "client/rate.h"
 #include "proto/io/loop.h"
@@ -28,6 +29,8 @@ struct wire_events {
     void (*input)(void *arg, unsigned number, const uint8_t *data,
                   size_t len);
     void (*lost)(void *arg, unsigned number, const char *text);
+    /* TLS failed for good, as shared->trust knows: no wire to this server. */
+    void (*distrust)(void *arg, const char *text);
     /* Something happened; asked once after the others. */
     void (*turn)(void *arg);
     struct receiver *(*receiver)(void *arg, unsigned number);
@@ -36,6 +39,7 @@ struct wire_events {
 struct wire_shared {
     struct loop *loop;
     struct dialer *dialer;
+    struct trust *trust; /* borrowed; NULL: plain */
     struct rate *rate; /* NULL: no limit */
     uint64_t connect_timeout_ms;
     const struct wire_events *events;
@@ -46,9 +50,10 @@ struct wire_shared {
 struct wire {
     const struct wire_shared *shared;
     unsigned number;
-    int fd; /* -1: closed */
+    struct channel channel;
     struct dial *dial;
     struct loop_poll *poll;
+    struct loop_defer *again; /* read on: TLS holds received bytes */
     struct loop_timer *rate_timer;
     unsigned watched; /* LOOP_ bits */
     bool held;
@@ -59,6 +64,7 @@ struct wire {
 int wire_init(struct wire *wire, const struct wire_shared *shared,
               unsigned number) MUST_USE;
 void wire_clear(struct wire *wire);
+bool wire_is_open(const struct wire *wire);
 void wire_dial(struct wire *wire);
 /* Closes, or stops dialling; no call about it follows. */
 void wire_close(struct wire *wire);

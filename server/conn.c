@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/io/rand.h"
+#include "proto/io/tls.h"
 #include "server/conn_internal.h"
 #include "server/limits.h"
 
@@ -40,6 +41,8 @@ log_closed(struct conn *c)
     const struct sender_stats *stats = sender_stats(c->sender);
     size_t agent_len = 0;
     const uint8_t *agent = sender_agent(c->sender, &agent_len);
+    struct gate_who who;
+    char name[GATE_NAME_MAX];
     struct log_line line;
 
     log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "close");
@@ -54,6 +57,9 @@ log_closed(struct conn *c)
     log_num(&line, "errors", stats->errors);
     log_num(&line, "chunks", stats->chunks);
     log_num(&line, "raw", stats->raw_bytes);
+    conn_describe(c, &who);
+    gate_name(c->gate, &who, name);
+    log_text(&line, "who", name);
     log_bytes(&line, "agent", agent, agent_len);
     log_end(&line);
 }
@@ -67,6 +73,8 @@ close_io(struct conn *c)
     loop_poll_free(c->out);
     c->in = NULL;
     c->out = NULL;
+    tls_free(c->tls);
+    c->tls = NULL;
     close(c->io.in_fd);
     if (!is_socket(c)) {
         close(c->io.out_fd);
@@ -99,6 +107,7 @@ conn_free(struct conn *c)
 
     serve_clear(c);
     sender_free(c->sender);
+    gate_release(c->gate);
     loop_timer_free(c->timer);
     loop_defer_free(c->again);
     free(c->left);
@@ -233,7 +242,9 @@ flush(struct conn *c, const uint8_t *frames, size_t *len, uint64_t *budget)
             return true;
         }
         bool memory = *len > 0 || c->sending->piece.data != NULL;
-        ssize_t n = memory ? send_memory(c, frames, *len) : send_file(c);
+        ssize_t n = c->tls != NULL ? conn_tls_send(c, frames, *len)
+                    : memory       ? send_memory(c, frames, *len)
+                                   : send_file(c);
         if (n < 0 && errno == EINTR && !c->dead) {
             continue;
         }
@@ -341,17 +352,21 @@ emit(struct conn *c, uint64_t *budget)
 
 /* ---- Waiting. */
 
-static void
-start_linger(struct conn *c)
+void
+conn_linger(struct conn *conn, const char *reason)
 {
-    if (!is_socket(c) || c->eof) {
-        conn_end(c, sender_reason(c->sender));
+    if (!is_socket(conn) || conn->eof) {
+        conn_end(conn, reason);
         return;
     }
-    c->lingering = true;
-    shutdown(c->io.out_fd, SHUT_WR);
-    c->timer_at = now_of(c) + SERVER_LINGER_MS;
-    loop_timer_start(c->timer, SERVER_LINGER_MS);
+    conn->lingering = true;
+    conn->linger_reason = reason;
+    if (conn->tls != NULL) {
+        tls_say_bye(conn->tls);
+    }
+    shutdown(conn->io.out_fd, SHUT_WR);
+    conn->timer_at = now_of(conn) + SERVER_LINGER_MS;
+    loop_timer_start(conn->timer, SERVER_LINGER_MS);
 }
 
 static void
@@ -360,7 +375,7 @@ set_polls(struct conn *c)
     unsigned in = !c->eof && (c->lingering || sender_wants_read(c->sender))
                       ? LOOP_READ
                       : 0;
-    unsigned out = c->blocked ? LOOP_WRITE : 0;
+    unsigned out = c->blocked && !c->lingering ? LOOP_WRITE : 0;
 
     if (c->out != NULL) {
         loop_poll_set(c->in, in);
@@ -374,7 +389,8 @@ set_polls(struct conn *c)
 static void
 set_timer(struct conn *c)
 {
-    uint64_t at = sender_deadline(c->sender);
+    uint64_t at = c->wire == CONN_OPEN ? sender_deadline(c->sender)
+                                       : c->born + TIMER_HANDSHAKE_MS;
     uint64_t now = now_of(c);
 
     if (c->lingering || at >= c->timer_at) {
@@ -390,6 +406,11 @@ conn_pump(struct conn *conn)
     uint64_t budget = SERVER_WRITE_TURN_BYTES;
 
     if (conn->dead || conn->pumping || conn->lingering) {
+        return;
+    }
+    if (conn->wire != CONN_OPEN) {
+        set_polls(conn);
+        set_timer(conn);
         return;
     }
     conn->pumping = true;
@@ -411,7 +432,7 @@ conn_pump(struct conn *conn)
     }
     if (sender_finished(conn->sender) && conn->left == NULL &&
         conn->sending == NULL) {
-        start_linger(conn);
+        conn_linger(conn, sender_reason(conn->sender));
     }
     if (!conn->dead) {
         set_polls(conn);
@@ -437,7 +458,7 @@ static void
 on_readable(struct conn *c)
 {
     uint8_t *input = c->worker->input;
-    ssize_t n = read(c->io.in_fd, input, SERVER_READ_BYTES);
+    ssize_t n = conn_wire_read(c, input, SERVER_READ_BYTES);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -447,7 +468,7 @@ on_readable(struct conn *c)
     } else if (n == 0) {
         c->eof = true;
         if (c->lingering) {
-            conn_end(c, sender_reason(c->sender));
+            conn_end(c, c->linger_reason);
         } else {
             sender_eof(c->sender, now_of(c));
         }
@@ -464,7 +485,11 @@ on_poll(void *arg, unsigned events)
     if ((events & LOOP_WRITE) != 0) {
         c->blocked = false;
     }
-    if ((events & LOOP_READ) != 0) {
+    if (c->wire != CONN_OPEN && !c->lingering) {
+        conn_wire_step(c);
+    }
+    if (!c->dead && (c->wire == CONN_OPEN || c->lingering) &&
+        (events & LOOP_READ) != 0) {
         on_readable(c);
     }
     if (!c->dead) {
@@ -482,7 +507,7 @@ on_timer(void *arg)
 
     c->timer_at = UINT64_MAX;
     if (c->lingering) {
-        conn_end(c, sender_reason(c->sender));
+        conn_end(c, c->linger_reason);
         return;
     }
     sender_tick(c->sender, now_of(c));
@@ -520,6 +545,7 @@ make_sender(struct conn *c)
         .grease = true,
         .grease_seed = rand_u64(),
         .agent = AGENT,
+        .auth = gate_auth(c->gate),
     };
     c->sender = sender_new(&config, now_of(c));
     return c->sender == NULL ? ERR_NOMEM : 0;
@@ -571,6 +597,9 @@ conn_new(struct worker *worker, const struct conn_io *io)
     c->id = ++worker->next_conn;
     c->born = now_of(c);
     c->timer_at = UINT64_MAX;
+    c->gate = worker->gate;
+    gate_hold(c->gate);
+    conn_wire_begin(c);
     if (io->peer.len != 0) {
         net_addr_text(&io->peer, c->peer);
     } else {
@@ -585,6 +614,7 @@ conn_new(struct worker *worker, const struct conn_io *io)
         loop_timer_free(c->timer);
         loop_defer_free(c->again);
         sender_free(c->sender);
+        gate_release(c->gate);
         free(c);
         return err;
     }

@@ -4,6 +4,7 @@
 
 #include "proto/session/sender.h"
 #include "server/conn.h"
+#include "server/gate.h"
 #include "server/packing.h"
 #include "server/prepare.h"
 #include "server/worker.h"
@@ -29,6 +30,15 @@ struct conn_piece {
     uint64_t unsent; /* bytes that waited in the kernel when it was ready */
 };
 
+/* What the transport is, or may become. */
+enum conn_wire {
+    CONN_UNDECIDED, /* the first byte will tell */
+    CONN_SHAKING,   /* TLS, before the end of the handshake */
+    CONN_OPEN,      /* bytes are the client's: plain, or through .tls */
+};
+
+struct tls;
+
 struct conn {
     struct conn *next; /* in the worker's list */
     struct conn *prev;
@@ -36,6 +46,9 @@ struct conn {
     uint64_t id;
     struct conn_io io;
     char peer[NET_TEXT_MAX];
+    struct gate *gate; /* a reference */
+    struct tls *tls;   /* NULL: plain */
+    enum conn_wire wire;
     struct loop_poll *in;
     struct loop_poll *out; /* NULL: `in` serves both directions */
     struct loop_timer *timer;
@@ -58,6 +71,7 @@ struct conn {
     bool pumping;
     bool eof;           /* the peer will send no more */
     bool lingering;     /* all is said: waiting for the peer's end */
+    const char *linger_reason;
     uint64_t timer_at;  /* when the timer fires; UINT64_MAX: not */
     uint64_t born;
     bool dead;          /* descriptors are closed */
@@ -73,12 +87,37 @@ void conn_pump(struct conn *conn);
 /* The connection cannot go on. */
 void conn_end(struct conn *conn, const char *reason);
 
+/* Nothing more will be said: ends when the peer has read it, or soon. */
+void conn_linger(struct conn *conn, const char *reason);
+
 /* A task begins, or has called back: after the last one of a dead connection
  * it is gone, and false is returned. */
 void conn_task_begin(struct conn *conn);
 bool conn_task_end(struct conn *conn);
 
+/* ---- conn_tls.c */
+
+/* Before the first event: which kind of transport may this be? */
+void conn_wire_begin(struct conn *conn);
+
+/* Goes on with finding out, and with the handshake; may end the
+ * connection. */
+void conn_wire_step(struct conn *conn);
+
+/* As read(). */
+ssize_t conn_wire_read(struct conn *conn, uint8_t *buf, size_t len);
+
+/* Sends frames and then data of the open chunk through TLS, as much as goes at
+ * once. As write(); the connection may be dead after -1. */
+ssize_t conn_tls_send(struct conn *conn, const uint8_t *frames, size_t len);
+
+/* What the client has proved so far. */
+void conn_describe(const struct conn *conn, struct gate_who *who);
+
 /* ---- serve.c */
+
+/* A name that no tree has. */
+#define SERVE_NOWHERE ".belayd-there-is-no-such-file"
 
 /* Runs one job of the sender, at once or later. */
 void serve_job(struct conn *conn, const struct sender_job *job);

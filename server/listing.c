@@ -1,5 +1,6 @@
 #include "server/listing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -291,6 +292,14 @@ describe(struct listing *l, int dir_fd, const char *name, bool with_cid,
     return true;
 }
 
+static bool
+is_told(const struct listing_ask *ask, const char *name,
+        const struct msg_entry *entry)
+{
+    return ask->see == NULL ||
+           ask->see(ask->see_arg, name, entry->file_type == FILE_DIRECTORY);
+}
+
 /* The first name of the run behind `after`. */
 static size_t
 first_behind(const struct run *run, const char *after)
@@ -327,7 +336,8 @@ write_page(struct listing *l, struct hasher *hasher, int dir_fd,
     size_t i = first_behind(run, after);
     for (; i < run->count && count < ask->max_entries; i++) {
         struct msg_entry entry;
-        if (!describe(l, dir_fd, run->name[i], ask->with_cid, &buf, &entry)) {
+        if (!describe(l, dir_fd, run->name[i], ask->with_cid, &buf, &entry) ||
+            !is_told(ask, run->name[i], &entry)) {
             continue;
         }
         if (msg_entries_add(&b, &entry) != 0) {
@@ -337,8 +347,10 @@ write_page(struct listing *l, struct hasher *hasher, int dir_fd,
     }
     bool more = i < run->count || !run->complete;
     if (more && count == 0) {
-        err = ERR_CHANGED; /* all of them have gone meanwhile */
-    } else if (more) {
+        /* All of them have gone meanwhile, or none of them is told. */
+        return ask->see != NULL && run->count > 0 ? ERR_AGAIN : ERR_CHANGED;
+    }
+    if (more) {
         err = make_cursor(hasher, run->name[i - 1], cursor, &cursor_len);
     }
     if (err == 0) {
@@ -387,6 +399,14 @@ listing_page(struct listing *listing, struct hasher *hasher,
     }
     if (err == 0) {
         err = write_page(listing, hasher, dir_fd, ask, after, len_out);
+    }
+    while (err == ERR_AGAIN) {
+        const struct run *run = &listing->run;
+        (void)snprintf(after, sizeof(after), "%s", run->name[run->count - 1]);
+        err = scan(listing, dir_fd, &dir, after);
+        if (err == 0) {
+            err = write_page(listing, hasher, dir_fd, ask, after, len_out);
+        }
     }
 out_close:
     close(dir_fd);

@@ -35,6 +35,9 @@ struct listing_ask {
     uint32_t request;      /* id for the frame */
     uint8_t *out;          /* room for the frame */
     size_t cap;
+    /* Is this entry told? NULL: all are. */
+    bool (*see)(void *see_arg, const char *name, bool directory);
+    void *see_arg;
 };
 
 /* Writes one ENTRIES frame with END. ERR_NOT_FOUND, ERR_NOT_A_DIRECTORY,

@@ -14,6 +14,8 @@
 #include "server/privileges.h"
 #include "server/sandbox.h"
 #include "server/settings.h"
+#include "server/tools.h"
+#include "server/vault.h"
 #include "server/worker.h"
 
 #define EXIT_FAILED 1
@@ -192,6 +194,20 @@ open_cache(struct server *server, const struct settings *settings,
 /* ---- Serving. */
 
 static int
+open_vault(struct server *server, const struct settings *settings)
+{
+    char why[GATE_WHY_MAX];
+
+    if (vault_new(&server->vault) != 0) {
+        return complain(EXIT_FAILED, "cannot start", NULL, strerror(errno));
+    }
+    if (vault_load(server->vault, settings, why) != 0) {
+        return complain(EXIT_FAILED, "cannot serve", NULL, why);
+    }
+    return 0;
+}
+
+static int
 serve(struct server *server, const struct settings *settings)
 {
     int err = census_new(settings->connections, settings->per_source,
@@ -199,10 +215,14 @@ serve(struct server *server, const struct settings *settings)
     if (err != 0) {
         return complain(EXIT_FAILED, "cannot start", NULL, err_sentence(err));
     }
-    int status = print_all(server);
+    int status = open_vault(server, settings);
+    if (status == 0) {
+        status = print_all(server);
+    }
     if (status == 0) {
         status = parent_run(server, worker_count(settings));
     }
+    vault_free(server->vault);
     census_free(server->census);
     return status;
 }
@@ -350,6 +370,9 @@ main(int argc, char *argv[])
     struct settings settings;
     char message[256];
 
+    if (argc > 1 && tools_know(argv[1])) {
+        return tools_run(argc - 1, argv + 1);
+    }
     if (settings_parse(argc, argv, &settings, message, sizeof(message)) != 0) {
         return complain(EXIT_USAGE, message, NULL,
                         "try 'belayd --help'");

@@ -11,6 +11,7 @@
 
 #include "proto/io/clock.h"
 #include "server/limits.h"
+#include "server/vault.h"
 
 /* Workers that fail at their start, one after the other, before the parent
  * gives up: a fault that repeats will not heal by trying again. */
@@ -225,6 +226,25 @@ wait_signal(const struct parent *p)
     return signum < 0 ? 0 : signum;
 }
 
+/* Each part of it keeps what it had when the new one is no good. */
+static void
+reload(struct parent *p)
+{
+    struct server *server = p->server;
+    char why[GATE_WHY_MAX];
+    struct log_line line;
+
+    (void)!log_reopen(&server->log);
+    if (server->vault != NULL &&
+        vault_load(server->vault, server->settings, why) != 0) {
+        log_begin(&line, &server->log, LOG_LEVEL_ERROR, "reload-failed");
+        log_text(&line, "problem", why);
+        log_text(&line, "kept", "certificate, tokens and rules as before");
+        log_end(&line);
+    }
+    tell_all(p, SIGHUP);
+}
+
 static void
 on_signal(struct parent *p, int signum)
 {
@@ -234,9 +254,7 @@ on_signal(struct parent *p, int signum)
         stop(p);
         break;
     case SIGHUP:
-        if (log_reopen(&p->server->log) == 0) {
-            tell_all(p, SIGHUP);
-        }
+        reload(p);
         break;
     default:
         break; /* SIGCHLD: reaping follows anyway */

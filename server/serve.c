@@ -225,11 +225,44 @@ open_done(void *arg)
     }
 }
 
+/* May the client read it, or, where a directory is only described, know of
+ * it? */
+static bool
+may_open(const struct conn *c, const struct sender_job_open *open)
+{
+    struct gate_who who;
+
+    conn_describe(c, &who);
+    return gate_may_read(c->gate, &who, open->path) ||
+           (open->no_handle && gate_may_pass(c->gate, &who, open->path));
+}
+
+/* A path that the client may not read: it is never looked at, so nothing about
+ * it can be learnt, and the answer is that for a file that is not there, after
+ * the same work. */
+static void
+refuse_open(struct conn *c, const struct sender_job *job)
+{
+    struct stat st;
+    int fd = -1;
+
+    if (rootfs_open(c->worker->root, SERVE_NOWHERE, true, &st, &fd) == 0) {
+        close(fd);
+    }
+    log_refused(c, job->open.path, ERR_DENIED, 0);
+    serve_code(c, job->id, WIRE_NOT_FOUND);
+}
+
 static void
 serve_open(struct conn *c, const struct sender_job *job)
 {
     struct stat st;
     int fd = -1;
+
+    if (!may_open(c, &job->open)) {
+        refuse_open(c, job);
+        return;
+    }
     int err = rootfs_open(c->worker->root, job->open.path, true, &st, &fd);
 
     if (err == 0 || (err != ERR_AGAIN && !job->open.no_handle)) {

@@ -1,5 +1,7 @@
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "proto/base/limits.h"
 #include "server/conn_internal.h"
 #include "server/listing.h"
 
@@ -9,6 +11,8 @@ struct list_task {
     struct prepare_slice slice; /* first: see task_of() */
     struct conn *conn;
     struct sender_job job;
+    const struct gate *gate; /* of the connection, which waits for us */
+    struct gate_who who;
     int err;
     size_t len;
 };
@@ -17,6 +21,23 @@ static struct list_task *
 task_of(struct prepare_slice *slice)
 {
     return (struct list_task *)slice;
+}
+
+/* On the thread. */
+static bool
+may_see(void *arg, const char *name, bool directory)
+{
+    struct list_task *task = arg;
+    char path[LIMIT_PATH + LIMIT_COMPONENT + 2];
+    const char *dir = task->job.list.path;
+
+    int len = snprintf(path, sizeof(path), "%s%s%s", dir,
+                       dir[0] != '\0' ? "/" : "", name);
+    if (len < 0 || (size_t)len >= sizeof(path)) {
+        return false;
+    }
+    return directory ? gate_may_pass(task->gate, &task->who, path)
+                     : gate_may_read(task->gate, &task->who, path);
 }
 
 static void
@@ -33,6 +54,8 @@ list_work(struct prepare_slice *slice, struct hasher *hasher)
         .request = list->request,
         .out = list->out,
         .cap = SENDER_PAGE_BYTES,
+        .see = gate_has_rules(task->gate) ? may_see : NULL,
+        .see_arg = task,
     };
     task->err = listing_page(task->conn->worker->listing, hasher, &ask,
                              &task->len);
@@ -86,6 +109,12 @@ serve_list(struct conn *conn, const struct sender_job *job)
     }
     task->conn = conn;
     task->job = *job;
+    task->gate = conn->gate;
+    conn_describe(conn, &task->who);
+    if (!gate_may_pass(task->gate, &task->who, job->list.path)) {
+        task->job.list.path = SERVE_NOWHERE; /* answered as one that is not
+                                                there, after the same work */
+    }
     task->slice.work = list_work;
     task->slice.done = list_done;
     conn_task_begin(conn);

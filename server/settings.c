@@ -8,8 +8,11 @@
 #include "proto/base/limits.h"
 
 const char settings_help[] =
-    "Usage: belayd --root DIR --plain [OPTION]...\n"
+    "Usage: belayd --root DIR --tls-cert FILE --tls-key FILE [OPTION]...\n"
+    "       belayd --root DIR --plain [OPTION]...\n"
     "       belayd --root DIR --stdio [OPTION]...\n"
+    "       belayd init DIR [NAME]          make a key and a certificate\n"
+    "       belayd token add FILE NAME      make a token for NAME\n"
     "Serve the regular files below DIR to belay clients.\n"
     "\n"
     "  --root DIR             directory to serve; links in it are not "
@@ -17,7 +20,18 @@ const char settings_help[] =
     "  --listen ADDR:PORT     address to serve on, [ADDR]:PORT for IPv6; may\n"
     "                         be repeated (default: [::]:7245 and\n"
     "                         0.0.0.0:7245); port 0 picks a free one\n"
-    "  --plain                serve without encryption\n"
+    "  --tls-cert FILE        certificate and chain for TLS 1.3, PEM\n"
+    "  --tls-key FILE         its key, readable for its owner only\n"
+    "  --plain                serve without encryption; beside TLS, too, if\n"
+    "                         a certificate is given\n"
+    "  --client-ca FILE       clients may show certificates of these\n"
+    "                         authorities\n"
+    "  --tokens FILE          clients may show tokens: lines of NAME\n"
+    "                         sha256:HEX\n"
+    "  --access FILE          who may read what: lines of WHO[,WHO]... /PATH\n"
+    "                         where WHO is *, -, token:NAME, cert:NAME or\n"
+    "                         key:sha256:HEX; the longest path decides, and\n"
+    "                         what no line is about nobody may read\n"
     "  --stdio                serve one client on standard input and output\n"
     "  --cache DIR            where digests are kept; safe to delete\n"
     "                         (default: $CACHE_DIRECTORY, else\n"
@@ -42,6 +56,9 @@ const char settings_help[] =
     "  --version              print the version and exit\n"
     "  --help                 print this help and exit\n"
     "\n"
+    "With --client-ca or --tokens nobody comes in without one of them.\n"
+    "SIGHUP reads certificate, key, authorities, tokens and rules again; if\n"
+    "any of them is no good, all stay as they are.\n"
     "SIGTERM and SIGINT let clients finish for at most 30 seconds; a second\n"
     "one ends at once. Exit status: 0 stopped as asked, 1 cannot serve,\n"
     "2 wrong usage.\n";
@@ -51,6 +68,11 @@ enum option_id {
     OPT_LISTEN,
     OPT_PLAIN,
     OPT_STDIO,
+    OPT_TLS_CERT,
+    OPT_TLS_KEY,
+    OPT_CLIENT_CA,
+    OPT_TOKENS,
+    OPT_ACCESS,
     OPT_CACHE,
     OPT_WORKERS,
     OPT_CONNECTIONS,
@@ -69,6 +91,11 @@ static const struct option long_options[] = {
     { "listen", required_argument, NULL, OPT_LISTEN },
     { "plain", no_argument, NULL, OPT_PLAIN },
     { "stdio", no_argument, NULL, OPT_STDIO },
+    { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+    { "tls-key", required_argument, NULL, OPT_TLS_KEY },
+    { "client-ca", required_argument, NULL, OPT_CLIENT_CA },
+    { "tokens", required_argument, NULL, OPT_TOKENS },
+    { "access", required_argument, NULL, OPT_ACCESS },
     { "cache", required_argument, NULL, OPT_CACHE },
     { "workers", required_argument, NULL, OPT_WORKERS },
     { "max-connections", required_argument, NULL, OPT_CONNECTIONS },
@@ -134,11 +161,29 @@ parse_sandbox(struct parse *p, const char *text)
     return complain(p, "--sandbox takes try, require, strict or off", text);
 }
 
+static bool
+take_door(struct settings *o, int id, const char *arg)
+{
+    const char **to = id == OPT_TLS_CERT    ? &o->tls_cert
+                      : id == OPT_TLS_KEY   ? &o->tls_key
+                      : id == OPT_CLIENT_CA ? &o->client_ca
+                      : id == OPT_TOKENS    ? &o->tokens
+                      : id == OPT_ACCESS    ? &o->access
+                                            : NULL;
+    if (to != NULL) {
+        *to = arg;
+    }
+    return to != NULL;
+}
+
 static int
 take_value(struct parse *p, int id, const char *arg)
 {
     struct settings *o = p->out;
 
+    if (take_door(o, id, arg)) {
+        return 0;
+    }
     switch (id) {
     case OPT_ROOT:
         o->root = arg;
@@ -197,6 +242,35 @@ take_flag(struct settings *o, int id)
     }
 }
 
+/* Nothing is served more openly than it was asked for. */
+static int
+judge_doors(struct parse *p)
+{
+    const struct settings *o = p->out;
+    bool locked = o->client_ca != NULL || o->tokens != NULL;
+
+    if ((o->tls_cert == NULL) != (o->tls_key == NULL)) {
+        return complain(p, "--tls-cert and --tls-key go together", NULL);
+    }
+    if (o->mode == SETTINGS_STDIO) {
+        return locked || o->access != NULL || o->tls_cert != NULL
+                   ? complain(p, "--stdio leaves it to ssh who comes in; "
+                                 "certificates, tokens and rules do not go "
+                                 "with it", NULL)
+                   : 0;
+    }
+    if (o->tls_cert == NULL && locked) {
+        return complain(p, "--client-ca and --tokens need --tls-cert and "
+                           "--tls-key", NULL);
+    }
+    if (o->tls_cert == NULL && !o->plain) {
+        return complain(p, "say --tls-cert and --tls-key ('belayd init' "
+                           "makes them), or --plain to serve without "
+                           "encryption", NULL);
+    }
+    return 0;
+}
+
 static int
 judge(struct parse *p)
 {
@@ -208,14 +282,7 @@ judge(struct parse *p)
     if (o->mode == SETTINGS_STDIO && o->listen_count > 0) {
         return complain(p, "--stdio and --listen exclude each other", NULL);
     }
-    if (o->mode == SETTINGS_SERVE && !o->plain) {
-        return complain(p,
-                        "this release serves TCP without encryption only; "
-                        "say --plain if that is what you want, or use "
-                        "--stdio through ssh",
-                        NULL);
-    }
-    return 0;
+    return judge_doors(p);
 }
 
 int

@@ -25,6 +25,11 @@ struct settings {
     size_t listen_count;
     const char *cache;    /* NULL: the default place */
     const char *log_file; /* NULL: standard error */
+    const char *tls_cert; /* NULL: no TLS */
+    const char *tls_key;
+    const char *client_ca; /* NULL: clients show no certificates */
+    const char *tokens;    /* NULL: no tokens */
+    const char *access;    /* NULL: who comes in may read everything */
     const char *user;     /* to become once ports are open; NULL: none */
     enum sandbox_mode sandbox;
     bool plain;

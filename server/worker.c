@@ -9,9 +9,11 @@
 
 #include "proto/base/limits.h"
 #include "server/conn.h"
+#include "server/gate.h"
 #include "server/limits.h"
 #include "server/listener.h"
 #include "server/listing.h"
+#include "server/vault.h"
 
 /* Once a second: digests to the cache, idle memory back. */
 static void
@@ -98,11 +100,51 @@ drain(struct worker *w)
 }
 
 static void
+log_reload(struct worker *w, const char *why)
+{
+    struct log_line line;
+
+    log_begin(&line, w->log, why != NULL ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+              why != NULL ? "reload-failed" : "reload");
+    log_num(&line, "worker", w->index);
+    if (why != NULL) {
+        log_text(&line, "problem", why);
+    }
+    log_end(&line);
+}
+
+/* New connections begin under what the operator says now. Who came in by
+ * tokens, authorities or rules that are no more has to come again: a client
+ * goes on where it was, if it still may. */
+static void
+reload_gate(struct worker *w)
+{
+    char why[GATE_WHY_MAX];
+    struct gate *gate = NULL;
+    bool admission = false;
+
+    if (w->server->vault == NULL || !vault_changed(w->server->vault)) {
+        return;
+    }
+    if (vault_gate(w->server->vault, &gate, &admission, why) != 0) {
+        log_reload(w, why);
+        return;
+    }
+    gate_release(w->gate);
+    w->gate = gate;
+    log_reload(w, NULL);
+    if (admission) {
+        kill_all(w, "reload");
+    }
+}
+
+static void
 on_signal(void *arg, int signum)
 {
     struct worker *w = arg;
 
     if (signum == SIGHUP) {
+        reload_gate(w);
         if (log_reopen(w->log) != 0) {
             struct log_line line;
             log_begin(&line, w->log, LOG_LEVEL_ERROR, "reopen");
@@ -146,8 +188,10 @@ init_parts(struct worker *w)
 {
     w->buffers = bufpool_new(SERVER_BUFFER_BYTES, SERVER_BUFFER_KEPT_BYTES);
     w->scratch = malloc(WORKER_SCRATCH_BYTES);
+    w->stage = malloc(WORKER_STAGE_BYTES);
     w->input = malloc(SERVER_READ_BYTES);
-    if (w->buffers == NULL || w->scratch == NULL || w->input == NULL) {
+    if (w->buffers == NULL || w->scratch == NULL || w->stage == NULL ||
+        w->input == NULL) {
         return ERR_NOMEM;
     }
     w->prepare = prepare_new(w->loop, w->buffers);
@@ -213,10 +257,28 @@ confine_worker(struct worker *w)
 }
 
 static int
+init_gate(struct worker *w)
+{
+    static const struct gate_text open = { .given = { false } };
+    char why[GATE_WHY_MAX];
+    int err = w->server->vault == NULL
+                  ? gate_new(&open, &w->gate, why)
+                  : vault_gate(w->server->vault, &w->gate, NULL, why);
+
+    if (err != 0) {
+        log_reload(w, why);
+    }
+    return err;
+}
+
+static int
 init_all(struct worker *w)
 {
-    int err = init_cache(w);
+    int err = init_gate(w);
 
+    if (err == 0) {
+        err = init_cache(w);
+    }
     if (err == 0) {
         err = init_parts(w);
     }
@@ -275,6 +337,8 @@ worker_clear(struct worker *w)
     digestcache_close(w->cache);
     loop_free(w->loop);
     free(w->scratch);
+    free(w->stage);
+    gate_release(w->gate);
     free(w->input);
 }
 

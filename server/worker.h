@@ -21,11 +21,16 @@
 #include "server/source.h"
 
 struct conn;
+struct gate;
 struct listener;
 struct listing;
+struct vault;
 
 /* Frames are collected here, several of them, before they are sent. */
 #define WORKER_SCRATCH_BYTES (2 * SENDER_EMIT_BYTES)
+
+/* Frames and file data on their way into TLS: four records. */
+#define WORKER_STAGE_BYTES ((size_t)64 * 1024)
 
 /* Shared by the processes; made by the parent, or by main for --stdio. */
 struct server {
@@ -33,6 +38,7 @@ struct server {
     struct log log;
     struct rootfs root;
     const char *cache_dir; /* of the digest cache; NULL: none */
+    struct vault *vault; /* NULL with --stdio, where ssh is the door */
     struct census *census;
     int listen_fd[SERVER_LISTEN_MAX];
     size_t listen_count;
@@ -52,6 +58,8 @@ struct worker {
     struct sources *sources;
     struct listing *listing;   /* used by one slice at a time */
     struct listener *listener;
+    struct gate *gate; /* of new connections */
+    bool tls_told;     /* logged who encrypts */
     struct conn *conns;
     unsigned conn_count;
     uint64_t next_conn;
@@ -61,6 +69,7 @@ struct worker {
     struct loop_timer *stop;
     struct loop_signal *signals[3];
     uint8_t *scratch; /* frames on their way out: WORKER_SCRATCH_BYTES */
+    uint8_t *stage;   /* WORKER_STAGE_BYTES */
     uint8_t *input;   /* SERVER_READ_BYTES */
 };
 

@@ -8,5 +8,6 @@
 int cmd_cid(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_manifest(int argc, char **argv);
+int cmd_trust(int argc, char **argv);
 
 #endif

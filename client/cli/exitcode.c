@@ -19,6 +19,9 @@ enum exit_code exit_code_of(enum belay_reason reason)
         return EXIT_REFUSED;
     case BELAY_ACCESS:
         return EXIT_ACCESS;
+    case BELAY_WRONG_HOST:
+    case BELAY_UNKNOWN_HOST:
+        return EXIT_HOST;
     case BELAY_NOT_BELAY:
         return EXIT_PROTOCOL;
     case BELAY_WRONG_CONTENT:

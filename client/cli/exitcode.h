@@ -26,6 +26,8 @@
     X(EXIT_ACCESS, 11, 6, "credentials are needed or were refused")          \
     X(EXIT_NOTHING, 12, 1,                                                   \
       "all was there already, and --error-on-nothing was said")              \
+    X(EXIT_HOST, 13, 8,                                                      \
+      "the server's identity is wrong, or not known; nothing was sent")      \
     X(EXIT_TEMPORARY, 75, 2,                                                 \
       "temporary: no connection or server trouble; run again to go on")      \
     X(EXIT_SIGNAL, 128, 11, "plus the number: ended by a signal, all kept")

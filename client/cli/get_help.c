@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "client/cli/security_options.h"
+
 static const char help_text[] =
     "Usage: belay get [OPTION]... URL...\n"
     "       belay get [OPTION]... -i LIST\n"
@@ -89,4 +91,6 @@ static const char help_text[] =
 void get_help_all(void)
 {
     fputs(help_text, stdout);
+    fputs("\n", stdout);
+    fputs(security_help, stdout);
 }

@@ -96,6 +96,7 @@ static const struct option long_options[] = {
     {"origin", required_argument, NULL, OPT_ORIGIN},
     {"no-state", no_argument, NULL, OPT_NO_STATE},
     PROXY_OPTIONS,
+    SECURITY_OPTIONS,
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -301,6 +302,7 @@ static int take_option(struct get_options *o, int opt, const char *value,
         return usage_option(opt, argument, long_options);
     default:
         return set_flag(o, opt) || proxy_option(&o->get, opt, value) ||
+                       security_option(&o->run.security, opt, value) ||
                        set_value(o, opt, value)
                    ? -1
                    : bad_value(opt, value);
@@ -410,5 +412,6 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->urls = argv + optind;
     out->url_count = argc - optind;
     proxy_defaults(&out->get);
-    return check_together(out);
+    opt = check_together(out);
+    return opt >= 0 ? opt : security_finish(&out->run.security);
 }

@@ -27,6 +27,8 @@ static const struct command commands[] = {
      false},
     {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "
                                "files", false},
+    {"trust", cmd_trust, "HOST[:PORT] sha256:HEX   record a server's key",
+     false},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -44,8 +46,10 @@ static void print_help(void)
     print_usage(stdout);
     fputs("       belay --exit-codes | --help | --version\n"
           "\n"
-          "URLs are belay+tcp://HOST[:PORT]/PATH; #bl1-CC-HEX behind one "
-          "pins its\n"
+          "URLs are belay://HOST[:PORT]/PATH (TLS) or belay+tcp://HOST[:PORT]"
+          "/PATH\n"
+          "(plain TCP, only when asked for); #bl1-CC-HEX behind one pins "
+          "its\n"
           "content.  What was received before a break or Ctrl-C is kept in\n"
           "FILE.part, and the same command goes on from there.\n"
           "\n"
@@ -69,7 +73,7 @@ static void fill_standard_descriptors(void)
 
 static int flush_output(int code)
 {
-    if (fflush(stdout) != 0) {
+    if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "belay: cannot write the output: %s\n",
                 strerror(errno));
         return EXIT_DISK;

@@ -282,6 +282,21 @@ static void leave_work(struct run *run, struct run_file *file)
     run->at_work--;
 }
 
+/* A server that is not known, and somebody at the terminal who may accept it.
+ * The others wait meanwhile. */
+static bool again_after_asking(struct run *run, struct run_file *file,
+                               const struct belay_job_stats *stats)
+{
+    const struct security_options *security = &run->options->security;
+
+    if (!ask_trust_possible(&run->ask, security)) {
+        return false;
+    }
+    display_wipe(&run->display);
+    return ask_trust(&run->ask, file->get.url, stats->server_pin, security) &&
+           run_get(run, &file->get, file->id);
+}
+
 static void on_end(struct run *run, struct run_file *file,
                    const struct belay_event *event)
 {
@@ -290,6 +305,11 @@ static void on_end(struct run *run, struct run_file *file,
     read_stats(file, &stats);
     if (file->began) {
         leave_work(run, file);
+    }
+    if (event->reason == BELAY_UNKNOWN_HOST &&
+        again_after_asking(run, file, &stats)) {
+        free(file);
+        return;
     }
     count(run, event, &stats);
     if (belay_reason_class(event->reason) == BELAY_CLASS_DONE) {
@@ -380,6 +400,7 @@ int run_open(struct run *run, const struct run_options *options, size_t files)
     }
     engine.event = on_event;
     engine.arg = run;
+    engine.security = &options->security.options;
     engine.tick_ms = tick_of(run);
     if (engine.files == 0) {
         engine.files = FILES_AT_ONCE;
@@ -406,6 +427,7 @@ bool run_get(struct run *run, const struct belay_get_options *get, size_t id)
     mine.user_data = file;
     if (file != NULL) {
         file->id = id;
+        file->get = *get;
     }
     if (file == NULL ||
         belay_get(run->engine, &mine, NULL, &error) != BELAY_DONE) {

@@ -13,10 +13,12 @@
 #include <stddef.h>
 
 #include "client/belay.h"
+#include "client/cli/ask_trust.h"
 #include "client/cli/display.h"
 #include "client/cli/events.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/progress.h"
+#include "client/cli/security_options.h"
 
 struct run_options {
     bool quiet;
@@ -26,7 +28,8 @@ struct run_options {
     bool output_is_data; /* ... which is taken: on standard error then */
     bool error_on_nothing; /* EXIT_NOTHING when nothing was fetched */
     const char *log_file;  /* NULL: none */
-    struct belay_engine_options engine; /* but event, arg, tick_ms */
+    struct belay_engine_options engine; /* but event, arg, tick_ms, */
+    struct security_options security;   /* ... and security, from here */
 };
 
 /* One file of the run. */
@@ -35,6 +38,7 @@ struct run_file {
     struct run_file *prev;
     struct belay_job *job;
     size_t id;             /* the caller's */
+    struct belay_get_options get; /* its texts are the caller's */
     bool began;
     struct progress progress;
 };
@@ -56,6 +60,7 @@ struct run {
     bool bar;
     bool plain;
     uint64_t began_ms;
+    struct ask_trust ask;
     enum exit_code worst;
 };
 
@@ -63,7 +68,8 @@ struct run {
  * many the run is about.  The options are borrowed. */
 int run_open(struct run *run, const struct run_options *options,
              size_t files);
-/* Adds a job; false: told, and counted as wrong use.  user_data is ours. */
+/* Adds a job; false: told, and counted as wrong use.  user_data is ours.
+ * Texts are borrowed until the file has ended. */
 bool run_get(struct run *run, const struct belay_get_options *get, size_t id);
 /* Was the run asked to end by a signal? */
 bool run_interrupted(void);

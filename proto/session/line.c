@@ -121,6 +121,7 @@ bool line_connected(struct line_set *set, unsigned i)
         .agent = set->config.agent,
         .grease_seed = retry_random(&set->random),
         .silence_ms = set->config.silence_ms,
+        .auth = set->config.auth,
     };
 
     BELAY_ASSERT(l->state == LINE_DIALING);
@@ -245,7 +246,9 @@ void line_broken(struct line_set *set, unsigned i, int err)
     struct line *l = &set->line[i];
     const char *text = receiver_error_text(l->receiver);
 
-    if (!l->greeted && !set->contact && err == ERR_VERSION) {
+    if (err == ERR_AUTH) {
+        line_fail(set, TRANSFER_ACCESS, "%s", text);
+    } else if (!l->greeted && !set->contact && err == ERR_VERSION) {
         line_fail(set, TRANSFER_VERSION, "%s", text);
     } else if (!l->greeted && !set->contact && err != ERR_CRC) {
         line_fail(set, TRANSFER_NOT_BELAY, "%s", text);

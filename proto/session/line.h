@@ -48,6 +48,7 @@ struct line_config {
     bool wait_first;    /* keep trying even before the first contact */
     unsigned tries_max; /* fruitless connections in a row; 0: no limit */
     uint64_t silence_ms;
+    const struct receiver_auth *auth; /* borrowed; NULL: none */
     uint64_t seed;
 };
 

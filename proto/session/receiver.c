@@ -170,6 +170,9 @@ void receiver_start(struct receiver *r, const struct receiver_config *config,
     r->limits.max_handles = LIMIT_HANDLES_DEFAULT;
     r->limits.max_ranges = LIMIT_RANGES_DEFAULT;
     queue_greeting(r, config->agent);
+    if (config->auth != NULL) {
+        receiver_queue_auth(r, config->auth, now);
+    }
 }
 
 /* ---- input. */

@@ -41,6 +41,15 @@
 #define RECEIVER_WIDE_HANDLES 512
 #define RECEIVER_OUT_MAX (64u * 1024u) /* unsent bytes, rule L5 */
 
+/* Who we are.  AUTH goes out right behind HELLO, so that it costs no time; a
+ * token only where `secure` says that nobody else can read it (B1-S2a). */
+struct receiver_auth {
+    const uint8_t *token; /* NULL: none */
+    size_t token_len;     /* 1..LIMIT_TOKEN */
+    bool external;        /* the transport has shown our certificate */
+    bool secure;          /* TLS or a local pipe */
+};
+
 struct receiver_config {
     uint8_t max_chunk_log2;  /* largest chunk that the caller can hold */
     bool compression;        /* offer zlib as well as raw and zero-fill */
@@ -48,6 +57,8 @@ struct receiver_config {
     uint64_t grease_seed;    /* any value; selects the grease sent (X4) */
     uint64_t silence_ms;     /* no byte for so long: PING; 0 = default */
     uint64_t ping_wait_ms;   /* ... and no byte after that: lost; 0 = default */
+    const struct receiver_auth *auth; /* borrowed for receiver_start(); NULL:
+                                         we are nobody */
 };
 
 /* What the server's HELLO declared (defaults until then). */
@@ -56,7 +67,7 @@ struct receiver_limits {
     uint16_t max_requests;
     uint16_t max_handles;
     uint16_t max_ranges;
-    bool auth_required;
+    bool auth_required; /* and by none of the methods that we have used */
 };
 
 enum receiver_event_type {

@@ -58,7 +58,10 @@ static int on_hello(struct receiver *r, const struct frame *f,
     r->limits.max_requests = hello.max_requests;
     r->limits.max_handles = hello.max_handles;
     r->limits.max_ranges = hello.max_ranges;
-    r->limits.auth_required = hello.auth_methods.len > 0;
+    r->limits.auth_required =
+        hello.auth_methods.len > 0 &&
+        !(r->sent_token && msg_hello_auth_method(&hello, AUTH_BEARER)) &&
+        !(r->sent_external && msg_hello_auth_method(&hello, AUTH_EXTERNAL));
     r->phase = RECEIVER_ACTIVE;
     memset(event, 0, sizeof *event);
     event->type = RECEIVER_HELLO;
@@ -213,8 +216,30 @@ static int on_done(struct receiver *r, const struct frame *f,
                               "DONE before every chunk was sent");
     }
     set_event(event, RECEIVER_DONE, q, f);
+    if (q->type == FRAME_AUTH) {
+        event->type = RECEIVER_NONE; /* nobody but us has asked */
+    }
     receiver_finish(r, q);
     return 0;
+}
+
+/* A5: a server that does not take the method may need none.  One that takes
+ * it and refuses us will do so again. */
+static int auth_failed(struct receiver *r, struct request *q,
+                       const struct msg_error *error)
+{
+    bool token = q->auth_method == AUTH_BEARER;
+
+    receiver_finish(r, q);
+    if (error->code == WIRE_UNSUPPORTED || (!token && r->sent_token)) {
+        return 0;
+    }
+    if (err_wire_class(error->code) == WIRE_CLASS_ACCESS) {
+        return receiver_error(r, ERR_AUTH, "the server refused the %s",
+                              token ? "token" : "certificate");
+    }
+    return receiver_error(r, ERR_REMOTE, "the server could not check the %s",
+                          token ? "token" : "certificate");
 }
 
 static int on_error(struct receiver *r, const struct frame *f,
@@ -236,6 +261,9 @@ static int on_error(struct receiver *r, const struct frame *f,
         event->handle = 0;
         event->end = true;
         return 0;
+    }
+    if (q->type == FRAME_AUTH) {
+        return auth_failed(r, q, &event->error);
     }
     set_event(event, RECEIVER_ERROR, q, f);
     receiver_finish(r, q);

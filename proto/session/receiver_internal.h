@@ -17,6 +17,7 @@ struct request {
     uint64_t pos;        /* all chunks before this offset were delivered */
     uint64_t chunks;     /* delivered so far */
     uint64_t raw_bytes;
+    uint8_t auth_method;
     struct msg_range *range; /* range_max of the receiver, for good */
 };
 
@@ -47,6 +48,8 @@ struct receiver {
     bool draining;
     bool paused;
     bool pinged;
+    bool sent_token;
+    bool sent_external;
     uint8_t max_chunk_log2;
     uint64_t silence_ms;
     uint64_t ping_wait_ms;
@@ -81,6 +84,9 @@ void receiver_bind(struct receiver *r, uint32_t handle,
 bool receiver_expected(const struct request *q, const struct bound_handle *h,
                        uint64_t *offset);
 void receiver_finish(struct receiver *r, struct request *q);
+/* Queue AUTH for what is in `auth`; there is room for it. */
+void receiver_queue_auth(struct receiver *r, const struct receiver_auth *auth,
+                         uint64_t now);
 /* Set the error text and return err. */
 int receiver_error(struct receiver *r, int err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -111,6 +111,42 @@ static void asked(struct receiver *r, uint64_t now)
     }
 }
 
+/* ---- AUTH. */
+
+static void queue_auth(struct receiver *r, const struct msg_auth *auth,
+                       uint64_t now)
+{
+    struct request *q = reserve(r, FRAME_AUTH, 0);
+    struct writer w;
+    uint32_t request;
+
+    BELAY_ASSERT(q != NULL); /* nothing was asked before */
+    asked(r, now);
+    q->auth_method = auth->method;
+    receiver_writer(r, &w);
+    int err = commit(r, q, &w, msg_auth_encode(auth, r->next_id, &w),
+                     &request);
+    BELAY_ASSERT(err == 0);
+}
+
+/* The token last: of two successes the last one counts (A4). */
+void receiver_queue_auth(struct receiver *r, const struct receiver_auth *auth,
+                         uint64_t now)
+{
+    struct msg_auth m = {.method = AUTH_EXTERNAL};
+
+    if (auth->external && auth->secure) {
+        r->sent_external = true;
+        queue_auth(r, &m, now);
+    }
+    if (auth->token != NULL && auth->secure) {
+        r->sent_token = true;
+        m.method = AUTH_BEARER;
+        m.token = (struct bytes_view){auth->token, auth->token_len};
+        queue_auth(r, &m, now);
+    }
+}
+
 int receiver_open(struct receiver *r, const struct msg_open *open,
                   uint64_t now, uint32_t *request)
 {

@@ -216,6 +216,9 @@ sender_deadline(const struct sender *s)
     if (s->phase < PHASE_ACTIVE) {
         earliest(&best, s->born + TIMER_HANDSHAKE_MS);
     }
+    if (s->phase == PHASE_ACTIVE && sender_needs_auth(s)) {
+        earliest(&best, s->born + TIMER_AUTH_MS);
+    }
     if (is_quiet(s)) {
         earliest(&best, s->last_frame + s->idle_ms);
     }
@@ -278,6 +281,10 @@ sender_tick(struct sender *s, uint64_t now)
         } else {
             sender_fail(s, WIRE_HANDSHAKE_TIMEOUT, "handshake-timeout");
         }
+    }
+    if (s->phase == PHASE_ACTIVE && sender_needs_auth(s) &&
+        now >= s->born + TIMER_AUTH_MS) {
+        sender_fail(s, WIRE_HANDSHAKE_TIMEOUT, "auth-timeout");
     }
     if (is_quiet(s) && now >= s->last_frame + s->idle_ms) {
         close_by_goaway(s, 0, "idle");

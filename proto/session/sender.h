@@ -35,6 +35,7 @@
 #include "proto/base/err.h"
 #include "proto/base/registry.h"
 #include "proto/data/hash.h"
+#include "proto/session/auth.h"
 
 /* Chunks prepared, or being prepared, or being sent. */
 #define SENDER_CHUNKS_AHEAD 2
@@ -74,6 +75,8 @@ struct sender_config {
     uint64_t grease_seed; /* random: which ones and where */
     const char *agent;    /* borrowed for the life of the sender */
     uint64_t requests_total_max; /* then GOAWAY; 0: the limit of limits.h */
+    const struct auth_table *auth; /* borrowed for the life of the sender;
+                                      NULL: everybody may ask */
 };
 
 /* ---- Jobs. */
@@ -186,6 +189,22 @@ struct sender *sender_new(const struct sender_config *config, uint64_t now);
  * jobs by itself: nothing is handed out any more. NULL is allowed. */
 void sender_free(struct sender *s);
 
+/* ---- Who asks. */
+
+/* What the transport has turned out to be, before any byte of the client came
+ * by sender_recv(): secure as in the config, and whether it has proved who
+ * the client is, so that AUTH_EXTERNAL succeeds. */
+void sender_set_transport(struct sender *s, bool secure, bool external);
+
+struct sender_identity {
+    uint8_t method; /* AUTH_..., or 0: nobody */
+    uint32_t token; /* AUTH_BEARER: place in the table */
+};
+
+/* Changes with each successful AUTH; a job that was handed out was allowed to
+ * whoever the client was then. */
+const struct sender_identity *sender_identity(const struct sender *s);
+
 /* ---- Bytes. */
 
 /* False: do not read from the transport for now (rule L5), or any more. */
@@ -266,6 +285,7 @@ struct sender_stats {
     uint64_t requests;
     uint64_t cancelled;
     uint64_t errors; /* requests answered by ERROR */
+    uint64_t auth_refused; /* AUTH with wrong or exposed credentials */
     uint64_t chunks;
     uint64_t raw_bytes;  /* of these chunks */
     uint64_t bytes_out;  /* taken by the transport */

@@ -259,8 +259,7 @@ admit_list(struct sender *s, const struct frame *f, const uint8_t *payload)
     return 0;
 }
 
-/* No method is announced, so none is known; but a token that came over a
- * plain connection deserves to be called insecure (S2). */
+/* Judged at once, before what follows it (A2). */
 static int
 admit_auth(struct sender *s, const struct frame *f, const uint8_t *payload)
 {
@@ -269,8 +268,20 @@ admit_auth(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (err != 0) {
         return err;
     }
-    bool exposed = m.method == AUTH_BEARER && !s->config.secure;
-    refuse(s, f, exposed ? WIRE_INSECURE : WIRE_UNSUPPORTED);
+    if (s->requests >= s->max_requests) {
+        refuse(s, f, WIRE_TOO_MANY_REQUESTS);
+        return 0;
+    }
+    uint16_t code = sender_judge_auth(s, &m);
+    if (code != 0) {
+        refuse(s, f, code);
+        sender_auth_limit(s);
+        return 0;
+    }
+    struct request *r = take(s, f, 0);
+    if (r != NULL) {
+        request_answer(s, r, ANSWER_DONE);
+    }
     return 0;
 }
 
@@ -313,6 +324,10 @@ sender_admit(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (!check_id(s, f)) {
         return;
     }
+    if (f->type != FRAME_AUTH && sender_needs_auth(s)) {
+        refuse(s, f, WIRE_AUTH_REQUIRED);
+        return;
+    }
     switch (f->type) {
     case FRAME_OPEN:
         err = admit_open(s, f, payload);
@@ -346,7 +361,8 @@ void
 sender_admit_unknown(struct sender *s, const struct frame *f)
 {
     if (check_id(s, f)) {
-        refuse(s, f, WIRE_UNSUPPORTED);
+        refuse(s, f, sender_needs_auth(s) ? WIRE_AUTH_REQUIRED
+                                          : WIRE_UNSUPPORTED);
     }
 }
 

@@ -86,6 +86,7 @@ put_hello(struct sender *s, struct writer *w)
 {
     const struct sender_config *c = &s->config;
     uint8_t codecs[4];
+    uint8_t methods[2];
     uint8_t feature[2];
     struct msg_hello m = {
         .has = HELLO_HAS_MAX_CHUNK_LOG2 |
@@ -103,6 +104,7 @@ put_hello(struct sender *s, struct writer *w)
         .agent = view(c->agent, strlen(c->agent)),
     };
     m.codecs = view(codecs, list_codecs(s, codecs));
+    m.auth_methods = view(methods, sender_auth_methods(s, methods));
     if (c->grease) {
         uint32_t id = GREASE_FEATURE_FIRST +
                       GREASE_FEATURE_STEP *

@@ -210,6 +210,9 @@ struct sender {
     uint8_t agent_len;
     uint8_t agent[LIMIT_AGENT];
 
+    bool external; /* the transport knows who the client is */
+    struct sender_identity identity;
+
     /* Limits in force: as announced, or the defaults. */
     unsigned max_requests;
     unsigned max_handles;
@@ -316,6 +319,20 @@ void sender_admit(struct sender *s, const struct frame *f,
 void sender_admit_unknown(struct sender *s, const struct frame *f);
 void sender_admit_ping(struct sender *s, const struct msg_ping *ping);
 void sender_cancel(struct sender *s, uint32_t id);
+
+/* ---- sender_auth.c */
+
+/* Methods are listed, and none has succeeded yet (rule A1). */
+bool sender_needs_auth(const struct sender *s);
+
+/* What HELLO lists; returns how many. */
+size_t sender_auth_methods(const struct sender *s, uint8_t methods[2]);
+
+/* 0 and the client is who it says, or the wire code of the refusal. */
+uint16_t sender_judge_auth(struct sender *s, const struct msg_auth *m);
+
+/* Rule A3: enough refusals end the connection. */
+void sender_auth_limit(struct sender *s);
 
 /* ---- sender_table.c: requests and handles. */
 

@@ -96,6 +96,8 @@ struct transfer_config {
     uint64_t max_size;  /* 0: no limit */
     uint64_t silence_ms; /* without a byte before a PING; 0: the default */
     const char *agent;  /* borrowed */
+    const struct receiver_auth *auth; /* for the first source only; borrowed;
+                                         NULL: none */
     uint64_t seed;      /* randomness for back-off and grease */
 };
 

@@ -89,6 +89,7 @@ static void start_receiver(struct transfer *t, struct conn *c)
         .agent = t->config.agent,
         .grease_seed = retry_random(&t->random),
         .silence_ms = t->config.silence_ms,
+        .auth = c->source == 0 ? t->config.auth : NULL,
     };
 
     receiver_start(c->receiver, &config, t->now);

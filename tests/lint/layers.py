@@ -26,8 +26,9 @@ DOORS = [
     (r"lmdb\.h", r"server/digestcache[a-z_]*\.[ch]"),
     (r"seccomp\.h", r"server/filter\.c"),
     (r"linux/landlock\.h", r"proto/io/confine\.c"),
-    (r"openssl/(evp|pem)\.h", r"proto/data/(hash|sign)\.c"),
-    (r"openssl/ssl\.h", r"proto/io/tls[a-z_]*\.[ch]"),
+    (r"openssl/(evp|pem)\.h",
+     r"proto/data/(hash|sign)\.c|proto/io/tls_internal\.h"),
+    (r"openssl/(ssl|rand|x509v3)\.h", r"proto/io/tls_internal\.h"),
 ]
 
 # What a pure room has no use for.
