@@ -15,6 +15,8 @@
  *   EXPECT_DROPPED                  R1: OPEN without expectations
  *   NO_N2                           N2b: INFO is not compared
  *   MIX_VERSIONS                    R4: after CHANGED kept chunks just stay
+ *   ADOPT_FIRST                     R4f: the new INFO replaces the old one
+ *                                   before the digests are there
  *   SKIP_COMPARE                    R3: a weak token proves kept chunks
  *   STRONG_ONCE                     R2: only the new INFO has to be strong
  *   FORGET_WEAK                     R5c: only the last INFO has to be strong
@@ -364,18 +366,38 @@ dial:
            if
            :: changed -> goto reopen
            :: !changed && proved -> adopt()
-           :: else -> compare_kept(); adopt()
+           :: else ->
+                  if
+                  :: goto dial          /* the digests do not arrive */
+                  :: skip
+                  fi;
+                  compare_kept();
+                  if
+                  :: during -> goto dial
+                  :: else -> adopt()
+                  fi
            fi
     fi;
     goto get;
 
 reopen:                         /* step 4 */
-    cid_known = false;
     server_open(false);
-#ifndef MIX_VERSIONS
-    compare_all();
-#endif
+#ifdef ADOPT_FIRST
+    cid_known = false;
     adopt();
+#endif
+#ifndef MIX_VERSIONS
+    if
+    :: goto dial                /* the list does not arrive */
+    :: skip
+    fi;
+    compare_all();
+    if
+    :: during -> goto dial
+    :: else
+    fi;
+#endif
+    atomic { cid_known = false; adopt() }
 
 get:
     if

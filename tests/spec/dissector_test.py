@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""spec/dissector/belay.lua against the oracle, on the streams of the vectors.
+"""spec/dissector/belay.lua against the oracle, on the streams of the vectors
+and on a live download from the small server or, from the environment, BELAYD.
 
 Every conversation of spec/vectors/streams becomes a TCP connection in a
 capture file, once with one segment per message and once cut into segments of
@@ -12,10 +13,12 @@ Needs tshark; without it the test is skipped (exit code 77).
 
 import json
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -25,6 +28,7 @@ sys.path.insert(0, str(ROOT / "spec/oracle"))
 
 import belay_wire as wire
 import registry as R
+import serving
 
 LUA = ROOT / "spec/dissector/belay.lua"
 FIRST_PORT = 40000
@@ -309,6 +313,60 @@ def check_streams():
     return len(cases)
 
 
+# ---- A live download.
+
+def record(address, listener, pieces):
+    """Forwards one connection and notes what passes, in order."""
+    lock = threading.Lock()
+
+    def pump(name, source, goal):
+        while data := source.recv(65536):
+            with lock:
+                pieces.append((name, data))
+            goal.sendall(data)
+        goal.shutdown(socket.SHUT_WR)
+
+    client, _ = listener.accept()
+    with client, socket.create_connection(address) as server:
+        up = threading.Thread(target=pump, args=("client", client, server))
+        up.start()
+        pump("server", server, client)
+        up.join()
+
+
+def cut_messages(sender, stream):
+    """(sender, bytes, oracle's item) of each message in one direction."""
+    reader, at = wire.StreamReader(sender), 0
+    while at < len(stream):
+        size = R.PREFACE_LEN if at == 0 else wire.FRAME_HEADER + \
+            wire.decode_header(stream[at:at + wire.FRAME_HEADER]).length
+        data = stream[at:at + size]
+        item, = reader.feed(data)
+        yield sender, data, item
+        at += size
+
+
+def check_live():
+    pieces = []
+    with serving.Server() as server, tempfile.TemporaryDirectory() as room, \
+            socket.create_server(("127.0.0.1", 0)) as listener:
+        server.put("f", serving.noise(1000000) + bytes(600000))
+        server.rest()
+        thread = threading.Thread(target=record, args=(
+            ("127.0.0.1", server.port), listener, pieces))
+        thread.start()
+        code, _, stderr = serving.mini(serving.url(
+            listener.getsockname()[1], "f"), room + "/out")
+        thread.join()
+    if code != 0:
+        sys.exit(f"live: the download failed: {stderr}")
+    known = [message for side in ("client", "server") for message in
+             cut_messages(side, b"".join(d for s, d in pieces if s == side))]
+    found = dissect([pieces])[0]
+    compare("live", by_sender(known), by_sender(found))
+    return len(known)
+
+
 def check_faults():
     """One flipped bit, a lying TLV length, and a length beyond all limits."""
     preface = wire.encode_preface(R.ROLE_CLIENT)
@@ -332,8 +390,9 @@ def main():
         print("tshark is not installed: skipped")
         return 77
     check_faults()
-    count = check_streams()
-    print(f"{count} streams dissected as the oracle reads them")
+    count, live = check_streams(), check_live()
+    print(f"{count} streams and a download of {live} messages dissected as "
+          "the oracle reads them")
     return 0
 
 
