@@ -39,7 +39,7 @@
  * its handles in use differ modulo RECEIVER_WIDE_HANDLES. */
 #define RECEIVER_WIDE_REQUESTS 1024
 #define RECEIVER_WIDE_HANDLES 512
-#define RECEIVER_OUT_MAX (64u * 1024u) /* unsent bytes, rule L5 */
+#define RECEIVER_OUT_MAX LIMIT_UNREAD_WRITES /* unsent bytes, rule L5 */
 
 /* Who we are.  AUTH goes out right behind HELLO, so that it costs no time; a
  * token only where `secure` says that nobody else can read it (B1-S2a). */

@@ -89,15 +89,30 @@ sub frame {
 
 sub tlv { return pack 'n n/a*', @_ }
 
-# Type -> value; X1: ascending, complete, no unknown critical one.
+# Section 7: the lengths of the TLVs that a server may send.
+my %FILE_TLVS = ($T_VERSION => [1, 32], $T_CID => [32, 32], 0x32 => [32, 32]);
+my %LENGTHS = (
+    HELLO => { 1 => [1, 1], 2 => [2, 2], 3 => [2, 2], 4 => [2, 2],
+               5 => [1, 32], 6 => [2, 2], 7 => [2, 2], 8 => [1, 128],
+               9 => [1, 32], 10 => [2, 128] },
+    INFO => { %FILE_TLVS }, DONE => { %FILE_TLVS }, DIGESTS => {},
+    ERROR => { 12 => [2, 64], $T_VERSION => [1, 32], $T_CID => [32, 32],
+               0x40 => [1, 512], $T_RETRY => [4, 4], 0x42 => [8, 8],
+               0x44 => [8, 8] });
+
+# Type -> value; X1, F3b: ascending, complete, of the lengths of section 7, and
+# no critical one, since none is known in answers.
 sub tlvs {
-    my ($data) = @_;
+    my ($data, $of) = @_;
     my ($last, %found) = (-1);
     while (length $data) {
         lost('malformed TLVs', $PROTOCOL) if length $data < 4;
         my ($kind, $len) = unpack 'n n', $data;
         lost('malformed TLVs', $PROTOCOL)
             if $kind <= $last || $kind & 0x8000 || length $data < 4 + $len;
+        my $allowed = $LENGTHS{$of}{$kind} || [0, $len];
+        lost('malformed TLVs', $PROTOCOL)
+            if $len < $allowed->[0] || $len > $allowed->[1];
         $found{$kind} = substr $data, 4, $len;
         substr $data, 0, 4 + $len, '';
         $last = $kind;
@@ -208,7 +223,7 @@ sub next_answer {
             ($id || length $f->{body} < 8);
         if ($name eq 'HELLO') {
             lost('a second HELLO', $PROTOCOL) if $l->{greeted}++ || $id;
-            tlvs($f->{body});
+            tlvs($f->{body}, 'HELLO');
         } elsif ($name eq 'PING') {
             $l->{out} .= frame('PONG', 0, $f->{body});
             flush_out($l);
@@ -255,7 +270,7 @@ sub error_of {
     my ($f) = @_;
     lost('malformed', $PROTOCOL) if length $f->{body} < 4;
     my $code = unpack 'n', $f->{body};
-    my $told = tlvs(substr $f->{body}, 4)->{$T_RETRY};
+    my $told = tlvs(substr($f->{body}, 4), 'ERROR')->{$T_RETRY};
     return ($code, defined $told ? unpack('N', $told) / 1000 : 0.25);
 }
 
@@ -372,7 +387,7 @@ sub read_info {
     lost('malformed', $PROTOCOL) if length $f->{body} < 32;
     my ($got, $type, $c, $flags, $size, $ns) =
         unpack 'N C C n Q> x8 N', $f->{body};
-    my $more = tlvs(substr $f->{body}, 32);
+    my $more = tlvs(substr($f->{body}, 32), 'INFO');
     lost('INFO breaks N2a', $PROTOCOL)
         if $got != $handle || $type != 1 || !defined $more->{$T_VERSION} ||
         $c < $C_MIN || $c > $C_MAX || $want && $c != $want || $size >> 63 ||
@@ -395,7 +410,7 @@ sub digest_list {
             if length $f->{body} < 16 || $first != @list || $n < 1 ||
             $n > 2000 || $proof || $log2 != 32 ||
             length $f->{body} < 16 + 32 * $n;
-        tlvs(substr $f->{body}, 16 + 32 * $n);
+        tlvs(substr($f->{body}, 16 + 32 * $n), 'DIGESTS');
         push @list, unpack "x16 (a32)$n", $f->{body};
         last if $f->{end};
     }
@@ -514,7 +529,7 @@ sub fetch {
         }
         lost('malformed', $PROTOCOL) if length $f->{body} < 16;
         my ($chunks, $bytes) = unpack 'Q> Q>', $f->{body};
-        my $more = tlvs(substr $f->{body}, 16);
+        my $more = tlvs(substr($f->{body}, 16), 'DONE');
         my $left = grep { my $at = $_ << $s{c}; grep {
             $_->[0] <= $at && ($_->[1] == ~0 || $at < $_->[0] + $_->[1])
         } @$ranges } missing();

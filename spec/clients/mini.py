@@ -19,6 +19,14 @@ VERSION, CID, RETRY_AFTER, EXPECT_VERSION, EXPECT_CID = 0x30, 0x31, 0x41, 0x8021
 PERMANENT, TRANSIENT, STALE, ACCESS, SERVER, PROTOCOL, CANCELLED = range(1, 8)
 UNSUPPORTED, BAD_HANDLE, CHANGED_DURING = 0x0102, 0x0108, 0x0302
 C_MIN, C_MAX, MAX_RANGES = 12, 22, 64
+# Section 7: the lengths of the TLVs that a server may send.
+TLV_LENGTHS = {HELLO: {1: (1, 1), 2: (2, 2), 3: (2, 2), 4: (2, 2), 5: (1, 32), 6: (2, 2),
+                         7: (2, 2), 8: (1, 128), 9: (1, 32), 10: (2, 128)},
+               INFO: {0x30: (1, 32), 0x31: (32, 32), 0x32: (32, 32)},
+               ERROR: {12: (2, 64), 0x30: (1, 32), 0x31: (32, 32), 0x40: (1, 512), 0x41: (4, 4),
+                       0x42: (8, 8), 0x44: (8, 8)}, DIGESTS: {}}
+TLV_LENGTHS[DONE] = TLV_LENGTHS[INFO]
+TLV_LEAST = {1: C_MIN, 2: 16, 3: 16, 4: 64, 6: 10}      # 8.1, allowed values
 
 
 class Failed(Exception):
@@ -69,18 +77,23 @@ def take(form, payload):
 def tlv(kind, value):
     return struct.pack(">HH", kind, len(value)) + value
 
-def tlvs(payload):
-    """Type -> value.  X1: ascending, complete, no unknown critical one."""
+def tlvs(payload, of):
+    """Type -> value.  X1, F3b: ascending, complete, no critical one, since none
+    is known in answers, and the lengths of section 7."""
     found, last = {}, -1
     while payload:
         kind, size = take(">HH", payload)
-        if kind <= last or kind & 0x8000 or len(payload) < 4 + size:
+        low, high = TLV_LENGTHS[of].get(kind, (0, size))
+        if kind <= last or kind & 0x8000 or len(payload) < 4 + size \
+                or not low <= size <= high or kind in (10, 12) and size % 2:
             raise Lost("malformed TLVs")
+        if of == HELLO and int.from_bytes(payload[4:4 + size], "big") < TLV_LEAST.get(kind, 0):
+            raise Lost("HELLO breaks H4")
         found[kind], payload, last = payload[4:4 + size], payload[4 + size:], kind
     return found
 
 def wait_as_told(error_payload):
-    told = tlvs(error_payload[4:]).get(RETRY_AFTER, b"\xfa")
+    told = tlvs(error_payload[4:], ERROR).get(RETRY_AFTER, b"\xfa")
     time.sleep(int.from_bytes(told, "big") / 1000)
 
 
@@ -116,7 +129,7 @@ class Connection:
         if kind != HELLO or ident:      # H1a: ERROR or GOAWAY in its place
             self.of_connection(kind, ident, payload)
             raise Lost("no HELLO")
-        tlvs(payload)                   # nothing in it is needed here
+        tlvs(payload, HELLO)            # nothing in it is needed here
 
     def write(self, data):
         try:
@@ -166,7 +179,7 @@ class Connection:
             raise (Lost if code >> 8 in (TRANSIENT, STALE, SERVER, PROTOCOL, CANCELLED)
                    else Failed)("the server ends it: error 0x%04x" % code)
         else:                           # C5: PONG; F5a: advisory types
-            return kind == PONG or kind >= 0x80
+            return kind == PONG and ident == 0 or kind >= 0x80
         return True
 
     def request(self, kind, payload):
@@ -299,7 +312,7 @@ class Download:
             payload += tlv(EXPECT_CID, cid)
         (_, body), = repeat(lambda: list(link.request(OPEN, payload)))
         got, kind, c, flags, size, _, ns, _ = take(">IBBHQqII", body)
-        more = tlvs(body[32:])
+        more = tlvs(body[32:], INFO)
         if got != handle or kind != 1 or VERSION not in more or ns >= 10 ** 9 \
                 or want not in (0, c) or not C_MIN <= c <= C_MAX \
                 or size >> 63 or count(size, c) > 2 ** 32:
@@ -346,7 +359,7 @@ class Download:
             if first != len(out) or not 1 <= n <= 2000 or proof or log2 != 32 \
                     or len(body) < 16 + 32 * n:
                 raise Lost("DIGESTS break D9")
-            tlvs(body[16 + 32 * n:])
+            tlvs(body[16 + 32 * n:], DIGESTS)
             out += [body[at:at + 32] for at in range(16, 16 + 32 * n, 32)]
         if len(out) != count(size, c):
             raise Lost("DIGESTS break D9")
@@ -373,7 +386,7 @@ class Download:
                 last = self.accept(body, handle, ranges, last)
                 chunks, total = chunks + 1, total + length(self.size, self.c, last)
                 continue
-            more = tlvs(body[16:])
+            more = tlvs(body[16:], DONE)
             if take(">QQ", body) != (chunks, total) or \
                     total != sum(n for _, n in ranges):
                 raise Lost("DONE breaks G9")
@@ -468,12 +481,16 @@ class Download:
 
 
 def parse_url(url):
-    found = re.fullmatch(r"belay(\+tcp)?://(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d*))?/([^?#]+)"
-                         r"(?:#bl1-(1[2-9]|2[0-2])-([0-9a-f]{64}))?", url, re.A)
-    if not found or re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", found[4]):
+    scheme, rest = url.split(":", 1) if ":" in url else ("", "")    # U1-1
+    found = re.fullmatch(r"belay(\+tcp)?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d*))?"
+                         r"/([\w.~!$&'()*+,;=:@/%-]+)"
+                         r"(?:#bl1-(1[2-9]|2[0-2])-([0-9a-f]{64}))?",
+                         scheme.lower() + ":" + rest, re.A)
+    if not found or re.search("%(?![0-9a-fA-F]{2})|%00|%2[fF]", found[4]) \
+            or not 1 <= int(found[3] or 7245) <= 65535:
         raise Failed("not a belay or belay+tcp URL of a file: " + url)  # U1-4
     path = urllib.parse.unquote_to_bytes(found[4])
-    if any(len(p) > 255 or p in (b"", b".", b"..") for p in path.split(b"/")):
+    if len(path) > 4096 or any(len(p) > 255 or p in (b"", b".", b"..") for p in path.split(b"/")):
         raise Failed("no server takes this path: " + found[4])      # N1a
     pin = (int(found[5]), bytes.fromhex(found[6])) if found[5] else None
     return (not found[1], found[2].strip("[]"), int(found[3] or 7245)), path, pin

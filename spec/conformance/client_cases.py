@@ -428,6 +428,26 @@ def critical_tlvs(client):
                                     list(tlvs) + [(0xFF01, b"")])))
 
 
+@case("B1-F3b", "B1-X1a")
+def bad_tlvs(client):
+    """TLVs of a wrong length, twice, in disorder or cut off, in INFO and
+    DONE, end the connection"""
+    good = [(R.TLV_VERSION, b"v"), (R.TLV_CID, bytes(32))]
+    for bad in ([(R.TLV_VERSION, bytes(33))], [(R.TLV_VERSION, b"")],
+                [good[0], (R.TLV_CID, bytes(31))], good[::-1],
+                [good[0], good[0]], [good[0], (0x7F01, None)]):
+        def act(session, ident, fields, tlvs, bad=bad):
+            tail = b"".join(
+                struct.pack(">HH", kind, 9 if value is None else len(value)) +
+                (value or b"") for kind, value in bad)
+            name = "INFO" if "chunk_log2" in fields else "DONE"
+            session.put(wire.encode_frame(
+                wire.TYPES[name], ident,
+                wire.encode_payload(name, fields) + tail, 1))
+        survives(client, on("INFO", act))
+        survives(client, on("DONE", act))
+
+
 @case("B1-F5c")
 def unknown_answer(client):
     """an unknown answer type fails its request, not the download"""

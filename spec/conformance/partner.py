@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import belay_id as identity
 import belay_wire as wire
@@ -196,8 +197,13 @@ class Client:
             env=dict(os.environ, SSL_CERT_FILE=secure.CA, **dict(env)))
 
     def run(self, partner, url=None, timeout=None, **how):
-        """Exit status and last words; None when it had to be stopped."""
+        """Exit status and last words; None when it had to be stopped.  The
+        time counts from its first connection."""
         process = self.start(partner, url, **how)
+        deadline = time.monotonic() + self.timeout
+        while not partner.connections and process.poll() is None and \
+                time.monotonic() < deadline:
+            time.sleep(0.02)
         try:
             _, stderr = process.communicate(timeout=timeout or self.timeout)
             status = process.returncode

@@ -10,7 +10,7 @@ import belay_chunk as chunk
 import belay_id as identity
 import belay_wire as wire
 import secure
-from cases import Unsupported
+from cases import Later, Unsupported
 
 R = wire.R
 PATIENCE = 20.0                         # seconds; no answer is that slow
@@ -104,11 +104,12 @@ class Target:
 
 class Probe:
     """One connection.  Where AUTH has to come first, only the cases that
-    are about AUTH can be decided: they say auth=True."""
+    are about AUTH can be decided: they say auth=True.  Where DIGEST_PENDING is
+    an answer and no reason to come later, the case says pending=True."""
 
     def __init__(self, target, greet=True, hello=(), preface=None,
-                 extra=b"", auth=False):
-        self.auth = auth
+                 extra=b"", auth=False, pending=False):
+        self.auth, self.pending = auth, pending
         self.sock, self.process = target.connect(PATIENCE)
         self.reader = wire.StreamReader("server")
         self.stash = []                 # elements that nobody asked for yet
@@ -219,6 +220,9 @@ class Probe:
             if item.name == "ERROR" and item.header.request_id == 0:
                 raise Told(item)
         self.stash = others + self.stash
+        if describe(frames[-1]) == "ERROR DIGEST_PENDING" and \
+                not self.pending:
+            raise Later("the server puts digests off")
         return frames
 
     def info(self, ident):

@@ -890,11 +890,11 @@ def sparse(target, name, size):
     return path
 
 
-@case("B1-D3", "B1-D4", needs=["--root"])
+@case("B1-D3", "B1-D4", needs=["--root"], alone=True)
 def no_wait(target):
     """DIGEST_NO_WAIT answers at once, all or nothing"""
     path = sparse(target, "no-wait", 1 << 40)
-    with Probe(target) as p:
+    with Probe(target, pending=True) as p:
         p.opened(1, 1, path, want=20)
         p.digest(2, 1, flags=R.DIGEST_NO_WAIT)
         p.refused(2, "DIGEST_PENDING")
@@ -907,7 +907,7 @@ def no_wait(target):
                 describe(frames[0])
 
 
-@case("B1-S13", needs=["--root"])
+@case("B1-S13", needs=["--root"], alone=True)
 def hash_budget(target):
     """many long DIGESTs: some are put off, and others still get served"""
     path = sparse(target, "budget", 1 << 40)
@@ -1217,7 +1217,7 @@ def idle_timer(target):
         assert item.fields["code"] == 0
 
 
-@case("B1-T8", "B1-D11", needs=["--root"], slow=True)
+@case("B1-T8", "B1-D11", needs=["--root"], slow=True, alone=True)
 def progress(target):
     """a server that hashes for long is never silent for longer than 10 s"""
     path = sparse(target, "progress", 1 << 42)

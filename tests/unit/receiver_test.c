@@ -594,6 +594,38 @@ static void test_request_limits(void **state)
     bench_close(&b);
 }
 
+/* B1-L5b: what a server does not read waits within bounds. */
+static void test_unread_writes(void **state)
+{
+    char path[LIMIT_PATH];
+    struct msg_open m = {.path = {(const uint8_t *)path, sizeof path}};
+    const uint8_t *out;
+    uint32_t id;
+    struct bench b;
+
+    (void)state;
+    memset(path, 'p', sizeof path);
+    for (size_t i = LIMIT_COMPONENT; i < sizeof path;
+         i += LIMIT_COMPONENT + 1) {
+        path[i] = '/';
+    }
+    path[sizeof path - 1] = 'p';
+    bench_open(&b);
+    greet(&b);
+    while (receiver_can_request(b.r)) {
+        m.handle++;
+        assert_int_equal(receiver_open(b.r, &m, b.now, &id), 0);
+        assert_true(m.handle < 64);
+    }
+    assert_true(m.handle > 4);
+    assert_true(receiver_out(b.r, &out) < LIMIT_UNREAD_WRITES);
+    m.handle++;
+    assert_int_equal(receiver_open(b.r, &m, b.now, &id), ERR_LIMIT);
+    receiver_sent(b.r, receiver_out(b.r, &out), b.now);
+    assert_int_equal(receiver_open(b.r, &m, b.now, &id), 0);
+    bench_close(&b);
+}
+
 static void test_goaway(void **state)
 {
     struct msg_open m = {.handle = 9, .path = peer_text("demo")};
@@ -830,6 +862,7 @@ int main(void)
         cmocka_unit_test(test_ranges_beyond_the_end),
         cmocka_unit_test(test_predict),
         cmocka_unit_test(test_request_limits),
+        cmocka_unit_test(test_unread_writes),
         cmocka_unit_test(test_goaway),
         cmocka_unit_test(test_many_handles),
         cmocka_unit_test(test_greeting_timer),
