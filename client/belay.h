@@ -332,7 +332,8 @@ BELAY_API enum belay_reason belay_get(struct belay_engine *engine,
                                       struct belay_error *error)
     BELAY_CHECKED;
 
-/* Ends one job soon with BELAY_INTERRUPTED, keeping what was received. */
+/* Ends one job soon with BELAY_INTERRUPTED, keeping what was received.  A
+ * small file that is fetched together with others may still be completed. */
 BELAY_API void belay_job_stop(struct belay_job *job);
 
 /* The name of the target, without its directory, printable; the URL where

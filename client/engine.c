@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/getjob.h"
+#include "client/group.h"
 #include "client/report.h"
 #include "client/security.h"
 #include "proto/base/check.h"
@@ -21,6 +23,9 @@
 #define WORKERS_MIN 4u
 /* The loop, the files, the directory, and one connection. */
 #define DESCRIPTORS_MIN 12u
+
+/* Groups at once; each has connections of its own. */
+#define GROUPS_MAX 2u
 
 struct job_list {
     struct belay_job *first;
@@ -39,7 +44,8 @@ struct belay_engine {
     struct job_list queued;
     struct job_list working;
     struct job_list over; /* told; to be freed outside their callbacks */
-    unsigned working_count;
+    unsigned working_count; /* alone, each with its own connections */
+    struct group *groups[GROUPS_MAX];
     unsigned stuck_count;
     bool lingers; /* a name look-up goes on that nobody waits for */
     bool running;
@@ -89,8 +95,14 @@ static void tell(struct belay_engine *engine, const struct belay_event *event)
 void engine_tell(struct belay_job *job, struct belay_event *event)
 {
     event->job = job;
-    event->user_data = job->asked.user_data;
+    event->user_data = job->user_data;
     tell(job->engine, event);
+}
+
+void engine_tell_all(struct belay_engine *engine,
+                     const struct belay_event *event)
+{
+    tell(engine, event);
 }
 
 static void tell_plain(struct belay_engine *engine,
@@ -111,16 +123,48 @@ void engine_job_over(struct belay_job *job, enum belay_reason reason,
                                 .text = text,
                                 .reason = reason};
 
-    BELAY_ASSERT(!job->over);
+    BELAY_ASSERT(!job->over && job->group == NULL);
     job->over = true;
-    if (job->fetch != NULL) {
+    if (job->working) {
         list_remove(&engine->working, job);
-        engine->working_count--;
+        engine->working_count -= job->alone;
     } else {
         list_remove(&engine->queued, job);
     }
     engine_tell(job, &event);
     list_add(&engine->over, job);
+    loop_defer_arm(engine->turn_defer);
+}
+
+void engine_job_alone(struct belay_job *job)
+{
+    struct belay_engine *engine = job->engine;
+
+    list_remove(&engine->working, job);
+    list_add(&engine->queued, job);
+    job->working = false;
+    job->again = true;
+    loop_defer_arm(engine->turn_defer);
+}
+
+void engine_group_over(struct belay_engine *engine, struct group *group,
+                       enum belay_reason reason, const char *text)
+{
+    struct belay_job *next;
+
+    for (struct belay_job *job = engine->working.first; job != NULL;
+         job = next) {
+        next = job->next;
+        if (job->group == group) {
+            group_forget(group, job);
+            engine_job_over(job, reason, text);
+        }
+    }
+    loop_defer_arm(engine->turn_defer);
+}
+
+void engine_turn(struct belay_engine *engine)
+{
     loop_defer_arm(engine->turn_defer);
 }
 
@@ -133,22 +177,88 @@ static size_t memory_of_one(const struct belay_engine *engine)
     return share > MEMORY_ONE ? share : MEMORY_ONE;
 }
 
-static void start_job(struct belay_engine *engine, struct belay_job *job)
+static bool has_jobs(const struct belay_engine *engine)
 {
+    return engine->working.first != NULL || engine->queued.first != NULL ||
+           engine->over.first != NULL;
+}
+
+/* From the queue to work; the first time it is told. */
+static void begins(struct belay_job *job)
+{
+    struct belay_engine *engine = job->engine;
     struct belay_event event = {.struct_size = sizeof event,
                                 .type = BELAY_EVENT_START,
                                 .text = ""};
-    struct rate *rate = engine->rate.per_second > 0 ? &engine->rate : NULL;
 
-    if (job_start(job, engine->loop, rate, memory_of_one(engine),
-                  &engine->security) != 0) {
+    list_remove(&engine->queued, job);
+    list_add(&engine->working, job);
+    job->working = true;
+    if (!job->again) {
+        engine_tell(job, &event);
+    }
+}
+
+static struct job_means means_of(struct belay_engine *engine)
+{
+    return (struct job_means){
+        .loop = engine->loop,
+        .rate = engine->rate.per_second > 0 ? &engine->rate : NULL,
+        .memory = memory_of_one(engine),
+        .security = &engine->security,
+    };
+}
+
+static void start_alone(struct belay_engine *engine, struct belay_job *job)
+{
+    struct job_means means = means_of(engine);
+
+    if (job->kind->start(job, &means) != 0) {
         engine_job_over(job, BELAY_INTERNAL, "out of memory");
         return;
     }
-    list_remove(&engine->queued, job);
-    list_add(&engine->working, job);
+    job->alone = true;
     engine->working_count++;
-    engine_tell(job, &event);
+    begins(job);
+}
+
+static bool worth_a_group(struct belay_job *job)
+{
+    unsigned like = 0;
+
+    for (struct belay_job *other = job; other != NULL && like < GROUP_MIN;
+         other = other->next) {
+        like += group_same(job, other);
+    }
+    return like == GROUP_MIN;
+}
+
+/* Fetches the job with others of its like.  False: it goes alone. */
+static bool start_in_group(struct belay_engine *engine, struct belay_job *job)
+{
+    struct group **free_place = NULL;
+    struct job_means means = means_of(engine);
+
+    for (unsigned k = 0; k < GROUPS_MAX; k++) {
+        struct group *group = engine->groups[k];
+
+        if (group == NULL) {
+            free_place = &engine->groups[k];
+        } else if (group_takes(group, job)) {
+            if (group_has_room(group) && group_add(group, job) == 0) {
+                begins(job);
+            } /* else it waits for its turn */
+            return true;
+        }
+    }
+    if (free_place == NULL || !group_suits(job) || !worth_a_group(job) ||
+        group_start(job, &means, free_place) != 0) {
+        return false;
+    }
+    if (group_add(*free_place, job) == 0) {
+        begins(job);
+    }
+    return true;
 }
 
 static void free_over(struct belay_engine *engine)
@@ -157,24 +267,35 @@ static void free_over(struct belay_engine *engine)
 
     while ((job = engine->over.first) != NULL) {
         list_remove(&engine->over, job);
-        if (job->fetch != NULL && fetch_stuck(job->fetch)) {
+        if (job->kind->stuck(job)) {
             engine->stuck_count++; /* a thread is in there: it stays */
             continue;
         }
-        engine->lingers = engine->lingers ||
-                          (job->fetch != NULL && fetch_lingers(job->fetch));
-        job_free(job);
+        engine->lingers = engine->lingers || job->kind->lingers(job);
+        job->kind->free(job);
+    }
+    for (unsigned k = 0; k < GROUPS_MAX; k++) {
+        struct group *group = engine->groups[k];
+
+        if (group == NULL || !group_over(group)) {
+            continue;
+        }
+        engine->groups[k] = NULL;
+        if (group_stuck(group)) {
+            engine->stuck_count++;
+            continue;
+        }
+        engine->lingers = engine->lingers || group_lingers(group);
+        group_free(group);
     }
 }
 
-static void on_turn(void *arg)
+/* After an interrupt or the deadline nothing is begun. */
+static void drop_queue(struct belay_engine *engine)
 {
-    struct belay_engine *engine = arg;
     struct belay_job *job;
 
-    free_over(engine);
-    while ((engine->interrupted || engine->expired) &&
-           (job = engine->queued.first) != NULL) {
+    while ((job = engine->queued.first) != NULL) {
         if (engine->interrupted) {
             engine_job_over(job, BELAY_INTERRUPTED, "interrupted");
         } else {
@@ -182,32 +303,81 @@ static void on_turn(void *arg)
                             "the time allowed by --deadline is over");
         }
     }
-    while (engine->working_count < engine->options.files &&
-           engine->queued.first != NULL) {
-        start_job(engine, engine->queued.first);
+}
+
+static void begin_jobs(struct belay_engine *engine)
+{
+    struct belay_job *next;
+
+    for (struct belay_job *job = engine->queued.first; job != NULL;
+         job = next) {
+        next = job->next;
+        if (!start_in_group(engine, job) &&
+            engine->working_count < engine->options.files) {
+            start_alone(engine, job);
+        }
     }
-    if (engine->working.first == NULL && engine->queued.first == NULL &&
-        engine->over.first == NULL) {
+}
+
+static bool groups_left(struct belay_engine *engine)
+{
+    bool left = false;
+
+    for (unsigned k = 0; k < GROUPS_MAX; k++) {
+        if (engine->groups[k] != NULL && !group_over(engine->groups[k])) {
+            /* Whoever is like it would have joined. */
+            if (group_count(engine->groups[k]) == 0) {
+                group_close(engine->groups[k]);
+            }
+            left = true;
+        }
+    }
+    return left;
+}
+
+static void on_turn(void *arg)
+{
+    struct belay_engine *engine = arg;
+
+    free_over(engine);
+    if (engine->interrupted || engine->expired) {
+        drop_queue(engine);
+    }
+    begin_jobs(engine);
+    if (!groups_left(engine) && !has_jobs(engine)) {
         loop_stop(engine->loop);
     }
+}
+
+static void end_all(struct belay_engine *engine, bool expired)
+{
+    struct belay_job *next;
+
+    for (unsigned k = 0; k < GROUPS_MAX; k++) {
+        if (engine->groups[k] != NULL && !group_over(engine->groups[k])) {
+            (expired ? group_expire : group_interrupt)(engine->groups[k]);
+        }
+    }
+    for (struct belay_job *job = engine->working.first; job != NULL;
+         job = next) {
+        next = job->next;
+        if (job->alone) {
+            (expired ? job->kind->expire : job->kind->interrupt)(job);
+        }
+    }
+    loop_defer_arm(engine->turn_defer);
 }
 
 static void on_async(void *arg)
 {
     struct belay_engine *engine = arg;
-    struct belay_job *next;
 
     if (atomic_exchange(&engine->wake_asked, false)) {
         tell_plain(engine, BELAY_EVENT_WAKE);
     }
     if (atomic_load(&engine->interrupt_asked) && !engine->interrupted) {
         engine->interrupted = true;
-        for (struct belay_job *job = engine->working.first; job != NULL;
-             job = next) {
-            next = job->next;
-            fetch_interrupt(job->fetch);
-        }
-        loop_defer_arm(engine->turn_defer);
+        end_all(engine, false);
     }
 }
 
@@ -222,15 +392,9 @@ static void on_tick(void *arg)
 static void on_deadline(void *arg)
 {
     struct belay_engine *engine = arg;
-    struct belay_job *next;
 
     engine->expired = true;
-    for (struct belay_job *job = engine->working.first; job != NULL;
-         job = next) {
-        next = job->next;
-        fetch_expire(job->fetch);
-    }
-    loop_defer_arm(engine->turn_defer);
+    end_all(engine, true);
 }
 
 /* ---- life. */
@@ -339,7 +503,7 @@ bool belay_engine_free(struct belay_engine *engine)
     }
     while ((job = engine->queued.first) != NULL) {
         list_remove(&engine->queued, job);
-        job_free(job);
+        job->kind->free(job);
     }
     loop_async_free(engine->async);
     loop_timer_free(engine->tick_timer);
@@ -368,8 +532,7 @@ void belay_run(struct belay_engine *engine)
     loop_defer_arm(engine->turn_defer);
     do {
         loop_run(engine->loop);
-    } while (engine->working.first != NULL || engine->queued.first != NULL ||
-             engine->over.first != NULL);
+    } while (has_jobs(engine) || groups_left(engine));
     loop_timer_stop(engine->tick_timer);
     loop_timer_stop(engine->deadline_timer);
     engine->running = false;
@@ -389,18 +552,23 @@ void belay_wake(struct belay_engine *engine)
 
 /* ---- jobs. */
 
+void engine_add(struct belay_engine *engine, struct belay_job *job)
+{
+    list_add(&engine->queued, job);
+    loop_defer_arm(engine->turn_defer);
+}
+
 enum belay_reason belay_get(struct belay_engine *engine,
                             const struct belay_get_options *options,
                             struct belay_job **out, struct belay_error *error)
 {
     struct belay_job *job;
-    enum belay_reason reason = job_new(engine, options, &job, error);
+    enum belay_reason reason = get_job_new(engine, options, &job, error);
 
     if (reason != BELAY_DONE) {
         return reason;
     }
-    list_add(&engine->queued, job);
-    loop_defer_arm(engine->turn_defer);
+    engine_add(engine, job);
     if (out != NULL) {
         *out = job;
     }
@@ -412,9 +580,9 @@ void belay_job_stop(struct belay_job *job)
     if (job->over) {
         return;
     }
-    if (job->fetch != NULL) {
-        fetch_interrupt(job->fetch);
-    } else {
+    if (job->alone) {
+        job->kind->interrupt(job);
+    } else if (!job->working) {
         engine_job_over(job, BELAY_INTERRUPTED, "interrupted");
     }
 }

@@ -521,6 +521,11 @@ static void free_list(struct load_list *list)
     }
 }
 
+bool haul_pin(const struct haul *h, uint8_t pin[HASH_LEN])
+{
+    return h->trust != NULL && trust_shown(h->trust, pin);
+}
+
 void haul_free(struct haul *h)
 {
     if (h == NULL) {

@@ -135,6 +135,9 @@ void haul_expire(struct haul *haul);
 /* As fetch_stuck() and fetch_lingers(). */
 bool haul_stuck(const struct haul *haul);
 bool haul_lingers(const struct haul *haul);
+/* The key that a server showed whom nobody vouches for
+ * (BELAY_UNKNOWN_HOST); false: none. */
+bool haul_pin(const struct haul *haul, uint8_t pin[HASH_LEN]);
 void haul_free(struct haul *haul);
 void haul_stats(const struct haul *haul, struct haul_stats *out);
 

@@ -1,45 +1,68 @@
-/* Job: one download of an engine, from belay_get() to its last event.
+/* Job: what an engine works on, from its adding to its last event.
  *
  *     queued -> working -> over
+ *
+ * This is what all kinds of jobs share; a kind embeds it as its first member
+ * and brings the functions of struct job_kind.  The engine calls them in this
+ * order: start, then any of the others, free last; free also comes without a
+ * start.  A working job ends by engine_job_over(), called once and never from
+ * inside start, interrupt or expire.
  *
  * Loop thread only. */
 #ifndef CLIENT_JOB_H
 #define CLIENT_JOB_H
 
 #include "client/belay.h"
-#include "client/fetch.h"
+#include "client/rate.h"
+#include "client/security.h"
+#include "proto/base/err.h"
+#include "proto/data/uri.h"
+#include "proto/io/loop.h"
+
+/* What an engine gives its jobs; borrowed until they are freed. */
+struct job_means {
+    struct loop *loop;
+    struct rate *rate; /* NULL: no limit */
+    size_t memory;     /* that received data may take */
+    const struct security *security;
+};
+
+struct job_kind {
+    /* Begins to work.  ERR_NOMEM. */
+    int (*start)(struct belay_job *job, const struct job_means *means);
+    /* End soon: BELAY_INTERRUPTED, BELAY_LIMIT. */
+    void (*interrupt)(struct belay_job *job);
+    void (*expire)(struct belay_job *job);
+    /* After the end: as fetch_stuck() and fetch_lingers(). */
+    bool (*stuck)(const struct belay_job *job);
+    bool (*lingers)(const struct belay_job *job);
+    /* All but struct_size; zeroed before. */
+    void (*stats)(const struct belay_job *job, struct belay_job_stats *out);
+    void (*free)(struct belay_job *job);
+};
+
+struct group;
 
 struct belay_job {
+    const struct job_kind *kind;
     struct belay_engine *engine;
     struct belay_job *next; /* of the engine's list that it is on */
     struct belay_job *prev;
-    struct belay_get_options asked; /* its texts: members below */
+    void *user_data;
     char *url;
-    char *dir;
-    char *name; /* NULL: to a descriptor */
-    char *shown;
+    char *shown;        /* belay_job_name() */
     char *shown_url;
-    bool have_sha256;
-    uint8_t sha256[HASH_LEN];
-    struct proxy *proxy; /* NULL: none */
-    struct uri *uri;     /* while it works */
-    struct fetch *fetch; /* NULL: queued */
-    enum belay_reason reason;
+    bool working;
+    bool alone;          /* ... by start() of its kind */
+    bool again;          /* it was at work before, in a group */
     bool over;
+    struct group *group; /* it is at work with others, or NULL */
 };
 
-/* Checks the options and copies them.  The engine is borrowed. */
-enum belay_reason job_new(struct belay_engine *engine,
-                          const struct belay_get_options *options,
-                          struct belay_job **out, struct belay_error *error)
-    MUST_USE;
-/* Not while its fetch is stuck. */
-void job_free(struct belay_job *job);
-
-/* Begins to work: engine_job_over() comes later.  `rate` may be NULL;
- * `memory` is what received data may take; `security` is borrowed.
- * ERR_NOMEM. */
-int job_start(struct belay_job *job, struct loop *loop, struct rate *rate,
-              size_t memory, const struct security *security) MUST_USE;
+/* Fills in the texts; job_clear() releases them.  False: no memory. */
+bool job_init(struct belay_job *job, const struct job_kind *kind,
+              struct belay_engine *engine, const char *url,
+              const char *name) MUST_USE;
+void job_clear(struct belay_job *job);
 
 #endif

@@ -9,7 +9,7 @@
 #include "client/cli/usage.h"
 
 /* Jobs in the engine's hands: enough for it to group what it asks for. */
-#define IN_HAND_MAX 1024u
+#define IN_HAND_MAX 6000u
 
 /* ---- reading. */
 

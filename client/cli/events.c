@@ -84,8 +84,10 @@ static json_t *of_job(struct events *events, const char *name,
 {
     json_t *line = object(events, name);
 
-    put_int(line, "id", id);
-    put_text(line, "file", belay_job_name(job));
+    if (job != NULL) {
+        put_int(line, "id", id);
+        put_text(line, "file", belay_job_name(job));
+    }
     return line;
 }
 
@@ -111,6 +113,7 @@ static void put_value(json_t *line, const struct belay_event *event)
         put_int(line, "chunk", event->value);
         break;
     case BELAY_EVENT_RESET:
+    case BELAY_EVENT_SECURE:
         put_int(line, "connection", event->value);
         break;
     default:

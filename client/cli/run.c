@@ -16,6 +16,8 @@
 #define PLAIN_MS 30000u
 /* A run of more files tells the good ones by -v only. */
 #define FILES_TOLD 20u
+/* So many bad ones are told in any case. */
+#define FAILURES_TOLD 50u
 
 static uint64_t now_ms(void)
 {
@@ -160,7 +162,9 @@ static void on_note(struct run *run, const struct belay_event *event)
 
     if (!o->quiet && (!event->detail || o->verbose > 0) &&
         event->text[0] != '\0') {
-        display_say(&run->display, belay_job_name(event->job), event->text);
+        display_say(&run->display,
+                    event->job != NULL ? belay_job_name(event->job) : NULL,
+                    event->text);
     }
 }
 
@@ -206,6 +210,28 @@ static bool goes_on(enum belay_reason reason)
            reason == BELAY_NOT_BELAY || reason == BELAY_ACCESS;
 }
 
+/* Of thousands of files that fail alike the first ones say enough. */
+static bool worth_telling(struct run *run, const struct belay_event *event,
+                          const struct belay_job_stats *stats)
+{
+    bool ordered = event->reason == BELAY_INTERRUPTED ||
+                   event->reason == BELAY_LIMIT;
+
+    if (run->options->verbose > 0 || run->totals.files <= FILES_TOLD) {
+        return true;
+    }
+    if (ordered && stats->have == 0) {
+        return false; /* the summary counts it */
+    }
+    run->failures_told++;
+    if (run->failures_told == FAILURES_TOLD + 1) {
+        display_say(&run->display, NULL, "more failures are only counted; "
+                                         "-v shows them, --failed lists "
+                                         "them");
+    }
+    return run->failures_told <= FAILURES_TOLD;
+}
+
 /* Behind a failure that a rerun may heal: what is there already. */
 static void tell_failure(struct run *run, const struct belay_event *event,
                          const struct belay_job_stats *stats)
@@ -214,6 +240,9 @@ static void tell_failure(struct run *run, const struct belay_event *event,
     char kept[128] = "";
     char line[2048];
 
+    if (!worth_telling(run, event, stats)) {
+        return;
+    }
     if (goes_on(event->reason) && stats->resumable && stats->have > 0) {
         belay_text_bytes(stats->have, have, sizeof have);
         belay_text_bytes(stats->size, size, sizeof size);
@@ -328,9 +357,11 @@ static void on_event(void *arg, const struct belay_event *event)
     struct run *run = arg;
     struct run_file *file = event->user_data;
 
-    if (event->job != NULL) {
+    if (file != NULL) {
         file->job = event->job;
-        events_job(&run->events, event, file->id);
+    }
+    if (event->type != BELAY_EVENT_TICK && event->type != BELAY_EVENT_WAKE) {
+        events_job(&run->events, event, file != NULL ? file->id : 0);
     }
     switch (event->type) {
     case BELAY_EVENT_START:

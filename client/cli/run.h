@@ -61,6 +61,7 @@ struct run {
     bool plain;
     uint64_t began_ms;
     struct ask_trust ask;
+    size_t failures_told;
     enum exit_code worst;
 };
 

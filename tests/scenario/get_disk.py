@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 
-from harness import (KI, MI, Belayd, case, check, check_code, check_one_line,
-                     get, in_private_mounts, library, main, names, need_root,
-                     same, shelf, start, wait_until, write_random)
+from harness import (KI, MI, Belayd, Tmpfs, case, check, check_code,
+                     check_one_line, get, in_private_mounts, library, main,
+                     names, need_root, same, shelf, start, wait_until,
+                     write_random)
 
 SIZE = 12 * MI + 7
 library(file=(write_random, SIZE))
@@ -19,41 +20,6 @@ library(file=(write_random, SIZE))
 
 def source():
     return os.path.join(shelf(), "file")
-
-
-class Tmpfs:
-    """A small file system; seen by this process and its children only."""
-
-    def __init__(self, path, options):
-        need_root()
-        self.path = path
-        os.makedirs(path, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path],
-                       check=True)
-
-    def remount(self, options):
-        subprocess.run(["mount", "-o", "remount," + options, self.path],
-                       check=True)
-
-    def fill(self, leave=0):
-        """Somebody else takes what is left, or all but a part of it."""
-        with open(os.path.join(self.path, "ballast"), "wb", 0) as file:
-            while True:
-                room = os.statvfs(self.path)
-                size = room.f_bavail * room.f_frsize - leave
-                if size <= 0:
-                    return
-                with contextlib.suppress(OSError):
-                    file.write(bytes(min(size, MI)))
-
-    def free(self):
-        os.unlink(os.path.join(self.path, "ballast"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", "-l", self.path], check=False)
 
 
 def whole(run, into):

@@ -644,6 +644,41 @@ def together(function, items, at_once=8):
             future.result()
 
 
+class Tmpfs:
+    """A small file system; seen by this process and its children only."""
+
+    def __init__(self, path, options):
+        need_root()
+        self.path = path
+        os.makedirs(path, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path],
+                       check=True)
+
+    def remount(self, options):
+        subprocess.run(["mount", "-o", "remount," + options, self.path],
+                       check=True)
+
+    def fill(self, leave=0):
+        """Somebody else takes what is left, or all but a part of it."""
+        with open(os.path.join(self.path, "ballast"), "wb", 0) as file:
+            while True:
+                room = os.statvfs(self.path)
+                size = room.f_bavail * room.f_frsize - leave
+                if size <= 0:
+                    return
+                with contextlib.suppress(OSError):
+                    file.write(bytes(min(size, MI)))
+
+    def free(self):
+        os.unlink(os.path.join(self.path, "ballast"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "-l", self.path], check=False)
+
+
 # -- running cases ------------------------------------------------------------
 
 BASE = None

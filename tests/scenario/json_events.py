@@ -25,6 +25,7 @@ SCHEMA = {
     "begin": {"program": str, "version": str, "protocol": int, "files": int},
     "start": {**FILE, "url": str},
     "note": {**FILE, "text": str},
+    "secure": {**FILE, "connection": int, "text": str},
     "reset": {**FILE, "connection": int, "text": str},
     "stall": {**FILE, "retry_ms": int, "text": str},
     "back": {**FILE, "text": str},
@@ -102,7 +103,11 @@ def kinds(events):
 def the_schema_is_the_documented_one(into):
     check(EVENTS == set(SCHEMA), "events.md and this test differ: %r" %
           (EVENTS ^ set(SCHEMA)))
-    check(len(REASONS) == 19, "reasons: %r" % sorted(REASONS))
+    with open(os.path.join(TOP, "client", "belay.h")) as file:
+        known = {name: kind.lower() for name, kind in re.findall(
+            r'"([a-z-]+)", BELAY_CLASS_([A-Z]+)\)', file.read())}
+    check(REASONS == known and len(known) > 18, "reasons: %r" %
+          (set(known.items()) ^ set(REASONS.items())))
 
 
 @case
