@@ -16,8 +16,10 @@ static void stream_broken(struct transfer *t, unsigned i, int err)
     struct conn *c = &t->conn[i];
     const char *text = receiver_error_text(c->receiver);
 
-    if (!c->greeted && !t->source[c->source].contact &&
-        err == ERR_VERSION) {
+    if (err == ERR_AUTH) {
+        mirror_fail(t, i, TRANSFER_ACCESS, "%s", text);
+    } else if (!c->greeted && !t->source[c->source].contact &&
+               err == ERR_VERSION) {
         mirror_fail(t, i, TRANSFER_VERSION, "%s", text);
     } else if (!c->greeted && !t->source[c->source].contact &&
                err != ERR_CRC) {
