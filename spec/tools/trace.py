@@ -29,10 +29,10 @@ sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "spec"
 DOCUMENTS = ("belay-1.md", "belay-id-1.md", "belay-manifest-1.md",
-             "belay-uri.md")
+             "belay-receipt-1.md", "belay-uri.md")
 
-ID = re.compile(r"\b((?:B1|ID1|MF1|U1)-[A-Z]*\d+[a-z]?)\b")
-DEFINED = re.compile(r"\*\*((?:B1|ID1|MF1|U1)-[A-Z]*\d+[a-z]?)\*\*")
+ID = re.compile(r"\b((?:B1|ID1|MF1|RC1|U1)-[A-Z]*\d+[a-z]?)\b")
+DEFINED = re.compile(r"\*\*((?:B1|ID1|MF1|RC1|U1)-[A-Z]*\d+[a-z]?)\*\*")
 RULES = re.compile(r"\b[Rr]ules? ((?:[A-Z]\d+[a-z]?(?:, | and |,| or )?)+)")
 SHORT = re.compile(r"[A-Z]\d+[a-z]?")
 BRACKET = re.compile(r"\(([A-Z]\d+[a-z]?)\)")
