@@ -97,7 +97,9 @@ enum belay_class {
     X(BELAY_NOT_DURABLE, "not-durable", BELAY_CLASS_PERMANENT)              \
     X(BELAY_INTERRUPTED, "interrupted", BELAY_CLASS_TEMPORARY)              \
     /* A fault of the library, or memory is out. */                         \
-    X(BELAY_INTERNAL, "internal", BELAY_CLASS_PERMANENT)
+    X(BELAY_INTERNAL, "internal", BELAY_CLASS_PERMANENT)                    \
+    /* Compared only: the local file is not right. */                       \
+    X(BELAY_DIFFERS, "differs", BELAY_CLASS_PERMANENT)
 
 enum belay_reason {
 #define BELAY_REASON_ENUM(name, text, class_) name,
@@ -200,6 +202,40 @@ BELAY_API enum belay_reason belay_know_host(
     const struct belay_known_host *host, struct belay_error *error)
     BELAY_CHECKED;
 
+/* ---- Verifying ------------------------------------------------------- */
+
+struct belay_verify_options {
+    size_t struct_size;
+    const char *path;    /* of the file */
+    const char *receipt; /* path of a receipt, */
+    const char *cid;     /* ... or a content id in text form */
+    /* Hears of each range [from, to) that is wrong; may be NULL.  A content
+     * id alone does not tell them. */
+    void (*wrong)(void *arg, uint64_t from, uint64_t to);
+    void *arg;
+};
+
+struct belay_verify_result {
+    size_t struct_size;
+    uint64_t size;         /* of the file */
+    uint64_t want_size;    /* ... as it should be */
+    uint64_t chunks;
+    uint64_t wrong_chunks; /* wrong or missing */
+    uint64_t wrong_bytes;
+    char cid[BELAY_CID_SIZE]; /* of the right content; of the file where
+                                 only a content id was given */
+};
+
+/* Compares a local file with a receipt or a content id, without any server
+ * and without writing anything.  Reads the whole file in this thread.
+ * BELAY_DONE; BELAY_DIFFERS: the file is not right; BELAY_WRONG_CONTENT: the
+ * receipt was changed; BELAY_USAGE: it is none.  `result` and `error` may be
+ * NULL. */
+BELAY_API enum belay_reason belay_verify(
+    const struct belay_verify_options *options,
+    struct belay_verify_result *result,
+    struct belay_error *error) BELAY_CHECKED;
+
 /* ---- Engine ---------------------------------------------------------- */
 
 struct belay_engine;
@@ -223,7 +259,9 @@ struct belay_job;
                                            making durable */                \
     X(BELAY_EVENT_END, "end")           /* the last one of a job: reason */ \
     X(BELAY_EVENT_TICK, "tick")         /* tick_ms passed; no job */        \
-    X(BELAY_EVENT_WAKE, "wake")         /* belay_wake() was called; no job */
+    X(BELAY_EVENT_WAKE, "wake")         /* belay_wake() was called; no job */ \
+    X(BELAY_EVENT_WRONG, "wrong")       /* repair, verify: bytes from       \
+                                           `value` on are wrong */
 
 enum belay_event_type {
 #define BELAY_EVENT_ENUM(name, text) name,
@@ -288,6 +326,19 @@ BELAY_API bool belay_engine_free(struct belay_engine *engine);
 
 /* ---- Jobs: one file -------------------------------------------------- */
 
+/* What a job does. */
+enum belay_kind {
+    BELAY_KIND_GET,
+    /* Fetch what is wrong or missing in the target, which exists, and write
+     * it in its place: verified bytes only, so that a kill leaves a file
+     * that another run heals.  With `overwrite` a new file is made of it
+     * instead, which replaces it at the end. */
+    BELAY_KIND_REPAIR,
+    /* Compare the target with the server's file and write nothing:
+     * BELAY_DONE, or BELAY_DIFFERS after BELAY_EVENT_WRONG for each range. */
+    BELAY_KIND_VERIFY,
+};
+
 struct belay_get_options {
     size_t struct_size;
     const char *url;
@@ -321,7 +372,21 @@ struct belay_get_options {
                               reached without it; * for all; may be NULL */
     uint32_t chunk_size;   /* wished for; 0: the server's choice */
     void *user_data;       /* comes back with each event */
+    enum belay_kind kind;
+    const char *const *mirrors; /* other URLs of the same content, used
+                                   together with `url` */
+    unsigned mirror_count;      /* ... at most BELAY_MIRRORS_MAX */
+    const char *const *seeds; /* local files that may hold some of the
+                                 content; the target that is replaced is
+                                 one anyway */
+    unsigned seed_count;      /* ... at most BELAY_SEEDS_MAX */
+    const char *receipt;      /* write a receipt there when all is right; "":
+                                 beside the target, NAME.belay-receipt */
+    bool force;               /* repair even what seems to be another file */
 };
+
+#define BELAY_MIRRORS_MAX 15
+#define BELAY_SEEDS_MAX 14
 
 /* Adds a job.  BELAY_DONE, or another reason with `error` filled in (may be
  * NULL) and no job: then no event follows.  `*out` (may be NULL) is valid
@@ -364,7 +429,25 @@ struct belay_job_stats {
     char cid[BELAY_CID_SIZE]; /* "" until known */
     char server_pin[BELAY_PIN_SIZE]; /* of a server whose key is not known
                                         (BELAY_UNKNOWN_HOST), else "" */
+    uint64_t wrong_chunks; /* repair, verify: wrong or missing chunks, */
+    uint64_t wrong_bytes;  /* ... and their bytes */
 };
+
+/* What one server of a job did; 0 is `url`, the mirrors follow. */
+struct belay_source_stats {
+    size_t struct_size;
+    uint64_t wire;       /* bytes that it sent */
+    uint64_t fresh;      /* verified bytes of it */
+    unsigned bad_chunks; /* chunks of it that failed their digest */
+    unsigned losses;     /* connections to it that were lost */
+    bool aside;          /* it is not asked any more */
+    char name[300];      /* host and port */
+};
+
+/* False when there is no such source. */
+BELAY_API bool belay_job_source_stats(const struct belay_job *job,
+                                      unsigned source,
+                                      struct belay_source_stats *stats);
 
 /* `stats->struct_size` is set by the caller. */
 BELAY_API void belay_job_stats(const struct belay_job *job,

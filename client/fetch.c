@@ -86,8 +86,8 @@ void fetch_settle(struct fetch *f)
     } /* else the done callbacks come back here */
 }
 
-static void raise_event(struct fetch *f, enum belay_event_type type,
-                        uint64_t value, bool detail, const char *text)
+void fetch_raise(struct fetch *f, enum belay_event_type type,
+                 uint64_t value, bool detail, const char *text)
 {
     struct belay_event event = {.struct_size = sizeof event,
                                 .type = type,
@@ -106,7 +106,7 @@ void fetch_note(struct fetch *f, const char *format, ...)
     va_start(args, format);
     text_vprint(text, sizeof text, format, args);
     va_end(args);
-    raise_event(f, BELAY_EVENT_NOTE, 0, false, text);
+    fetch_raise(f, BELAY_EVENT_NOTE, 0, false, text);
 }
 
 void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
@@ -118,9 +118,11 @@ void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
     va_start(args, format);
     text_vprint(text, sizeof text, format, args);
     va_end(args);
-    raise_event(f, type, value,
+    fetch_raise(f, type, value,
                 type == BELAY_EVENT_RESET || type == BELAY_EVENT_DAMAGED ||
-                    type == BELAY_EVENT_SECURE,
+                    type == BELAY_EVENT_SECURE ||
+                    (type == BELAY_EVENT_WRONG &&
+                     f->options.kind == BELAY_KIND_REPAIR),
                 text);
 }
 
@@ -207,12 +209,12 @@ static void on_dialed(void *arg, int fd, const char *text)
     fetch_pump(f);
 }
 
-static void start_dial(struct fetch *f, unsigned conn)
+static void start_dial(struct fetch *f, unsigned conn, unsigned source)
 {
     struct link *link = &f->link[conn];
 
-    if (dial_start(f->dialer, f->options.connect_timeout_ms, on_dialed, link,
-                   &link->dial) != 0) {
+    if (dial_start(f->dialer[source], f->options.connect_timeout_ms,
+                   on_dialed, link, &link->dial) != 0) {
         transfer_dial_failed(f->transfer, conn, "out of memory",
                              loop_now_ms(f->loop));
     }
@@ -225,140 +227,13 @@ static void drop_conn(struct fetch *f, unsigned conn)
     link_close(&f->link[conn]);
 }
 
-/* ---- notes. */
-
-static void tell_reused(struct fetch *f, uint64_t chunks)
-{
-    uint64_t bytes = chunks << transfer_identity(f->transfer)->chunk_log2;
-    char shown[32];
-
-    if (chunks == 0) {
-        fetch_event(f, BELAY_EVENT_REUSED, 0,
-                    "nothing that was received is in the new version");
-        return;
-    }
-    belay_text_bytes(bytes, shown, sizeof shown);
-    fetch_event(f, BELAY_EVENT_REUSED, bytes,
-                "%s that were received are also in the new version and are "
-                "kept", shown);
-}
-
-static void tell(struct fetch *f, const struct transfer_action *a)
-{
-    const char *detail = transfer_detail(f->transfer);
-
-    switch (a->note) {
-    case TRANSFER_NOTE_CHANGED:
-        fetch_event(f, BELAY_EVENT_CHANGED, 0,
-                    "the file on the server changed; comparing, so that no "
-                    "two versions are mixed");
-        break;
-    case TRANSFER_NOTE_REUSED:
-        tell_reused(f, a->count);
-        break;
-    case TRANSFER_NOTE_ASIDE:
-        fetch_note(f, "source %u is not asked any more: %s", a->conn + 1,
-                   detail);
-        break;
-    case TRANSFER_NOTE_SLOW:
-        fetch_note(f, "source %u is left for a while: it is too slow",
-                   a->conn + 1);
-        break;
-    case TRANSFER_NOTE_DONOR:
-        break;
-    case TRANSFER_NOTE_NO_LIST:
-        fetch_note(f, "the server does not tell its digests; the whole file "
-                      "is fetched");
-        break;
-    case TRANSFER_NOTE_SHRUNK:
-        fetch_note(f, "the link breaks often: chunks are now %" PRIu64
-                      " KiB, so that a break costs less",
-                   ((uint64_t)1 << a->count) / 1024);
-        break;
-    case TRANSFER_NOTE_BAD_CHUNK:
-        fetch_event(f, BELAY_EVENT_DAMAGED, a->first,
-                    "chunk %" PRIu64 " arrived damaged (time %" PRIu64
-                    "); it is fetched again", a->first, a->count);
-        break;
-    case TRANSFER_NOTE_LOST:
-        fetch_event(f, BELAY_EVENT_RESET, a->conn + 1,
-                    "connection %u lost: %s", a->conn + 1, detail);
-        break;
-    case TRANSFER_NOTE_WAIT:
-        fetch_event(f, BELAY_EVENT_STALL, a->count,
-                    "no connection; next try in %.1f s, everything received "
-                    "is kept", (double)a->count / 1000);
-        break;
-    case TRANSFER_NOTE_BACK:
-        fetch_event(f, BELAY_EVENT_BACK, 0, "connected again");
-        break;
-    case TRANSFER_NOTE_HINTS_BAD:
-        fetch_note(f, "%" PRIu64 " chunks in the partial file were not as "
-                      "recorded and are fetched again", a->count);
-        break;
-    case TRANSFER_NOTE_RECHECK:
-        raise_event(f, BELAY_EVENT_NOTE, 0, true,
-                    "comparing with the server's complete digest list");
-        break;
-    case TRANSFER_NOTE_SERVER:
-        fetch_note(f, "the server says: %s", detail);
-        break;
-    }
-}
-
-enum belay_reason fetch_reason(enum transfer_reason reason)
-{
-    switch (reason) {
-    case TRANSFER_REFUSED:
-    case TRANSFER_NOT_A_FILE:
-        return BELAY_REFUSED;
-    case TRANSFER_ACCESS:
-        return BELAY_ACCESS;
-    case TRANSFER_UNREACHABLE:
-        return BELAY_UNREACHABLE;
-    case TRANSFER_SERVER:
-        return BELAY_SERVER;
-    case TRANSFER_NOT_BELAY:
-    case TRANSFER_VERSION:
-    case TRANSFER_PROTOCOL:
-        return BELAY_NOT_BELAY;
-    case TRANSFER_WRONG_CONTENT:
-        return BELAY_WRONG_CONTENT;
-    case TRANSFER_CHANGED:
-        return BELAY_CHANGED;
-    case TRANSFER_TOO_LARGE:
-        return BELAY_LIMIT;
-    case TRANSFER_NOMEM:
-    case TRANSFER_OK:
-        break;
-    }
-    return BELAY_INTERNAL;
-}
-
-static void failed(struct fetch *f, enum transfer_reason reason)
-{
-    const char *detail = transfer_detail(f->transfer);
-
-    if (reason == TRANSFER_CHANGED && f->stream != NULL) {
-        fetch_over(f, BELAY_CHANGED,
-                   "the file on the server changed; what was written out is "
-                   "part of the earlier version");
-    } else if (reason == TRANSFER_CHANGED) {
-        fetch_over(f, BELAY_CHANGED,
-                   "the file on the server changed, and --if-changed=stop "
-                   "was said; the part of the earlier version is kept");
-    } else {
-        fetch_over(f, fetch_reason(reason), "%s", detail);
-    }
-}
-
 /* ---- the pump. */
 
 static void act(struct fetch *f, const struct transfer_action *a)
 {
     switch (a->type) {
     case TRANSFER_DIAL:
-        start_dial(f, a->conn);
+        start_dial(f, a->conn, a->source);
         break;
     case TRANSFER_DROP:
         drop_conn(f, a->conn);
@@ -381,12 +256,13 @@ static void act(struct fetch *f, const struct transfer_action *a)
         fetch_store_finish(f);
         break;
     case TRANSFER_COMPARED:
+        fetch_compared(f);
         break;
     case TRANSFER_FAIL:
-        failed(f, a->reason);
+        fetch_failed(f, a->reason);
         break;
     case TRANSFER_NOTE:
-        tell(f, a);
+        fetch_tell(f, a);
         break;
     case TRANSFER_IDLE:
         break;
@@ -501,6 +377,7 @@ static bool make_transfer(struct fetch *f)
         .in_order = o->name == NULL,
         .window_chunks_bytes = STREAM_WINDOW,
         .max_size = o->max_size,
+        .mirror_count = o->mirror_count,
         .silence_ms = o->stall_ms,
         .agent = "belay/" BELAY_VERSION,
         .auth = security_auth(o->security, o->uri, &f->auth),
@@ -508,6 +385,11 @@ static bool make_transfer(struct fetch *f)
     };
 
     memcpy(config.pin_cid, o->uri->cid, HASH_LEN);
+    for (unsigned k = 0; k < config.mirror_count; k++) {
+        config.mirror[k].path = (const uint8_t *)o->mirrors[k].path;
+        config.mirror[k].path_len = o->mirrors[k].path_len;
+    }
+    donors_config(f, &config);
     transfer_free(f->transfer);
     f->transfer = transfer_new(&config, loop_now_ms(f->loop));
     return f->transfer != NULL;
@@ -520,6 +402,7 @@ static bool begin_again(struct fetch *f)
     f->probing = false;
     f->probed = true;
     f->begun = false;
+    donors_add_target(f);
     if (!make_transfer(f)) {
         return false;
     }
@@ -535,10 +418,17 @@ static int make_parts(struct fetch *f)
                                      .room = room_again,
                                      .arg = f};
 
-    if (dialer_new(f->loop, f->options.uri->host, f->options.uri->port,
-                   f->options.family, &f->dialer) != 0 ||
-        dialer_set_proxy(f->dialer, f->options.proxy) != 0 ||
-        pipeline_new(&config, &f->pipeline) != 0 ||
+    for (unsigned k = 0; k <= f->options.mirror_count; k++) {
+        const struct uri *uri = k == 0 ? f->options.uri
+                                       : &f->options.mirrors[k - 1];
+
+        if (dialer_new(f->loop, uri->host, uri->port, f->options.family,
+                       &f->dialer[k]) != 0 ||
+            dialer_set_proxy(f->dialer[k], f->options.proxy) != 0) {
+            return ERR_NOMEM;
+        }
+    }
+    if (pipeline_new(&config, &f->pipeline) != 0 ||
         loop_timer_new(f->loop, on_timer, f, &f->timer) != 0 ||
         loop_timer_new(f->loop, on_flush, f, &f->flush_timer) != 0 ||
         loop_timer_new(f->loop, fetch_rate_again, f, &f->rate_timer) != 0 ||
@@ -553,6 +443,19 @@ static int make_parts(struct fetch *f)
         return ERR_NOMEM;
     }
     return f->options.name == NULL ? stream_new(f, &f->stream) : 0;
+}
+
+/* Local files that the transfer has to know of from the start. */
+static bool open_local(struct fetch *f)
+{
+    if (f->options.kind != BELAY_KIND_GET) {
+        return place_open(f);
+    }
+    if (f->options.anew) {
+        donors_add_target(f);
+    }
+    donors_open_seeds(f);
+    return true;
 }
 
 int fetch_start(struct loop *loop, const struct fetch_options *options,
@@ -577,11 +480,14 @@ int fetch_start(struct loop *loop, const struct fetch_options *options,
         fetch_free(f);
         return ERR_NOMEM;
     }
-    *out = f;
     fetch_trust_begin(f);
+    (void)open_local(f); /* what is wrong it tells */
     if (!make_transfer(f)) {
-        fetch_over(f, BELAY_INTERNAL, "out of memory");
-    } else if (fetch_store_open(f) && f->probing && !make_transfer(f)) {
+        fetch_free(f);
+        return ERR_NOMEM;
+    }
+    *out = f;
+    if (!f->over && fetch_store_open(f) && f->probing && !make_transfer(f)) {
         fetch_over(f, BELAY_INTERNAL, "out of memory");
     }
     if (options->speed_limit > 0 && options->speed_ms > 0) {
@@ -610,7 +516,12 @@ bool fetch_stuck(const struct fetch *f)
 
 bool fetch_lingers(const struct fetch *f)
 {
-    return dialer_lingers(f->dialer);
+    for (unsigned k = 0; k <= f->options.mirror_count; k++) {
+        if (dialer_lingers(f->dialer[k])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void fetch_free(struct fetch *f)
@@ -632,8 +543,11 @@ void fetch_free(struct fetch *f)
     loop_work_free(f->sync_work);
     loop_work_free(f->finish_work);
     pipeline_free(f->pipeline);
-    dialer_free(f->dialer);
-    trust_free(f->trust);
+    for (unsigned k = 0; k <= f->options.mirror_count; k++) {
+        dialer_free(f->dialer[k]);
+        trust_free(f->trust[k]);
+    }
+    donors_close(&f->donors);
     transfer_free(f->transfer);
     free(f);
 }
@@ -646,10 +560,24 @@ void fetch_stats(const struct fetch *f, struct fetch_stats *out)
     out->ledger = *transfer_ledger(f->transfer);
     out->conns = transfer_conns_used(f->transfer);
     out->verifying = f->verifying;
-    out->partial = f->begun && f->stream == NULL && !f->finished;
+    out->partial = f->begun && f->options.kind == BELAY_KIND_GET &&
+                   f->stream == NULL && !f->finished;
     out->elapsed_ms = loop_now_ms(f->loop) - f->started;
     out->chunk_log2 = id->chunk_log2;
     out->cid_known = id->cid_known;
     memcpy(out->cid, id->cid, HASH_LEN);
-    out->pin_shown = f->trust != NULL && trust_shown(f->trust, out->pin);
+    out->pin_shown = f->trust[0] != NULL &&
+                     trust_shown(f->trust[0], out->pin);
+    out->wrong_chunks = f->wrong_chunks;
+    out->wrong_bytes = f->wrong_bytes;
+}
+
+bool fetch_source_stats(const struct fetch *f, unsigned source,
+                        struct transfer_source_stats *out)
+{
+    if (f->transfer == NULL || source >= transfer_sources(f->transfer)) {
+        return false;
+    }
+    transfer_source_stats(f->transfer, source, out);
+    return true;
 }

@@ -46,6 +46,15 @@ struct fetch_options {
     uint64_t max_size;      /* 0: no limit */
     const struct proxy *proxy; /* borrowed; NULL: none */
     const struct security *security; /* borrowed */
+    enum belay_kind kind;
+    bool anew;              /* the target exists and is replaced, whatever
+                               its size and time say */
+    bool force;             /* repair even what seems to be another file */
+    const char *const *seeds; /* borrowed, like all that follows */
+    unsigned seed_count;
+    const char *receipt;      /* NULL: none */
+    const struct uri *mirrors;
+    unsigned mirror_count;
 };
 
 /* What a fetch tells while it runs.  Text is printable; it lives for the
@@ -69,6 +78,8 @@ struct fetch_stats {
     uint8_t cid[HASH_LEN];
     bool pin_shown;          /* by a server whose key is not known */
     uint8_t pin[HASH_LEN];
+    uint64_t wrong_chunks;
+    uint64_t wrong_bytes;
 };
 
 /* The outcome that a machine's reason amounts to. */
@@ -91,6 +102,11 @@ bool fetch_stuck(const struct fetch *fetch);
 /* After fetch_free() the loop would wait for a name look-up, maybe long. */
 bool fetch_lingers(const struct fetch *fetch);
 void fetch_free(struct fetch *fetch);
+/* Whom a person means by this source: host and port. */
+void fetch_source_name(const struct fetch *fetch, unsigned source, char *out,
+                       size_t cap);
+bool fetch_source_stats(const struct fetch *fetch, unsigned source,
+                        struct transfer_source_stats *out);
 void fetch_stats(const struct fetch *fetch, struct fetch_stats *out);
 
 #endif

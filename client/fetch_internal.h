@@ -1,6 +1,8 @@
 /* Private parts of fetch: shared by fetch*.c, link.c, local.c, stream.c.
  *
  *   fetch.c        life, actions of the transfer, the end
+ *   fetch_tell.c   what it has to tell, in words
+ *   fetch_local.c  donors, the file in its place, receipts
  *   fetch_store.c  partial file and journal: begin, resume, finish
  *   fetch_trust.c  is the server who it should be?
  *   link.c         sockets
@@ -10,6 +12,7 @@
 #define CLIENT_FETCH_INTERNAL_H
 
 #include "client/channel.h"
+#include "client/donor.h"
 #include "client/fetch.h"
 #include "client/pipeline.h"
 #include "client/store.h"
@@ -60,6 +63,7 @@ struct local_job {
     uint8_t (*digest)[HASH_LEN];
     bool *ok;
     bool copied;
+    bool try_clone;
     bool busy;
     struct store_error error;
 };
@@ -74,12 +78,18 @@ struct fetch {
     struct fetch_options options;
     struct fetch_observer observer;
     struct transfer *transfer;
-    struct dialer *dialer;
-    struct trust *trust; /* NULL: plain */
+    struct dialer *dialer[TRANSFER_SOURCES_MAX]; /* of each source */
+    struct trust *trust[TRANSFER_SOURCES_MAX]; /* NULL: plain */
     struct receiver_auth auth;
     struct pipeline *pipeline;
     struct store *store;
     struct stream *stream;
+    struct donors donors;
+    uint64_t local_size;   /* of the file that is compared or repaired */
+    uint64_t wrong_chunks; /* of it, and of what is missing at its end */
+    uint64_t wrong_bytes;
+    bool receipt_failed;
+    int receipt_errno;
     struct link link[TRANSFER_CONNS_MAX];
     struct loop_timer *timer;      /* the transfer's deadline */
     struct loop_timer *flush_timer;
@@ -131,6 +141,8 @@ void fetch_over(struct fetch *f, enum belay_reason end, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void fetch_note(struct fetch *f, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+void fetch_raise(struct fetch *f, enum belay_event_type type, uint64_t value,
+                 bool detail, const char *text);
 void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
                  const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -147,7 +159,7 @@ void fetch_speed_check(void *arg);
 /* Gets ready to check the server; without that it is over. */
 void fetch_trust_begin(struct fetch *f);
 /* TLS with the server failed for good. */
-void fetch_distrust(struct fetch *f, const char *text);
+void fetch_distrust(struct link *link, const char *text);
 /* ... or has begun. */
 void fetch_trusted(struct fetch *f, const struct link *link);
 
@@ -165,6 +177,23 @@ void fetch_sync_done(void *arg);
 void fetch_finish_work(void *arg);
 void fetch_finish_done(void *arg);
 void fetch_store_remark(struct fetch *f, uint64_t first, uint64_t count);
+
+/* fetch_tell.c */
+void fetch_tell(struct fetch *f, const struct transfer_action *a);
+void fetch_failed(struct fetch *f, enum transfer_reason reason);
+void fetch_compared(struct fetch *f);
+
+/* fetch_local.c */
+bool place_open(struct fetch *f);
+void donors_open_seeds(struct fetch *f);
+void donors_add_target(struct fetch *f);
+void donors_config(const struct fetch *f, struct transfer_config *config);
+void donor_tell(struct fetch *f, const struct transfer_action *action);
+void place_compared(struct fetch *f);
+/* Worker thread; the transfer is finished. */
+void fetch_write_receipt(struct fetch *f);
+/* The same for the target that was there already. */
+void fetch_receipt_of_target(struct fetch *f, int fd);
 
 /* local.c */
 int local_init(struct fetch *f) MUST_USE;

@@ -211,8 +211,8 @@ bool fetch_store_open(struct fetch *f)
     if (f->options.dry_run) {
         f->probing = true;
     }
-    if (f->options.name == NULL) {
-        return true;
+    if (f->options.name == NULL || f->options.kind != BELAY_KIND_GET) {
+        return true; /* place_open() has done it */
     }
     if (f->options.no_clobber && target_stat(f, &st) == 0 &&
         !S_ISDIR(st.st_mode)) {
@@ -222,7 +222,8 @@ bool fetch_store_open(struct fetch *f)
     if (f->options.dry_run) {
         return true;
     }
-    if (!f->probing && !f->probed && target_stat(f, &st) == 0 &&
+    if (!f->probing && !f->probed && !f->options.anew &&
+        target_stat(f, &st) == 0 &&
         S_ISREG(st.st_mode)) {
         settle_leftovers(f);
         f->probing = true;
@@ -296,7 +297,7 @@ static void judge_target(struct fetch *f)
     }
     same_time = st.st_mtim.tv_sec == id->mtime_s &&
                 st.st_mtim.tv_nsec == (long)id->mtime_ns;
-    if (same_time && !named) {
+    if (same_time && !named && f->options.receipt == NULL) {
         fetch_over(f, BELAY_UP_TO_DATE,
                    "already there, with the server's size and time");
     } else if (named || id->cid_known) {
@@ -318,6 +319,9 @@ void fetch_store_begin(struct fetch *f)
 
     if (f->probing) {
         judge_target(f);
+        return;
+    }
+    if (f->options.kind == BELAY_KIND_VERIFY) {
         return;
     }
     pipeline_chunks(f->pipeline, id->chunk_log2);
@@ -530,6 +534,9 @@ static void check_target(struct fetch *f)
     int fd = target_open(f);
 
     f->digest_wrong = fd < 0 || !target_holds(f, fd);
+    if (!f->digest_wrong && f->options.receipt != NULL) {
+        fetch_receipt_of_target(f, fd);
+    }
     if (fd >= 0) {
         close(fd);
     }
@@ -562,6 +569,22 @@ void fetch_finish_work(void *arg)
     }
     f->finish_result = store_finish(f->store, &attrs, &f->warnings,
                                     &f->finish_error);
+    if (f->finish_result == 0) {
+        fetch_write_receipt(f);
+    }
+}
+
+/* The end, unless the receipt that was asked for is missing. */
+static void told_receipt(struct fetch *f, enum belay_reason reason,
+                         const char *text)
+{
+    if (f->receipt_failed) {
+        fetch_over(f, BELAY_DISK, "the file is there and verified, but its "
+                                  "receipt cannot be written: %s",
+                   strerror(f->receipt_errno));
+    } else {
+        fetch_over(f, reason, "%s", text);
+    }
 }
 
 static void target_checked(struct fetch *f)
@@ -569,7 +592,7 @@ static void target_checked(struct fetch *f)
     f->check_target = false;
     f->verifying = false;
     if (!f->digest_wrong) {
-        fetch_over(f, BELAY_UP_TO_DATE, "already there, and verified");
+        told_receipt(f, BELAY_UP_TO_DATE, "already there, and verified");
     } else {
         target_differs(f);
     }
@@ -610,7 +633,7 @@ void fetch_finish_done(void *arg)
         }
         f->finished = true;
         f->over = false; /* the file is there, whatever came meanwhile */
-        fetch_over(f, BELAY_DONE, "verified");
+        told_receipt(f, BELAY_DONE, "verified");
     }
     fetch_settle(f);
 }

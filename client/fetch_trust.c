@@ -4,17 +4,32 @@
 void fetch_trust_begin(struct fetch *f)
 {
     char why[TLS_TEXT_MAX];
-    enum belay_reason reason = security_trust(
-        f->options.security, f->options.uri, true, &f->trust, why);
 
-    if (reason != BELAY_DONE) {
-        fetch_over(f, reason, "%s", why);
+    for (unsigned k = 0; k <= f->options.mirror_count; k++) {
+        const struct uri *uri = k == 0 ? f->options.uri
+                                       : &f->options.mirrors[k - 1];
+        enum belay_reason reason = security_trust(
+            f->options.security, uri, k == 0, &f->trust[k], why);
+
+        if (reason != BELAY_DONE) {
+            fetch_over(f, reason, "%s", why);
+            return;
+        }
     }
 }
 
-void fetch_distrust(struct fetch *f, const char *text)
+/* Without this server, if there are others. */
+void fetch_distrust(struct link *link, const char *text)
 {
-    fetch_over(f, security_reason(f->trust), "%s", text);
+    struct fetch *f = link->fetch;
+    unsigned source = transfer_conn_source(f->transfer, link->conn);
+
+    if (f->options.mirror_count == 0) {
+        fetch_over(f, security_reason(f->trust[source]), "%s", text);
+    } else {
+        transfer_distrust(f->transfer, link->conn, text,
+                          loop_now_ms(f->loop));
+    }
 }
 
 void fetch_trusted(struct fetch *f, const struct link *link)
@@ -22,10 +37,13 @@ void fetch_trusted(struct fetch *f, const struct link *link)
     uint8_t pin[HASH_LEN];
     char text[TLS_PIN_TEXT_LEN + 1];
 
-    if (trust_recorded(f->trust, pin)) {
+    unsigned source = transfer_conn_source(f->transfer, link->conn);
+
+    if (trust_recorded(f->trust[source], pin)) {
         tls_pin_format(pin, text);
         fetch_note(f, "%s was not known; its key %s is recorded and expected "
-                      "from now on", f->options.uri->host, text);
+                      "from now on", source == 0 ? f->options.uri->host
+                               : f->options.mirrors[source - 1].host, text);
     }
     fetch_event(f, BELAY_EVENT_SECURE, link->conn + 1,
                 "connection %u: TLS 1.3, %s", link->conn + 1,

@@ -51,6 +51,40 @@ static int add_group(int fd, struct hasher *hasher,
     return err;
 }
 
+int file_chunks(int fd, uint64_t size, uint8_t chunk_log2,
+                void (*each)(void *arg, uint64_t index,
+                             const uint8_t *digest),
+                void *arg)
+{
+    struct hasher *hasher = hasher_new();
+    uint8_t *buffer = malloc((size_t)GROUP << chunk_log2);
+    uint64_t count = cid_chunk_count(size, chunk_log2);
+    struct hash_item items[GROUP];
+    uint8_t digest[GROUP][HASH_LEN];
+    bool there[GROUP];
+    int err = hasher == NULL || buffer == NULL ? ERR_NOMEM : 0;
+
+    for (uint64_t at = 0; err == 0 && at < count; at += GROUP) {
+        size_t n = count - at < GROUP ? (size_t)(count - at) : GROUP;
+
+        for (size_t k = 0; k < n; k++) {
+            items[k].data = buffer + (k << chunk_log2);
+            items[k].len = cid_chunk_len(size, chunk_log2, at + k);
+            items[k].out = digest[k];
+            there[k] = read_full(fd, buffer + (k << chunk_log2),
+                                 items[k].len,
+                                 (at + k) << chunk_log2) == 0;
+        }
+        err = hash_sha256_many(hasher, items, n);
+        for (size_t k = 0; err == 0 && k < n; k++) {
+            each(arg, at + k, there[k] ? digest[k] : NULL);
+        }
+    }
+    free(buffer);
+    hasher_free(hasher);
+    return err;
+}
+
 int file_cid(int fd, uint64_t size, uint8_t chunk_log2,
              uint8_t cid[HASH_LEN])
 {

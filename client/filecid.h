@@ -13,4 +13,12 @@
 int file_cid(int fd, uint64_t size, uint8_t chunk_log2,
              uint8_t cid[HASH_LEN]) MUST_USE;
 
+/* Tells the digest of each chunk of the file, or NULL for one that is not
+ * there whole or cannot be read, in order.  `size` is what the file should
+ * have.  ERR_NOMEM, ERR_INTERNAL. */
+int file_chunks(int fd, uint64_t size, uint8_t chunk_log2,
+                void (*each)(void *arg, uint64_t index,
+                             const uint8_t *digest),
+                void *arg) MUST_USE;
+
 #endif

@@ -115,6 +115,87 @@ static enum belay_reason set_proxy(struct get_job *job,
                         "socks5h://[USER:PASSWORD@]HOST[:PORT]");
 }
 
+static void free_texts(char **texts, unsigned count)
+{
+    for (unsigned k = 0; texts != NULL && k < count; k++) {
+        free(texts[k]);
+    }
+    free(texts);
+}
+
+static char **copy_texts(const char *const *texts, unsigned count)
+{
+    char **copy = calloc((size_t)count + 1, sizeof *copy);
+
+    for (unsigned k = 0; copy != NULL && k < count; k++) {
+        copy[k] = strdup(texts[k]);
+        if (copy[k] == NULL) {
+            free_texts(copy, count);
+            copy = NULL;
+        }
+    }
+    return copy;
+}
+
+static enum belay_reason check_kind(const struct belay_get_options *o,
+                                    struct belay_error *error)
+{
+    if (o->mirror_count > BELAY_MIRRORS_MAX) {
+        return report(error, BELAY_USAGE, "at most %d mirrors",
+                      BELAY_MIRRORS_MAX);
+    }
+    if (o->seed_count > BELAY_SEEDS_MAX) {
+        return report(error, BELAY_USAGE, "at most %d seeds",
+                      BELAY_SEEDS_MAX);
+    }
+    if (o->to_fd && (o->kind != BELAY_KIND_GET || o->seed_count > 0 ||
+                     o->receipt != NULL)) {
+        return report(error, BELAY_USAGE, "seeds, receipts, repairs and "
+                                          "comparisons need a file as the "
+                                          "target");
+    }
+    if (o->kind != BELAY_KIND_GET && (o->sha256 != NULL || o->no_clobber)) {
+        return report(error, BELAY_USAGE, "a digest, or leaving the target "
+                                          "alone, does not go with that");
+    }
+    return BELAY_DONE;
+}
+
+static bool set_receipt(struct get_job *job, const char *receipt)
+{
+    if (receipt == NULL) {
+        return true;
+    }
+    if (*receipt != '\0') {
+        job->receipt = strdup(receipt);
+    } else if (asprintf(&job->receipt, "%s/%s.belay-receipt", job->dir,
+                        job->name) < 0) {
+        job->receipt = NULL;
+    }
+    return job->receipt != NULL;
+}
+
+/* The lists; their URLs are checked before anything is fetched. */
+static enum belay_reason set_lists(struct get_job *job,
+                                   const struct belay_get_options *o,
+                                   struct belay_error *error)
+{
+    enum belay_reason reason = check_kind(o, error);
+
+    for (unsigned k = 0; reason == BELAY_DONE && k < o->mirror_count; k++) {
+        reason = belay_url_parse(o->mirrors[k], NULL, error);
+    }
+    if (reason != BELAY_DONE) {
+        return reason;
+    }
+    job->mirrors = copy_texts(o->mirrors, o->mirror_count);
+    job->seeds = copy_texts(o->seeds, o->seed_count);
+    return job->mirrors != NULL && job->seeds != NULL &&
+                   set_receipt(job, o->receipt)
+               ? BELAY_DONE
+               : report(error, BELAY_INTERNAL, "out of memory");
+}
+
 static const struct job_kind get_kind;
 
 static void get_free(struct belay_job *job)
@@ -126,6 +207,9 @@ static void get_free(struct belay_job *job)
     free(get->dir);
     free(get->name);
     free(get->proxy);
+    free_texts(get->mirrors, get->asked.mirror_count);
+    free_texts(get->seeds, get->asked.seed_count);
+    free(get->receipt);
     job_clear(job);
     free(get);
 }
@@ -158,6 +242,9 @@ enum belay_reason get_job_new(struct belay_engine *engine,
     if (reason == BELAY_DONE) {
         reason = set_proxy(get, o, url, error);
     }
+    if (reason == BELAY_DONE) {
+        reason = set_lists(get, o, error);
+    }
     if (reason != BELAY_DONE) {
         goto out_free;
     }
@@ -173,6 +260,9 @@ enum belay_reason get_job_new(struct belay_engine *engine,
     o->sha256 = NULL;
     o->proxy = NULL;
     o->no_proxy = NULL;
+    o->mirrors = NULL;
+    o->seeds = NULL;
+    o->receipt = NULL;
     *out = &get->job;
     free(url);
     return BELAY_DONE;
@@ -231,6 +321,17 @@ void get_job_make_directories(char *path)
     }
 }
 
+/* Repairing by a copy is fetching with the target as a donor; to repair
+ * without doing it is to compare. */
+static enum belay_kind kind_of(const struct belay_get_options *o)
+{
+    if (o->kind == BELAY_KIND_REPAIR && o->dry_run) {
+        return BELAY_KIND_VERIFY;
+    }
+    return o->kind == BELAY_KIND_REPAIR && o->overwrite ? BELAY_KIND_GET
+                                                        : o->kind;
+}
+
 static int get_start(struct belay_job *base, const struct job_means *means)
 {
     struct get_job *job = get_job_of(base);
@@ -265,13 +366,27 @@ static int get_start(struct belay_job *base, const struct job_means *means)
         .security = means->security,
         .proxy = job->proxy,
         .max_size = o->max_size,
+        .kind = kind_of(o),
+        .anew = o->kind == BELAY_KIND_REPAIR && o->overwrite,
+        .force = o->force,
+        .seeds = (const char *const *)job->seeds,
+        .seed_count = o->seed_count,
+        .receipt = job->receipt,
+        .mirror_count = o->mirror_count,
     };
 
-    job->uri = malloc(sizeof *job->uri);
-    if (job->uri == NULL || uri_parse(base->url, job->uri, &where) != 0) {
-        return ERR_NOMEM; /* it was parsed before */
+    job->uri = calloc((size_t)1 + o->mirror_count, sizeof *job->uri);
+    if (job->uri == NULL) {
+        return ERR_NOMEM;
+    }
+    for (unsigned k = 0; k <= o->mirror_count; k++) {
+        if (uri_parse(k == 0 ? base->url : job->mirrors[k - 1], &job->uri[k],
+                      &where) != 0) {
+            return ERR_NOMEM; /* it was parsed before */
+        }
     }
     options.uri = job->uri;
+    options.mirrors = job->uri + 1;
     if (o->make_directories && job->dir != NULL && !o->dry_run) {
         get_job_make_directories(job->dir);
     }
@@ -336,6 +451,8 @@ static void stats_alone(const struct fetch_stats *from,
         .verifying = from->verifying,
         .resumable = from->partial,
         .elapsed_ms = from->elapsed_ms,
+        .wrong_chunks = from->wrong_chunks,
+        .wrong_bytes = from->wrong_bytes,
     };
     if (from->cid_known) {
         cid_encode(from->chunk_log2, from->cid, to->cid);
@@ -394,4 +511,25 @@ static const struct job_kind get_kind = {
 struct get_job *get_job_of(struct belay_job *job)
 {
     return job->kind == &get_kind ? (struct get_job *)job : NULL;
+}
+
+bool belay_job_source_stats(const struct belay_job *job, unsigned source,
+                            struct belay_source_stats *stats)
+{
+    const struct get_job *get = (const struct get_job *)job;
+    struct transfer_source_stats from;
+
+    if (job->kind != &get_kind || get->fetch == NULL ||
+        !fetch_source_stats(get->fetch, source, &from)) {
+        return false;
+    }
+    struct belay_source_stats all = {.wire = from.wire,
+                                     .fresh = from.fresh,
+                                     .bad_chunks = from.bad_chunks,
+                                     .losses = from.losses,
+                                     .aside = from.aside};
+
+    fetch_source_name(get->fetch, source, all.name, sizeof all.name);
+    report_give(stats, &all, sizeof all);
+    return true;
 }

@@ -19,6 +19,9 @@ struct get_job {
     struct proxy *proxy; /* NULL: none */
     bool looked; /* the next one is known: */
     bool solo;   /* it cannot be fetched with others */
+    char **mirrors; /* URLs, and */
+    char **seeds;   /* ... local files, as the counts in asked say */
+    char *receipt;
     struct uri *uri;     /* while it works */
     struct fetch *fetch; /* NULL: queued, or in a group */
     uint64_t began_ms;   /* in a group */

@@ -48,7 +48,9 @@ static bool suits(const struct get_job *get)
 {
     const struct belay_get_options *o = &get->asked;
 
-    return !o->to_fd && !o->dry_run &&
+    return !o->to_fd && !o->dry_run && o->kind == BELAY_KIND_GET &&
+           o->mirror_count == 0 && o->seed_count == 0 &&
+           get->receipt == NULL &&
            o->make_directories && o->max_size == 0 && o->chunk_size == 0 &&
            o->speed_limit == 0 && !o->stop_on_change && o->connections == 0 &&
            relpath_check(get->name, strlen(get->name)) == 0 && !is_partial(get);

@@ -412,7 +412,7 @@ static void receive(struct link *link)
         } else if (err == ERR_AGAIN) {
             break;
         } else if (err == ERR_TLS && channel_is_refused(&link->channel)) {
-            fetch_distrust(f, channel_problem(&link->channel, err));
+            fetch_distrust(link, channel_problem(&link->channel, err));
         } else {
             lost(link, channel_problem(&link->channel, err));
         }
@@ -441,8 +441,7 @@ static void shake(struct link *link)
     int err = channel_shake(&link->channel);
 
     if (err == ERR_TLS) {
-        fetch_distrust(link->fetch,
-                       channel_problem(&link->channel, err));
+        fetch_distrust(link, channel_problem(&link->channel, err));
     } else if (err != 0 && err != ERR_AGAIN) {
         lost(link, channel_problem(&link->channel, err));
     } else if (err == 0) {
@@ -528,7 +527,8 @@ void link_resume(struct link *link)
 int link_open(struct link *link, int fd)
 {
     struct fetch *f = link->fetch;
-    int err = channel_open(&link->channel, fd, f->trust);
+    unsigned source = transfer_conn_source(f->transfer, link->conn);
+    int err = channel_open(&link->channel, fd, f->trust[source]);
 
     if (err == 0) {
         err = loop_poll_new(f->loop, fd, on_ready, link, &link->poll);

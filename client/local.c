@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/fetch_internal.h"
+#include "proto/base/err.h"
 #include "proto/data/cid.h"
 
 /* Chunks hashed in one call, so that two lanes have work. */
@@ -12,6 +13,17 @@
 static uint64_t chunk_at(const struct local_job *job, uint64_t index)
 {
     return index << job->action.chunk_log2;
+}
+
+/* Bytes of the file itself, or of the donor that is meant. */
+static int local_read(struct local_job *job, uint64_t offset, size_t len)
+{
+    if (job->action.donor != TRANSFER_NO_DONOR) {
+        return donor_read(&job->fetch->donors.donor[job->action.donor],
+                          offset, job->buffer, len);
+    }
+    return store_pread(job->fetch->store, offset, job->buffer, len,
+                       &job->error);
 }
 
 /* Read and hash a group of neighbouring chunks that fit the buffer. */
@@ -35,8 +47,7 @@ static uint64_t hash_group(struct local_job *job, uint64_t at)
         bytes += len;
         n++;
     }
-    if (store_pread(job->fetch->store, offset, job->buffer, bytes,
-                    &job->error) == 0 &&
+    if (local_read(job, offset, bytes) == 0 &&
         hash_sha256_many(job->hasher, items, n) == 0) {
         for (uint64_t k = 0; k < n; k++) {
             job->ok[at + k - a->first] = true;
@@ -55,6 +66,33 @@ static void hash_work(struct local_job *job)
     }
 }
 
+/* Are the bytes in the buffer those that are wanted? */
+static bool is_wanted(struct local_job *job, size_t len)
+{
+    return hash_sha256(job->hasher, job->buffer, len, job->digest[0]) == 0 &&
+           memcmp(job->digest[0], job->action.digest, HASH_LEN) == 0;
+}
+
+/* Share the blocks, then look at what stands there now.  Where that goes
+ * wrong the chunk counts as missing and is written over. */
+static bool clone_chunk(struct local_job *job, uint32_t len)
+{
+    const struct transfer_action *a = &job->action;
+    struct store *store = job->fetch->store;
+
+    if (a->donor == TRANSFER_NO_DONOR || !job->try_clone) {
+        return false;
+    }
+    if (store_clone(store, job->fetch->donors.donor[a->donor].fd,
+                    a->from_offset, chunk_at(job, a->first), len) != 0) {
+        job->try_clone = false;
+        return false;
+    }
+    return store_pread(store, chunk_at(job, a->first), job->buffer, len,
+                       &job->error) == 0 &&
+           is_wanted(job, len);
+}
+
 /* The old bytes are trusted no further than their digest reaches. */
 static void copy_work(struct local_job *job)
 {
@@ -63,13 +101,12 @@ static void copy_work(struct local_job *job)
     struct iovec iov = {job->buffer, len};
     struct store *store = job->fetch->store;
 
+    job->error.code = 0;
     job->copied =
-        store_pread(store, a->from_offset, job->buffer, len, &job->error) ==
-            0 &&
-        hash_sha256(job->hasher, job->buffer, len, job->digest[0]) == 0 &&
-        memcmp(job->digest[0], a->digest, HASH_LEN) == 0 &&
-        store_pwrite(store, chunk_at(job, a->first), &iov, 1,
-                     &job->error) == 0 &&
+        (clone_chunk(job, len) ||
+         (local_read(job, a->from_offset, len) == 0 && is_wanted(job, len) &&
+          store_pwrite(store, chunk_at(job, a->first), &iov, 1,
+                       &job->error) == 0)) &&
         store_mark(store, a->first, 1,
                    (const uint8_t (*)[HASH_LEN])job->digest, &job->error) ==
             0;
@@ -96,13 +133,17 @@ static void done(void *arg)
     job->busy = false;
     f->local_busy--;
     if (a->type == TRANSFER_COPY) {
+        if (job->error.code == ERR_NO_SPACE) {
+            fetch_store_error(f, &job->error);
+        }
+        f->donors.no_clone = f->donors.no_clone || !job->try_clone;
         transfer_copied(f->transfer, job->copied, now);
     } else {
         for (uint64_t k = 0; k < a->count; k++) {
             transfer_hashed(f->transfer, a->first + k,
                             job->ok[k] ? job->digest[k] : NULL, now);
         }
-        if (f->rebased && !f->over &&
+        if (f->rebased && !f->over && a->donor == TRANSFER_NO_DONOR &&
             a->chunk_log2 == transfer_identity(f->transfer)->chunk_log2) {
             fetch_store_remark(f, a->first, a->count);
         }
@@ -169,6 +210,10 @@ static bool start(struct fetch *f, struct local_job *job,
     BELAY_ASSERT(action->count <= CHUNKS_MAX);
     job->action = *action;
     job->size = transfer_identity(f->transfer)->size;
+    if (action->type == TRANSFER_HASH && action->donor != TRANSFER_NO_DONOR) {
+        job->size = f->donors.donor[action->donor].size;
+    }
+    job->try_clone = !f->donors.no_clone;
     job->busy = true;
     f->local_busy++;
     loop_work_submit(job->work);

@@ -23,6 +23,12 @@ static void tidy(struct store *store)
 {
     struct stat st;
 
+    if (store->in_place) {
+        if (store->journal_held) {
+            (void)store->sys->unlink(store->dir_fd, store->journal_name);
+        }
+        return;
+    }
     if (!store->journal_held || store->have_head ||
         store->sys->fstat(store->journal_fd, &st) != 0 || st.st_size != 0) {
         return;
@@ -83,7 +89,7 @@ int store_discard(struct store *store, struct store_error *why)
     if (store == NULL) {
         return 0;
     }
-    if (store->journal_held) {
+    if (store->journal_held && !store->in_place) {
         /* The partial first: a journal alone is recognised as a leftover. */
         rc = remove_one(store, STORE_FILE_PART, store->part_name, why);
         if (rc == 0) {

@@ -41,7 +41,8 @@
  *
  * Threads. Group A may run on several threads at once, for ranges that do not
  * overlap, and together with one call of group B or store_sync:
- *   store_pwrite store_zero store_pread store_mark store_writeback_hint
+ *   store_pwrite store_zero store_clone store_pread store_mark
+ *   store_writeback_hint
  *   store_sync (a second one waits for the first)
  * Group B, the rest, is for one thread at a time. Of these, only
  * store_update_identity, store_identity, store_hints and store_next_data may
@@ -154,6 +155,18 @@ int store_open(const struct store_opts *opts, struct store **store,
                struct store_report *report, struct store_error *why)
     __attribute__((warn_unused_result));
 
+/* The target itself takes the place of the partial: for repairing it where it
+ * is.  It must be a regular file (no symlink); report->part_size is its size,
+ * found stays STORE_FOUND_NOTHING.  store_begin then keeps what is there, and
+ * it may be called without a change of anything on disk; store_finish cuts
+ * the file to its size and syncs it, or does nothing at all where nothing was
+ * written.  Nothing is recorded: whoever calls writes verified bytes only and
+ * compares everything anew after a crash.  ERR_EXISTS: there is a partial
+ * download of this name. */
+int store_open_in_place(const struct store_opts *opts, struct store **store,
+                        struct store_report *report, struct store_error *why)
+    __attribute__((warn_unused_result));
+
 /* What the journal says, or NULL without a usable one. Valid until the next
  * begin, rebase, update, close or discard. */
 const struct journal_identity *store_identity(const struct store *store);
@@ -229,6 +242,13 @@ int store_next_data(struct store *store, uint64_t *start, uint64_t *end,
  * Failing for lack of room leaves the store usable; other failures latch. */
 int store_pwrite(struct store *store, uint64_t offset, const struct iovec *iov,
                  size_t count, struct store_error *why)
+    __attribute__((warn_unused_result));
+
+/* Let [offset, offset + len) share the blocks of another file, where the
+ * file system can do that; ERR_UNSUPPORTED where not, with nothing changed.
+ * What stands there then is read back and verified by the caller. */
+int store_clone(struct store *store, int from, uint64_t from_offset,
+                uint64_t offset, uint64_t len)
     __attribute__((warn_unused_result));
 
 /* Make [offset, offset + len) read as zeros, as a hole where possible. */

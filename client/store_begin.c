@@ -160,6 +160,9 @@ int store_begin(struct store *store, const struct journal_identity *identity,
     struct journal_identity copy = *identity;
     int rc = check_start(store, identity, why);
 
+    if (rc == 0 && store->in_place) {
+        return store_place_begin(store, identity);
+    }
     /* The caller may pass store_identity(). */
     start.identity = &copy;
     if (rc == 0 && store->final_exists && store->policy == STORE_KEEP) {
@@ -227,6 +230,9 @@ int store_rebase(struct store *store, const struct journal_identity *identity,
     if (rc != 0) {
         return rc;
     }
+    if (store->in_place) {
+        return store_place_begin(store, identity);
+    }
     /* Until the new head is durable nothing may be written: the old hints
      * would vouch for it. */
     store->phase = STORE_PHASE_FOUND;
@@ -250,6 +256,9 @@ int store_update_identity(struct store *store,
 {
     struct journal_identity copy = *identity;
 
+    if (store->in_place) {
+        return 0; /* there is no record */
+    }
     if (store->phase != STORE_PHASE_ACTIVE &&
         store->phase != STORE_PHASE_FOUND) {
         return store_fail(store, why, ERR_STATE, "change the identity of",

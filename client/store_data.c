@@ -66,6 +66,11 @@ int store_pwrite(struct store *store, uint64_t offset, const struct iovec *iov,
         len += iov[i].iov_len;
     }
     check_range(store, offset, len);
+    int rc = store->in_place ? store_place_touch(store, why) : 0;
+
+    if (rc != 0) {
+        return rc;
+    }
     if (fits_bypass(store, offset, iov, count)) {
         if (store_call_write(store->sys, store->bypass_fd, iov, count,
                              offset) == 0) {
@@ -116,6 +121,11 @@ int store_zero(struct store *store, uint64_t offset, uint64_t len,
                struct store_error *why)
 {
     check_range(store, offset, len);
+    int rc = store->in_place ? store_place_touch(store, why) : 0;
+
+    if (rc != 0) {
+        return rc;
+    }
     if (len == 0 ||
         store_call_punch_hole(store->sys, store->part_fd, offset, len) == 0) {
         return 0;
@@ -131,7 +141,7 @@ int store_mark(struct store *store, uint64_t first, size_t count,
 {
     BELAY_ASSERT(store->phase == STORE_PHASE_ACTIVE);
     BELAY_ASSERT(first <= store->chunks && count <= store->chunks - first);
-    while (count > 0) {
+    while (count > 0 && !store->in_place) {
         uint8_t slots[MARK_ROUND * JOURNAL_SLOT_LEN];
         size_t n = count < MARK_ROUND ? count : MARK_ROUND;
         struct iovec iov = {slots, n * JOURNAL_SLOT_LEN};
@@ -232,6 +242,19 @@ int store_pread(struct store *store, uint64_t offset, void *buffer, size_t len,
         return write_failed(store, why);
     }
     return 0;
+}
+
+int store_clone(struct store *store, int from, uint64_t from_offset,
+                uint64_t offset, uint64_t len)
+{
+    check_range(store, offset, len);
+    if (store->sys->clone_range == NULL || store->in_place) {
+        return ERR_UNSUPPORTED;
+    }
+    return store->sys->clone_range(store->part_fd, (off_t)offset, from,
+                                   (off_t)from_offset, len) == 0
+               ? 0
+               : ERR_UNSUPPORTED;
 }
 
 int store_next_data(struct store *store, uint64_t *start, uint64_t *end,

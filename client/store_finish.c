@@ -229,6 +229,9 @@ int store_finish(struct store *store, const struct store_attrs *attrs,
     if (atomic_load(&store->fault)) {
         return store_refused(store, why);
     }
+    if (store->in_place) {
+        return store_place_finish(store, attrs, warnings, why);
+    }
     rc = cut_to_size(store, why);
     if (rc == 0) {
         set_attrs(store, attrs, warnings);

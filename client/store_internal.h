@@ -45,6 +45,9 @@ struct store {
     int direct_fd; /* -1, or the way around the page cache */
     int bypass_fd; /* -1, or the same for large writes */
     atomic_bool bypass; /* ... which works so far */
+    bool in_place; /* part is the target itself: store_place.c */
+    atomic_bool changed; /* ... and was written to */
+    atomic_bool touched; /* ... and is long enough */
     bool rewrite; /* there is none: make what is read dirty again */
     bool journal_created; /* by this store_open */
     bool journal_held; /* we have the lock */
@@ -146,6 +149,19 @@ int store_journal_check_owner(struct store *store, struct store_error *why)
 
 /* Make the partial as long as the identity says, if it is shorter. */
 int store_extend(struct store *store, struct store_error *why) MUST_USE;
+
+/* ---- The target itself (store_place.c). */
+
+int store_place_look(struct store *store, uint64_t *size,
+                     struct store_report *report,
+                     struct store_error *why) MUST_USE;
+int store_place_begin(struct store *store,
+                      const struct journal_identity *identity) MUST_USE;
+int store_place_touch(struct store *store,
+                      struct store_error *why) MUST_USE;
+int store_place_finish(struct store *store, const struct store_attrs *attrs,
+                       unsigned int *warnings,
+                       struct store_error *why) MUST_USE;
 
 /* ---- Faults and syncs (store_sync.c). */
 

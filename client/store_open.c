@@ -251,14 +251,17 @@ static struct store *new_store(const struct store_opts *opts)
     store->bypass_fd = -1;
     atomic_init(&store->bypass, false);
     store->durable_copy = STORE_COPY_NONE;
+    atomic_init(&store->changed, false);
+    atomic_init(&store->touched, false);
     atomic_init(&store->fault, false);
     pthread_mutex_init(&store->head_lock, NULL);
     pthread_mutex_init(&store->sync_lock, NULL);
     return store;
 }
 
-int store_open(const struct store_opts *opts, struct store **store,
-               struct store_report *report, struct store_error *why)
+static int open_any(const struct store_opts *opts, bool in_place,
+                    struct store **store, struct store_report *report,
+                    struct store_error *why)
 {
     struct store *opened = new_store(opts);
     int rc;
@@ -277,7 +280,9 @@ int store_open(const struct store_opts *opts, struct store **store,
     }
     rc = open_dir(opened, opts, why);
     if (rc == 0) {
-        rc = look(opened, report, why);
+        rc = in_place ? store_place_look(opened, &report->part_size, report,
+                                         why)
+                      : look(opened, report, why);
     }
     if (rc != 0) {
         (void)store_close(opened, NULL);
@@ -285,4 +290,16 @@ int store_open(const struct store_opts *opts, struct store **store,
     }
     *store = opened;
     return 0;
+}
+
+int store_open(const struct store_opts *opts, struct store **store,
+               struct store_report *report, struct store_error *why)
+{
+    return open_any(opts, false, store, report, why);
+}
+
+int store_open_in_place(const struct store_opts *opts, struct store **store,
+                        struct store_report *report, struct store_error *why)
+{
+    return open_any(opts, true, store, report, why);
 }

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -62,6 +64,17 @@ static int sys_fs_type(int fd, uint64_t *type)
 static ssize_t sys_pread(int fd, void *buffer, size_t len, off_t offset)
 {
     return pread(fd, buffer, len, offset);
+}
+
+static int sys_clone_range(int fd, off_t offset, int from, off_t from_offset,
+                           uint64_t len)
+{
+    struct file_clone_range range = {.src_fd = from,
+                                     .src_offset = (uint64_t)from_offset,
+                                     .src_length = len,
+                                     .dest_offset = (uint64_t)offset};
+
+    return ioctl(fd, FICLONERANGE, &range);
 }
 
 static int sys_punch_hole(int fd, off_t offset, off_t len)
@@ -229,6 +242,7 @@ const struct store_sys store_sys_real = {
     .pread = sys_pread,
     .pwritev = pwritev,
     .ftruncate = ftruncate,
+    .clone_range = sys_clone_range,
     .punch_hole = sys_punch_hole,
     .lseek = lseek,
     .fsync = fsync,

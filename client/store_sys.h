@@ -28,6 +28,9 @@ struct store_sys {
     ssize_t (*pwritev)(int fd, const struct iovec *iov, int count,
                        off_t offset);
     int (*ftruncate)(int fd, off_t size);
+    /* FICLONERANGE: share blocks of another file; may be NULL. */
+    int (*clone_range)(int fd, off_t offset, int from, off_t from_offset,
+                       uint64_t len);
     /* fallocate: make a hole, keep the size. */
     int (*punch_hole)(int fd, off_t offset, off_t len);
     off_t (*lseek)(int fd, off_t offset, int whence);

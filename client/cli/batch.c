@@ -1,6 +1,7 @@
 #include "client/cli/batch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -224,22 +225,70 @@ static int close_failed(struct batch *batch, int code)
 
 /* ---- running. */
 
+/* The mirrors of one item; kept as long as the batch. */
+struct batch_mirrors {
+    struct batch_mirrors *next;
+    const char *url[BELAY_MIRRORS_MAX];
+    unsigned count;
+    char text[];
+};
+
+static struct batch_mirrors *split_mirrors(struct batch *batch,
+                                           const char *text)
+{
+    size_t len = strlen(text) + 1;
+    struct batch_mirrors *m = calloc(1, sizeof *m + len);
+    char *rest = NULL;
+
+    if (m == NULL) {
+        return NULL;
+    }
+    m->next = batch->mirrors;
+    batch->mirrors = m;
+    memcpy(m->text, text, len);
+    for (char *url = strtok_r(m->text, " \t", &rest); url != NULL;
+         url = strtok_r(NULL, " \t", &rest)) {
+        if (m->count == BELAY_MIRRORS_MAX) {
+            return NULL;
+        }
+        m->url[m->count++] = url;
+    }
+    return m;
+}
+
+static bool add_item(struct batch *batch, const struct list_item *item)
+{
+    struct belay_get_options get = batch->options->get;
+
+    get.url = item->url;
+    get.output = item->out;
+    get.sha256 = item->sha256;
+    get.make_directories = batch->options->list != NULL;
+    if (item->dir != NULL) {
+        get.directory = item->dir;
+    }
+    if (item->mirror != NULL) {
+        const struct batch_mirrors *m = split_mirrors(batch, item->mirror);
+
+        if (m == NULL) {
+            fprintf(stderr, "belay: line %u: too many mirrors\n",
+                    item->line);
+            return false;
+        }
+        get.mirrors = m->url;
+        get.mirror_count = m->count;
+    }
+    return run_get(&batch->run, &get, batch->next - 1);
+}
+
 static void feed(struct batch *batch)
 {
     while (batch->next < batch->list.count &&
            batch->in_hand < IN_HAND_MAX && !run_interrupted()) {
         const struct list_item *item = &batch->list.items[batch->next];
-        struct belay_get_options get = batch->options->get;
 
-        get.url = item->url;
-        get.output = item->out;
-        get.sha256 = item->sha256;
-        get.make_directories = batch->options->list != NULL;
-        if (item->dir != NULL) {
-            get.directory = item->dir;
-        }
         batch->next++;
-        if (run_get(&batch->run, &get, batch->next - 1)) {
+        if (add_item(batch, item)) {
             batch->in_hand++;
         } else {
             write_failed(batch, item, BELAY_USAGE, "cannot be begun");
@@ -280,5 +329,11 @@ int batch_run(struct batch *batch)
 
 void batch_clear(struct batch *batch)
 {
+    while (batch->mirrors != NULL) {
+        struct batch_mirrors *next = batch->mirrors->next;
+
+        free(batch->mirrors);
+        batch->mirrors = next;
+    }
     list_clear(&batch->list);
 }

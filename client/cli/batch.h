@@ -10,9 +10,12 @@
 #include "client/cli/list.h"
 #include "client/cli/run.h"
 
+struct batch_mirrors;
+
 struct batch {
     const struct get_options *options;
     struct list list;
+    struct batch_mirrors *mirrors; /* of items that were begun */
     size_t next;     /* item that is given to the engine next */
     size_t in_hand;  /* given, and not ended */
     unsigned faults; /* of the list or the URLs, told */

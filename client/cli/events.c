@@ -112,6 +112,9 @@ static void put_value(json_t *line, const struct belay_event *event)
     case BELAY_EVENT_DAMAGED:
         put_int(line, "chunk", event->value);
         break;
+    case BELAY_EVENT_WRONG:
+        put_int(line, "offset", event->value);
+        break;
     case BELAY_EVENT_RESET:
     case BELAY_EVENT_SECURE:
         put_int(line, "connection", event->value);

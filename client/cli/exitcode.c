@@ -27,6 +27,8 @@ enum exit_code exit_code_of(enum belay_reason reason)
     case BELAY_WRONG_CONTENT:
     case BELAY_UNTRUSTED:
         return EXIT_CONTENT;
+    case BELAY_DIFFERS:
+        return EXIT_DIFFERS;
     case BELAY_CHANGED:
         return EXIT_CHANGED;
     case BELAY_DISK:

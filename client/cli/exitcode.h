@@ -28,6 +28,7 @@
       "all was there already, and --error-on-nothing was said")              \
     X(EXIT_HOST, 13, 8,                                                      \
       "the server's identity is wrong, or not known; nothing was sent")      \
+    X(EXIT_DIFFERS, 14, 5, "verify: the local file is not right")            \
     X(EXIT_TEMPORARY, 75, 2,                                                 \
       "temporary: no connection or server trouble; run again to go on")      \
     X(EXIT_SIGNAL, 128, 11, "plus the number: ended by a signal, all kept")

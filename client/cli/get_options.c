@@ -7,6 +7,7 @@
 
 #include "client/cli/exitcode.h"
 #include "client/cli/get_help.h"
+#include "client/cli/place.h"
 #include "client/cli/proxy_options.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
@@ -44,6 +45,9 @@ enum {
     OPT_MANIFEST_KEY,
     OPT_ORIGIN,
     OPT_NO_STATE,
+    OPT_MIRROR,
+    OPT_SEED,
+    OPT_RECEIPT,
 };
 
 static const struct option long_options[] = {
@@ -97,6 +101,9 @@ static const struct option long_options[] = {
     {"no-state", no_argument, NULL, OPT_NO_STATE},
     PROXY_OPTIONS,
     SECURITY_OPTIONS,
+    {"mirror", required_argument, NULL, OPT_MIRROR},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"receipt", optional_argument, NULL, OPT_RECEIPT},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -147,6 +154,10 @@ static int bad_value(int opt, const char *value)
     case OPT_INCLUDE:
     case OPT_EXCLUDE:
         return usage_wrong("pattern", value, "there are too many");
+    case OPT_MIRROR:
+        return usage_wrong("mirror", value, "there are too many");
+    case OPT_SEED:
+        return usage_wrong("seed", value, "there are too many");
     case 'j':
         return usage_wrong("bad number of files", value,
                            "expected 1 to 64");
@@ -178,6 +189,14 @@ static bool set_value(struct get_options *o, int opt, const char *value)
     case OPT_INCLUDE:
     case OPT_EXCLUDE:
         return filter_add(&o->filter, opt == OPT_INCLUDE, value);
+    case OPT_MIRROR:
+        return place_add(o->mirrors, BELAY_MIRRORS_MAX, &g->mirror_count,
+                         value);
+    case OPT_SEED:
+        return place_add(o->seeds, BELAY_SEEDS_MAX, &g->seed_count, value);
+    case OPT_RECEIPT:
+        g->receipt = value != NULL ? value : "";
+        return true;
     case OPT_SHA256:
         g->sha256 = value;
         return value_sha256(value);
@@ -379,6 +398,15 @@ static int check_together(struct get_options *o)
                            "one digest cannot be that of all; in a list, "
                            "sha256=HEX is that of a line");
     }
+    if ((o->url_count > 1 || o->list != NULL) &&
+        (g->mirror_count > 0 ||
+         (g->receipt != NULL && g->receipt[0] != '\0'))) {
+        return usage_wrong("several URLs", "and --mirror or --receipt=FILE",
+                           "these are of one file; in a list, mirror=URL is "
+                           "that of a line");
+    }
+    o->get.mirrors = o->mirrors;
+    o->get.seeds = o->seeds;
     if (g->overwrite && g->no_clobber) {
         return usage_wrong("--overwrite", "and --no-clobber",
                            "they contradict each other");

@@ -20,6 +20,8 @@ struct get_options {
     const char *failed; /* --failed; NULL: none */
     const char *manifest; /* --manifest; NULL: none */
     struct trust_options trust;
+    const char *mirrors[BELAY_MIRRORS_MAX];
+    const char *seeds[BELAY_SEEDS_MAX];
     char **urls;        /* borrowed from argv */
     int url_count;
 };

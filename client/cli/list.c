@@ -63,6 +63,7 @@ bool list_add(struct list *list, const struct list_item *item)
         .url = keep(list, item->url),
         .out = keep_or_null(list, item->out),
         .dir = keep_or_null(list, item->dir),
+        .mirror = keep_or_null(list, item->mirror),
         .sha256 = keep_or_null(list, item->sha256),
         .line = item->line,
     };
@@ -140,6 +141,8 @@ static const char *set_field(struct list_item *item, const char *key,
         place = &item->out;
     } else if (strcmp(key, "dir") == 0) {
         place = &item->dir;
+    } else if (strcmp(key, "mirror") == 0) {
+        place = &item->mirror;
     } else if (strcmp(key, "sha256") == 0) {
         place = &item->sha256;
         good = value_sha256(value);
@@ -147,7 +150,7 @@ static const char *set_field(struct list_item *item, const char *key,
         place = &item->sha256;
         good = value_checksum(value, &value);
     } else {
-        return "no such field: out=, dir=, sha256= are";
+        return "no such field: out=, dir=, mirror=, sha256= are";
     }
     if (*place != NULL) {
         return "a field is given twice";
@@ -294,6 +297,7 @@ void list_write(FILE *to, const struct list_item *item)
     fputs(item->url, to);
     write_value(to, "out", item->out);
     write_value(to, "dir", item->dir);
+    write_value(to, "mirror", item->mirror);
     write_value(to, "sha256", item->sha256);
     putc('\n', to);
 }

@@ -6,6 +6,8 @@
  *
  *     out=PATH     the target; else the URL names it
  *     dir=DIR      the directory of a relative target, instead of -d
+ *     mirror=URL   other places of the same content, used together; several
+ *                  in double quotes, separated by blanks
  *     sha256=HEX   of the whole file (also checksum=sha256:HEX)
  *
  * A pin is part of the URL.  Empty lines are skipped, and those whose first
@@ -28,6 +30,7 @@ struct list_item {
     const char *url;    /* all texts belong to the list */
     const char *out;    /* NULL: named by the URL */
     const char *dir;    /* NULL: as the command line says */
+    const char *mirror; /* NULL: none; else URLs, separated by blanks */
     const char *sha256; /* NULL: not known */
     unsigned line;      /* 0: from the command line */
 };

@@ -23,6 +23,10 @@ struct command {
 static const struct command commands[] = {
     {"get", cmd_get, "[OPTION]... URL...      download files, verified",
      true},
+    {"repair", cmd_repair, "[OPTION]... FILE URL  fetch what is wrong in FILE",
+     false},
+    {"verify", cmd_verify, "FILE URL | FILE --receipt RECEIPT   compare only",
+     false},
     {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids",
      false},
     {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "

@@ -168,6 +168,27 @@ static void on_note(struct run *run, const struct belay_event *event)
     }
 }
 
+/* What each server brought, where there are several. */
+static void tell_sources(struct run *run, const struct belay_event *event)
+{
+    struct belay_source_stats s = {.struct_size = sizeof s};
+    char fresh[32], wire[32];
+    char line[512];
+
+    if (!belay_job_source_stats(event->job, 1, &s)) {
+        return;
+    }
+    for (unsigned k = 0; belay_job_source_stats(event->job, k, &s); k++) {
+        belay_text_bytes(s.fresh, fresh, sizeof fresh);
+        belay_text_bytes(s.wire, wire, sizeof wire);
+        (void)snprintf(line, sizeof line,
+                       "%s: verified %s, on the wire %s, breaks %u, bad "
+                       "chunks %u%s", s.name, fresh, wire, s.losses,
+                       s.bad_chunks, s.aside ? ", set aside" : "");
+        display_say(&run->display, belay_job_name(event->job), line);
+    }
+}
+
 static void tell_success(struct run *run, const struct belay_event *event,
                          const struct belay_job_stats *stats)
 {
@@ -199,6 +220,7 @@ static void tell_success(struct run *run, const struct belay_event *event,
     if (run->options->verbose > 0 || stats->losses > 0) {
         progress_ledger(stats, line);
         display_say(&run->display, shown, line);
+        tell_sources(run, event);
     }
 }
 

@@ -238,6 +238,9 @@ void transfer_dial_failed(struct transfer *t, unsigned conn, const char *text,
 /* End of stream, reset or I/O error on `conn`. */
 void transfer_lost(struct transfer *t, unsigned conn, const char *text,
                    uint64_t now);
+/* The server of `conn` is not who it should be: it is not asked any more. */
+void transfer_distrust(struct transfer *t, unsigned conn, const char *text,
+                       uint64_t now);
 /* Stream bytes of `conn`.  Consumes until a chunk header is complete or the
  * input is used up; call again with the rest.  Afterwards `conn` may have
  * been given up: ask transfer_conn_open().  After the end, good or bad, all

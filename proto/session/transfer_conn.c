@@ -199,7 +199,8 @@ void conn_open(struct transfer *t, unsigned i)
     if (t->config.probe) {
         return;
     }
-    if (t->phase == PHASE_NEW && !(t->config.in_order && t->config.pinned) &&
+    if (t->phase == PHASE_NEW &&
+        !(t->config.in_order && (t->config.pinned || mirror_many(t))) &&
         !seed_busy(t) && conn_count_up(t) == 1) {
         claim_first(t, i);
     } else if (t->phase == PHASE_FETCH) {

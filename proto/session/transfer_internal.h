@@ -296,6 +296,8 @@ struct transfer {
         unsigned count;
     } bad[BAD_SLOTS];
 
+    unsigned bad_run; /* chunks that failed, none in between was good */
+
     uint64_t hash_pending; /* chunks given out by TRANSFER_HASH */
     struct {
         uint64_t first;

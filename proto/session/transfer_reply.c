@@ -10,6 +10,9 @@
 #define IO_ERRORS_MAX 3u
 /* A chunk that failed so often asks for smaller chunks first. */
 #define BAD_BEFORE_SHRINK 2u
+/* So many in a row are no damage on the way: nothing good comes from there.
+ * More than are under way at once, as all of those may have met one fault. */
+#define BAD_RUN_MAX 256u
 
 /* ---- CHUNK. */
 
@@ -33,10 +36,16 @@ static void bad_count(struct transfer *t, unsigned i, uint64_t index)
     t->bad[slot].index = index;
     t->bad[slot].count++;
     t->ledger.bad_chunks++;
+    t->bad_run++;
     transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BAD_CHUNK,
                                    .first = index,
                                    .count = t->bad[slot].count});
-    if (t->bad[slot].count >= LIMIT_CHUNK_ATTEMPTS && t->shrink_to == 0) {
+    if (t->bad_run >= BAD_RUN_MAX) {
+        t->bad_run = 0;
+        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
+                    "%u chunks in a row failed their digests", BAD_RUN_MAX);
+    } else if (t->bad[slot].count >= LIMIT_CHUNK_ATTEMPTS &&
+               t->shrink_to == 0) {
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "chunk %" PRIu64 " at byte %" PRIu64
                     " failed its digest %u times",
@@ -58,7 +67,7 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
         t->source[t->conn[i].source].stats.bad_chunks++;
         if (t->conn[i].state == CONN_UP) {
             mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                        "it sends other bytes than it publishes");
+                        "it sends other bytes than the content has");
         }
         return;
     }
@@ -145,12 +154,21 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         grid_state(&t->grid, index) != CHUNK_PIPE) {
         return;
     }
+    if (ok && t->expect != NULL &&
+        memcmp(t->expect[index], digest, HASH_LEN) != 0) {
+        /* The list came while it was on its way to the disk. */
+        grid_set(&t->grid, index, CHUNK_MISSING, 0);
+        t->ledger.wasted += grid_len(&t->grid, index);
+        other_than_listed(t, i, index);
+        return;
+    }
     if (ok) {
         t->source[c->source].stats.fresh += grid_len(&t->grid, index);
         memcpy(t->grid.digest[index], digest, HASH_LEN);
         grid_set(&t->grid, index, CHUNK_HAVE, ORIGIN_FRESH);
         grid_account(t);
         t->fruitless = 0;
+        t->bad_run = 0;
         t->io_errors = 0;
         return;
     }

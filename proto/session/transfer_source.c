@@ -221,13 +221,26 @@ void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
     set_aside(t, t->conn[i].source, false, text);
 }
 
+void transfer_distrust(struct transfer *t, unsigned i, const char *text,
+                       uint64_t now)
+{
+    t->now = now;
+    if (t->conn[i].state == CONN_UP) {
+        mirror_fail(t, i, TRANSFER_ACCESS, "%s", text);
+    }
+}
+
 /* It has another content.  While others have the one that was begun, that
  * one is finished; else this is the file's new version. */
 void mirror_differs(struct transfer *t, unsigned i, const char *why)
 {
     unsigned s = t->conn[i].source;
 
-    if (mirror_many(t) && t->config.pinned) {
+    if (mirror_many(t) && t->phase != PHASE_NEW &&
+        t->source[t->home].aside && !t->expect_final) {
+        /* What was begun was of one that could not prove it. */
+        change_begin(t, i, why);
+    } else if (mirror_many(t) && t->config.pinned) {
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "its file is not the pinned content");
     } else if (!other_usable(t, s)) {

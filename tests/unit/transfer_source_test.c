@@ -523,6 +523,66 @@ static void test_refused(void **state)
     version_free(&v);
 }
 
+/* A server all of whose chunks are damaged: it is given up, whichever of them
+ * it sends.  (Each chunk alone would have its three tries.) */
+static void test_nothing_good(void **state)
+{
+    struct version v = version_new("v", 62 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    start(&b, 1);
+    begin(&b);
+    b.chunk_fails = true;
+    for (unsigned n = 0; n < 2000 && !b.failed; n++) {
+        join(&b, 0);
+        greet(&b, 0);
+        serve(&b, 0, &v);
+    }
+    assert_failed(&b, TRANSFER_WRONG_CONTENT);
+    assert_true(transfer_ledger(b.t)->bad_chunks <= 256);
+    bench_free(&b);
+    version_free(&v);
+}
+
+/* The list comes while chunks of the first server are on their way to the
+ * disk: what is not as listed does not count (and is the liar's). */
+static void test_list_overtakes(void **state)
+{
+    struct version v = version_new("v", 8 * K4, 12);
+    struct version lie = version_new("v", 8 * K4, 12);
+    const struct version *has[2] = {&v, &v};
+    struct peer_request *get;
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    lie.data[0] ^= 1;
+    version_seal(&lie);
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    q = expect(&b, 0, FRAME_OPEN);
+    get = expect(&b, 0, FRAME_GET);
+    say_info(&b, 0, q, &v);
+    feed(&b, 0);
+    b.hold_chunks = true;
+    say_chunk(&b, 0, get, &lie, 0);
+    feed(&b, 0);
+    say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+    feed(&b, 0);
+    b.hold_chunks = false;
+    transfer_chunk_done(b.t, 0, 0, b.held_chunk[0].digest, true, b.now);
+    pump(&b);
+    assert_source(&b, 0, true, 1, false);
+    run(&b, has);
+    assert_finished(&b, &v);
+    bench_free(&b);
+    version_free(&lie);
+    version_free(&v);
+}
+
 /* In order: nothing is put out before the list is there to judge it. */
 static void test_in_order(void **state)
 {
@@ -560,6 +620,8 @@ int main(void)
         cmocka_unit_test(test_pin),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nothing_good),
+        cmocka_unit_test(test_list_overtakes),
         cmocka_unit_test(test_in_order),
     };
 
