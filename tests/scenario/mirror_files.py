@@ -107,9 +107,10 @@ def used_together(into):
 @case
 def a_lying_one(into):
     for spoil in (other_bytes, damaged_bytes):
-        with Belayd() as a, Liar(spoil) as liar:
-            run = get("-v", *sources(a.url(), liar.url()), cwd=into)
-            check_right(into, run, *([liar] if liar.sent else []))
+        with Belayd() as a, Liar(spoil) as liar, \
+                Fault(a, "--rate", "6M") as slow:
+            run = get("-v", *sources(slow.url(), liar.url()), cwd=into)
+            check_right(into, run, liar)
         os.unlink(into + "/file")
 
 
@@ -168,8 +169,11 @@ def a_stale_one(into):
     os.mkdir(into + "/here")
     shutil.copyfile(source("other"), root + "/file")
     settle(root + "/file")
-    with Belayd() as a, Belayd(root) as stale:
-        run = get("-v", *sources(a.url(), stale.url()), cwd=into + "/here")
+    # The good one is slow enough for the other to be asked at all.
+    with Belayd() as a, Belayd(root) as stale, \
+            Fault(a, "--rate", "6M") as slow:
+        run = get("-v", *sources(slow.url(), stale.url()),
+                  cwd=into + "/here")
         check_right(into + "/here", run, stale)
         check(re.search("another content|other bytes", run.err),
               "not told why", run)
