@@ -127,6 +127,10 @@ BELAY_API const char *belay_version(void);
 /* The version of the wire protocol. */
 BELAY_API unsigned belay_protocol_version(void);
 
+/* "OpenSSL 3.0.17, zlib 1.2.13, libuv 1.44.2": the libraries it runs with;
+ * `cap` >= 1 bytes at `out`, what does not fit is cut. */
+BELAY_API void belay_libraries(char *out, size_t cap);
+
 /* Makes `text` fit for a terminal or a log line: `cap` >= 4 bytes at `out`;
  * what does not fit is cut and ends with an ellipsis.  Returns the length
  * without the final NUL. */

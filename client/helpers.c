@@ -12,8 +12,11 @@
 #include "proto/base/check.h"
 #include "proto/base/registry.h"
 #include "proto/data/cid.h"
+#include "proto/data/hash.h"
 #include "proto/data/text.h"
 #include "proto/data/uri.h"
+#include "proto/data/zpack.h"
+#include "proto/io/loop.h"
 
 _Static_assert(BELAY_CID_SIZE == CID_TEXT_LEN + 1, "CID text");
 _Static_assert(BELAY_CHUNK_SIZE_MIN == 1u << LIMIT_CHUNK_LOG2_MIN, "chunks");
@@ -27,6 +30,12 @@ const char *belay_version(void)
 unsigned belay_protocol_version(void)
 {
     return PROTO_VERSION;
+}
+
+void belay_libraries(char *out, size_t cap)
+{
+    (void)snprintf(out, cap, "OpenSSL %s, zlib %s, libuv %s", hash_library(),
+                   zpack_library(), loop_library());
 }
 
 size_t belay_text_escape(char *out, size_t cap, const char *text)

@@ -7,6 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/data/hash.h"
+#include "proto/data/zpack.h"
+#include "proto/io/loop.h"
 #include "proto/io/rand.h"
 #include "server/cachedir.h"
 #include "server/limits.h"
@@ -381,7 +384,11 @@ main(int argc, char *argv[])
     case SETTINGS_HELP:
         return fputs(settings_help, stdout) < 0 ? EXIT_FAILED : 0;
     case SETTINGS_VERSION:
-        return puts("belayd " BELAY_VERSION) < 0 ? EXIT_FAILED : 0;
+        return printf("belayd " BELAY_VERSION ", protocol version %u\n"
+                      "OpenSSL %s, zlib %s, libuv %s\n", PROTO_VERSION,
+                      hash_library(), zpack_library(), loop_library()) < 0
+                   ? EXIT_FAILED
+                   : 0;
     case SETTINGS_SERVE:
     case SETTINGS_STDIO:
         return run(&settings);

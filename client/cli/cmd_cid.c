@@ -48,7 +48,11 @@ int cmd_cid(int argc, char **argv)
             fputs("Usage: belay cid [--chunk-size SIZE] FILE...\n"
                   "\n"
                   "Prints the content id of each file, as a URL takes it "
-                  "behind # to pin\nthe content.\n", stdout);
+                  "behind # to pin\nthe content.\n"
+                  "\n"
+                  "      --chunk-size SIZE    4K to 4M (default: what "
+                  "fits the file)\n"
+                  "  -h, --help               print this\n", stdout);
             return EXIT_DONE;
         default:
             return usage_option(opt, argv[optind - 1], long_options);

@@ -6,6 +6,10 @@ static const struct {
     const char *name;
     bool flag;
 } settings[] = {
+    {"accept-new", true},
+    {"cacert", false},
+    {"cert", false},
+    {"cert-key", false},
     {"chunk-size", false},
     {"compress", true},
     {"connect-timeout", false},
@@ -17,6 +21,7 @@ static const struct {
     {"ipv4", true},
     {"ipv6", true},
     {"jobs", false},
+    {"known-hosts", false},
     {"limit-rate", false},
     {"log-file", false},
     {"max-size", false},
@@ -30,6 +35,7 @@ static const struct {
     {"speed-limit", false},
     {"speed-time", false},
     {"timeout", false},
+    {"token-file", false},
     {"verbose", true},
 };
 

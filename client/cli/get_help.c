@@ -12,7 +12,7 @@ static const char help_text[] =
     "What to save where\n"
     "  -o, --output FILE        save as FILE; - is standard output, in order\n"
     "                           and verified\n"
-    "  -d, --directory DIR      save in DIR (also -P)\n"
+    "  -d, --directory DIR      save in DIR (also -P, --directory-prefix)\n"
     "      --overwrite          replace a target that is another file\n"
     "      --no-clobber         leave a target that exists alone\n"
     "      --no-remote-time     do not give the file the server's time\n"
@@ -86,6 +86,7 @@ static const char help_text[] =
     "      --progress[=bar|plain|json|none]\n"
     "                           default: bars on a terminal, else a line\n"
     "                           every 30 s; SIGUSR1 asks for one\n"
+    "      --no-progress        the same as --progress=none\n"
     "      --json               events as JSON, one a line, on standard\n"
     "                           output (with -o -: on standard error)\n"
     "      --log-file FILE      append messages to FILE, with times\n"
@@ -93,7 +94,8 @@ static const char help_text[] =
     "  -v, --verbose            lost connections and a byte ledger, too\n"
     "  -h, --help               print this\n"
     "\n"
-    "Accepted and without effect: -c, -C - (a resume needs no flag).\n";
+    "Accepted and without effect: -c, --continue, -C - (a resume needs no\n"
+    "flag).\n";
 
 void get_help_all(void)
 {

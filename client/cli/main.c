@@ -1,6 +1,7 @@
 /* belay: the command.  The work is in libbelay (client/belay.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,6 @@
 #include "client/cli/commands.h"
 #include "client/cli/config.h"
 #include "client/cli/exitcode.h"
-#include "client/cli/get_help.h"
 #include "client/cli/usage.h"
 
 struct command {
@@ -45,20 +45,57 @@ static void print_usage(FILE *out)
     }
 }
 
+/* Fits on a screen. */
 static void print_help(void)
 {
     print_usage(stdout);
-    fputs("       belay --exit-codes | --help | --version\n"
+    fputs("       belay --help [all] | --version | --exit-codes\n"
           "\n"
-          "URLs are belay://HOST[:PORT]/PATH (TLS) or belay+tcp://HOST[:PORT]"
-          "/PATH\n"
-          "(plain TCP, only when asked for); #bl1-CC-HEX behind one pins "
-          "its\n"
-          "content.  What was received before a break or Ctrl-C is kept in\n"
-          "FILE.part, and the same command goes on from there.\n"
+          "URLs are belay://HOST[:PORT]/PATH (TLS), or belay+tcp:// without "
+          "encryption.\n"
+          "Downloads survive broken links and are verified to the last byte.\n"
+          "What was received before a break or Ctrl-C is kept in FILE.part, "
+          "and the\nsame command goes on from there.\n"
           "\n"
-          , stdout);
-    get_help_all();
+          "Most used options of `belay get`\n"
+          "  -o FILE, -d DIR      where to; -o - is standard output\n"
+          "  -i LIST, -j N        many URLs; N files at once\n"
+          "  --sha256 HEX         what must be in it; #bl1-CC-HEX behind a "
+          "URL, too\n"
+          "  --limit-rate RATE    such as 500k or 2M, bytes per second\n"
+          "  --deadline S         end after S seconds, keeping what is "
+          "there\n"
+          "  -q, -v, --json       tell less, more, or to programs\n"
+          "\n"
+          "All of them: `belay COMMAND --help`, `belay --help all`, "
+          "belay(1).\n", stdout);
+}
+
+/* What every command tells about itself. */
+static void print_all(void)
+{
+    static char option[] = "--help";
+
+    for (size_t k = 0; k < COMMANDS; k++) {
+        char name[16];
+        char *argv[] = {name, option, NULL};
+
+        (void)snprintf(name, sizeof name, "%s", commands[k].name);
+        printf("%s", k > 0 ? "\n" : "");
+        optind = 0; /* anew; 0 also forgets where the last one was */
+        (void)commands[k].run(2, argv);
+    }
+    fputs("\nExit codes\n", stdout);
+    exit_code_print();
+}
+
+static void print_version(void)
+{
+    char libraries[200];
+
+    belay_libraries(libraries, sizeof libraries);
+    printf("belay %s, protocol version %u\n%s\n", belay_version(),
+           belay_protocol_version(), libraries);
 }
 
 /* A standard descriptor that is closed would be given to the next socket or
@@ -85,15 +122,18 @@ static int flush_output(int code)
     return code;
 }
 
-static int no_command(const char *word)
+static int no_command(const char *word, const char *more)
 {
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
-        print_help();
+        if (more != NULL && strcmp(more, "all") == 0) {
+            print_all();
+        } else {
+            print_help();
+        }
         return EXIT_DONE;
     }
     if (strcmp(word, "-V") == 0 || strcmp(word, "--version") == 0) {
-        printf("belay %s, protocol version %u\n", belay_version(),
-               belay_protocol_version());
+        print_version();
         return EXIT_DONE;
     }
     if (strcmp(word, "--exit-codes") == 0) {
@@ -126,5 +166,5 @@ int main(int argc, char **argv)
                                             argv + 1));
         }
     }
-    return flush_output(no_command(argv[1]));
+    return flush_output(no_command(argv[1], argv[2]));
 }

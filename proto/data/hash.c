@@ -135,3 +135,8 @@ int hash_sha256_many(struct hasher *hasher, const struct hash_item *items,
     }
     return 0;
 }
+
+const char *hash_library(void)
+{
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

@@ -65,4 +65,7 @@ int hasher_update(struct hasher *hasher, const void *data,
                   size_t len) MUST_USE;
 int hasher_final(struct hasher *hasher, uint8_t out[HASH_LEN]) MUST_USE;
 
+/* The version of libcrypto that runs, a constant text. */
+const char *hash_library(void);
+
 #endif

@@ -287,3 +287,8 @@ bool zpack_is_zero(const void *bytes, size_t len)
      * memcmp is the fastest loop there is. */
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
+
+const char *zpack_library(void)
+{
+    return zlibVersion();
+}

@@ -69,4 +69,7 @@ bool zpack_probe(struct zpack *zpack, const void *in, size_t len);
  * within the first bytes on most other data. */
 bool zpack_is_zero(const void *bytes, size_t len);
 
+/* The version of zlib that runs, a constant text. */
+const char *zpack_library(void);
+
 #endif

@@ -506,3 +506,8 @@ loop_defer_free(struct loop_defer *defer)
     }
     free(defer);
 }
+
+const char *loop_library(void)
+{
+    return uv_version_string();
+}

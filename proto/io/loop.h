@@ -147,4 +147,7 @@ MUST_USE int loop_defer_new(struct loop *loop, loop_defer_fn *fn,
 void loop_defer_arm(struct loop_defer *defer);
 void loop_defer_free(struct loop_defer *defer);
 
+/* The version of libuv that runs, a constant text. */
+const char *loop_library(void);
+
 #endif
