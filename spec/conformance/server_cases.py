@@ -160,12 +160,16 @@ def long_hello(target):
 @case("B1-V1b")
 def preface_waits(target):
     """a server waits a moment for the client's preface"""
+    start = time.monotonic()
     with Probe(target, greet=False) as p:
         try:
             p.element(0.15)
         except Late:
             return
-        raise AssertionError("the server spoke first, within 150 ms")
+        took = time.monotonic() - start
+        # On a busy machine it may be this program that came late.
+        assert took > R.TIMER_PREFACE_WAIT_MS / 1000, \
+            "the server spoke first, after %.0f ms" % (took * 1000)
 
 
 # -- frames -------------------------------------------------------------------

@@ -29,7 +29,7 @@ def refused_handshake(target, context):
             tls.sendall(HELLO)
             answer = tls.recv(1)
         except ssl.SSLError as error:
-            return error.reason or ""
+            return str(error).lower()
         except OSError:
             return ""
         assert not answer, "the handshake was accepted"
@@ -41,9 +41,8 @@ def alpn(target):
     """without the ALPN id the handshake ends with its alert"""
     for other in (None, "http/1.1", "belay/2"):
         reason = refused_handshake(target, secure.client_context(other))
-        # Without any ALPN some TLS libraries know no alert to send.
-        assert "NO_APPLICATION_PROTOCOL" in reason or (
-            other is None and reason), "%s: ended by %r" % (other, reason)
+        assert "no application protocol" in reason, "%s: ended by %r" % (
+            other, reason)
 
 
 @case("B1-S3", needs=ON_TLS)
@@ -131,10 +130,15 @@ def auth_attempts(target):
         bearer(target, p)
         p.say("AUTH", 1, {"method": R.AUTH_BEARER})
         p.refused(1, "BAD_REQUEST")
-        for ident in range(2, 2 + R.LIMIT_AUTH_ATTEMPTS):
+        last = 1 + R.LIMIT_AUTH_ATTEMPTS
+        for ident in range(2, last + 1):
             token_of(p, ident, b"wrong token %d" % ident)
-            error = p.refused(ident, "AUTH_FAILED")
-            assert describe(error) == "ERROR AUTH_FAILED", describe(error)
+            try:
+                p.refused(ident, "AUTH_FAILED")
+            except Told as told:
+                # The last one may be refused by the end of the connection.
+                assert ident == last, str(told)
+                assert told.code >> 8 == R.WIRE_CLASS_ACCESS, str(told)
         p.ended("AUTH_FAILED", "PROTOCOL_ERROR", "BUSY")
 
 

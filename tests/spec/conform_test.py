@@ -3,7 +3,9 @@
 pipe.  Partners are the small server and the small client, or, from the
 environment, the programs BELAYD and BELAY."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,35 +48,66 @@ def pipe():
 
 
 # What a server that asks for AUTH can be asked.
+TOKEN = "sesame, open"
 AUTH_CASES = ("old_tls", "early_data", "first_byte", "plain_on_tls", "auth",
               "auth_attempts", "auth_accepted", "auth_required",
               "unknown_method")
 
 
+def demanding(target, where):
+    target.put("Demo.bin", serving.noise(20000))
+    return conform("server", "--token", TOKEN,
+                   *[w for name in AUTH_CASES for w in ("--case", name)],
+                   where)
+
+
+def real_tls():
+    """belayd with the certificate of the suite; then with tokens."""
+    with tempfile.TemporaryDirectory() as room:
+        chain = os.path.join(room, "chain.pem")
+        tokens = os.path.join(room, "tokens")
+        shutil.copy(os.path.join(serving.secure.FOLDER, "good.pem"), chain)
+        with open(tokens, "w", encoding="ascii") as f:
+            f.write("somebody sha256:%s\n" % hashlib.sha256(
+                TOKEN.encode()).hexdigest())
+        for path in (chain, tokens):
+            os.chmod(path, 0o600)
+        access = ["--tls-cert", chain, "--tls-key", chain]
+        with serving.Server(access=access) as target:
+            target.put("Demo.bin", serving.noise(20000))
+            target.rest()
+            verdict = conform("server", "--root", target.root,
+                              serving.tls_url(target.port, "Demo.bin"))
+        with serving.Server(access=access + ["--tokens", tokens]) as target:
+            return verdict or demanding(target, serving.tls_url(
+                target.port, "Demo.bin"))
+
+
 def tls():
     """The small server behind TLS.  Python's TLS cannot send the alert for a
     missing ALPN id: that one case has to fail, and alone."""
+    if serving.is_belayd():
+        return real_tls()
     with serving.Server("--secure") as target, \
             serving.Tls(target.port) as front:
         target.put("Demo.bin", serving.noise(20000))
         wrong = conform("server", "--root", target.root,
-                        front.url("Demo.bin"), lines=True)
+                        serving.tls_url(front.port, "Demo.bin"), lines=True)
     if [line.split()[1] for line in wrong if line.startswith("fail")] != \
             ["B1-S1a"]:
         return 1
-    with serving.Server("--token", "sesame", "--secure") as target, \
+    with serving.Server("--token", TOKEN, "--secure") as target, \
             serving.Tls(target.port) as front:
-        target.put("Demo.bin", serving.noise(20000))
-        return conform("server", "--token", "sesame",
-                       *[w for name in AUTH_CASES for w in ("--case", name)],
-                       front.url("Demo.bin"))
+        return demanding(target, serving.tls_url(front.port, "Demo.bin"))
 
 
 def client():
     belay = os.environ.get("BELAY")
-    command = [belay, "get", "-q", "--retry", "20", "{url}", "-o", "{out}"] \
-        if belay else MINI
-    return conform("client", "--", *command)
+    if not belay:
+        return conform("client", "--", *MINI)
+    return conform("client", "--token-args", "--token-file {token_file}",
+                   "--", belay, "get", "-q", "--no-config", "--retry", "20",
+                   "--cacert", "{ca}", "{url}", "-o", "{out}")
 
 
 def nonsense():

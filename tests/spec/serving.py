@@ -35,9 +35,10 @@ def is_belayd():
 
 
 class Server:
-    """Serves a new directory, .root, until the with block ends."""
+    """Serves a new directory, .root, until the with block ends.  The real
+    server takes its own options in place of --plain, the small one faults."""
 
-    def __init__(self, *faults):
+    def __init__(self, *faults, access=("--plain",)):
         self.room = tempfile.TemporaryDirectory()
         self.root = os.path.join(self.room.name, "root")
         os.mkdir(self.root)
@@ -47,7 +48,7 @@ class Server:
                    "--listen", "127.0.0.1:0", "--racy-ms", "200", *faults]
         if is_belayd():
             assert not faults
-            command = [os.environ["BELAYD"], "--plain", "--root", self.root,
+            command = [os.environ["BELAYD"], *access, "--root", self.root,
                        "--listen", "127.0.0.1:0"]
             if os.geteuid() == 0:
                 command += ["--user", "root"]
@@ -111,9 +112,6 @@ class Tls:
             sock.close()
             return
         front.run()
-
-    def url(self, name):
-        return "belay://127.0.0.1:%d/%s" % (self.port, name)
 
     def __enter__(self):
         return self
@@ -223,6 +221,10 @@ def url(port, name, pin=""):
 
 
 COMMAND = [sys.executable, "-B", MINI]      # the client that mini() starts
+
+
+def tls_url(port, name):
+    return "belay://127.0.0.1:%d/%s" % (port, name)
 
 
 def start_mini(where, out, give_up=60):
