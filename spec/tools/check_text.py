@@ -31,9 +31,9 @@ import tsv
 SPEC = Path(__file__).resolve().parents[1]
 
 NORMATIVE = ("belay-1.md", "belay-id-1.md", "belay-manifest-1.md",
-             "belay-uri.md")
+             "belay-receipt-1.md", "belay-uri.md")
 
-ID = r"(?:B1|ID1|MF1|U1)-(?:[A-Z]+)?\d+[a-z]?"
+ID = r"(?:B1|ID1|MF1|RC1|U1)-(?:[A-Z]+)?\d+[a-z]?"
 DEFINED = re.compile(rf"\*\*({ID})\*\*")
 NAMED = re.compile(rf"\b({ID})\b")
 GENERATED = re.compile(r"<!-- gen:.*?<!-- /gen -->", re.DOTALL)
