@@ -79,6 +79,30 @@ test_everything(void **state)
 }
 
 static void
+test_doors(void **state)
+{
+    struct settings s;
+    char message[256];
+    (void)state;
+    assert_int_equal(
+        parse("--root /srv --tls-cert /c --tls-key /k --client-ca /a "
+              "--tokens /t --access /r", &s, message),
+        0);
+    assert_false(s.plain);
+    assert_string_equal(s.tls_cert, "/c");
+    assert_string_equal(s.tls_key, "/k");
+    assert_string_equal(s.client_ca, "/a");
+    assert_string_equal(s.tokens, "/t");
+    assert_string_equal(s.access, "/r");
+    assert_int_equal(
+        parse("--root /srv --plain --tls-cert /c --tls-key /k", &s, message),
+        0);
+    assert_true(s.plain);
+    assert_int_equal(parse("--root /srv --plain --access /r", &s, message),
+                     0);
+}
+
+static void
 test_wrong(void **state)
 {
     static const char *const lines[] = {
@@ -99,6 +123,14 @@ test_wrong(void **state)
         "--root /srv --plain --max-connections 65537",
         "--root /srv --plain --max-connections 99999999999999999999",
         "--root /srv --plain --max-per-address 0x10",
+        "--root /srv --tls-cert /c",
+        "--root /srv --tls-key /k",
+        "--root /srv --plain --tls-cert /c",
+        "--root /srv --plain --tokens /t",
+        "--root /srv --plain --client-ca /a",
+        "--root /srv --stdio --tls-cert /c --tls-key /k",
+        "--root /srv --stdio --access /r",
+        "--root /srv --stdio --tokens /t",
     };
     (void)state;
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -131,6 +163,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_doors),
         cmocka_unit_test(test_wrong),
         cmocka_unit_test(test_too_many_addresses),
     };
