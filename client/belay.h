@@ -387,6 +387,11 @@ struct belay_get_options {
     const char *receipt;      /* write a receipt there when all is right; "":
                                  beside the target, NAME.belay-receipt */
     bool force;               /* repair even what seems to be another file */
+    const char *ssh;       /* command that reaches another host, its words
+                              between blanks; NULL: "ssh" */
+    const char *remote_belayd; /* the server over there, a path from the
+                              login directory or to be found in PATH; NULL:
+                              "belayd" */
 };
 
 #define BELAY_MIRRORS_MAX 15

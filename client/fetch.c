@@ -18,6 +18,8 @@
 #define FLUSH_MS 20u
 /* Who interrupts waits no longer than this for jobs under way. */
 #define SETTLE_MS 1000u
+/* For a login through ssh: its server gives so long (LoginGraceTime). */
+#define SSH_LOGIN_MS 120000u
 
 /* ---- the end. */
 
@@ -43,12 +45,19 @@ static bool jobs_left(const struct fetch *f)
            loop_work_pending(f->finish_work) || stream_busy(f->stream);
 }
 
+static void drop_link(struct link *link)
+{
+    dial_cancel(link->dial);
+    link->dial = NULL;
+    link_close(link);
+    tunnel_free(link->tunnel);
+    link->tunnel = NULL;
+}
+
 static void close_links(struct fetch *f)
 {
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
-        dial_cancel(f->link[i].dial);
-        f->link[i].dial = NULL;
-        link_close(&f->link[i]);
+        drop_link(&f->link[i]);
     }
 }
 
@@ -209,10 +218,61 @@ static void on_dialed(void *arg, int fd, const char *text)
     fetch_pump(f);
 }
 
+const struct uri *fetch_source_uri(const struct fetch *f, unsigned source)
+{
+    return source == 0 ? f->options.uri : &f->options.mirrors[source - 1];
+}
+
+static void on_tunnel(void *arg, int fd, bool hopeless, const char *text)
+{
+    struct link *link = arg;
+
+    if (fd < 0) {
+        tunnel_free(link->tunnel);
+        link->tunnel = NULL;
+    }
+    if (fd < 0 && hopeless) {
+        fetch_over(link->fetch, BELAY_NOT_BELAY, "%s", text);
+        return;
+    }
+    on_dialed(link, fd, text);
+}
+
+static void on_tunnel_told(void *arg, bool detail, const char *text)
+{
+    struct link *link = arg;
+
+    fetch_raise(link->fetch, BELAY_EVENT_NOTE, 0, detail, text);
+}
+
+/* Whoever types a password needs longer than a network. */
+static void start_tunnel(struct fetch *f, struct link *link, unsigned source)
+{
+    const struct tunnel_options options = {
+        .argv = f->options.ssh[source].argv,
+        .host = fetch_source_uri(f, source)->host,
+        .timeout_ms = f->options.connect_timeout_ms + SSH_LOGIN_MS,
+        .done = on_tunnel,
+        .tell = on_tunnel_told,
+        .arg = link,
+    };
+
+    tunnel_free(link->tunnel);
+    link->tunnel = NULL;
+    if (tunnel_start(f->loop, &options, &link->tunnel) != 0) {
+        transfer_dial_failed(f->transfer, link->conn, "out of memory",
+                             loop_now_ms(f->loop));
+    }
+}
+
 static void start_dial(struct fetch *f, unsigned conn, unsigned source)
 {
     struct link *link = &f->link[conn];
 
+    if (fetch_source_uri(f, source)->scheme == URI_SSH) {
+        start_tunnel(f, link, source);
+        return;
+    }
     if (dial_start(f->dialer[source], f->options.connect_timeout_ms,
                    on_dialed, link, &link->dial) != 0) {
         transfer_dial_failed(f->transfer, conn, "out of memory",
@@ -222,9 +282,7 @@ static void start_dial(struct fetch *f, unsigned conn, unsigned source)
 
 static void drop_conn(struct fetch *f, unsigned conn)
 {
-    dial_cancel(f->link[conn].dial);
-    f->link[conn].dial = NULL;
-    link_close(&f->link[conn]);
+    drop_link(&f->link[conn]);
 }
 
 /* ---- the pump. */
@@ -419,8 +477,7 @@ static int make_parts(struct fetch *f)
                                      .arg = f};
 
     for (unsigned k = 0; k <= f->options.mirror_count; k++) {
-        const struct uri *uri = k == 0 ? f->options.uri
-                                       : &f->options.mirrors[k - 1];
+        const struct uri *uri = fetch_source_uri(f, k);
 
         if (dialer_new(f->loop, uri->host, uri->port, f->options.family,
                        &f->dialer[k]) != 0 ||

@@ -12,6 +12,7 @@
 
 #include "client/belay.h"
 #include "client/dial.h"
+#include "client/ssh.h"
 #include "client/rate.h"
 #include "client/security.h"
 #include "proto/data/uri.h"
@@ -20,6 +21,7 @@
 
 struct fetch_options {
     const struct uri *uri;  /* borrowed until the fetch ends */
+    const struct ssh_command *ssh; /* of each that is reached so; borrowed */
     const char *url_text;   /* for messages and the journal; no secrets */
     const char *dir;        /* directory of the target */
     const char *name;       /* its name; NULL: verified stream to fd */

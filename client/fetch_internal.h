@@ -17,6 +17,7 @@
 #include "client/pipeline.h"
 #include "client/store.h"
 #include "client/trust.h"
+#include "client/tunnel.h"
 
 /* Room for one frame header, a chunk's fields, and control frames. */
 #define LINK_STAGE ((size_t)16 << 10)
@@ -26,6 +27,7 @@ struct link {
     unsigned conn;
     struct channel channel;
     struct dial *dial;
+    struct tunnel *tunnel; /* the program that the bytes go through */
     struct loop_poll *poll;
     struct loop_defer *again; /* read on: TLS holds received bytes */
     unsigned events;
@@ -146,6 +148,8 @@ void fetch_raise(struct fetch *f, enum belay_event_type type, uint64_t value,
 void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
                  const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* Of the first URL (0) or a mirror. */
+const struct uri *fetch_source_uri(const struct fetch *f, unsigned source);
 void fetch_settle(struct fetch *f);
 void fetch_arm_flush(struct fetch *f);
 /* Bytes that may be received now; 0 with a limit in force means wait. */

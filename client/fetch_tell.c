@@ -23,8 +23,7 @@ static void tell_reused(struct fetch *f, uint64_t chunks)
 void fetch_source_name(const struct fetch *f, unsigned source, char *out,
                        size_t cap)
 {
-    const struct uri *uri = source == 0 ? f->options.uri
-                                        : &f->options.mirrors[source - 1];
+    const struct uri *uri = fetch_source_uri(f, source);
 
     (void)snprintf(out, cap, "%s:%u", uri->host, (unsigned)uri->port);
 }

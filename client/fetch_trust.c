@@ -6,8 +6,7 @@ void fetch_trust_begin(struct fetch *f)
     char why[TLS_TEXT_MAX];
 
     for (unsigned k = 0; k <= f->options.mirror_count; k++) {
-        const struct uri *uri = k == 0 ? f->options.uri
-                                       : &f->options.mirrors[k - 1];
+        const struct uri *uri = fetch_source_uri(f, k);
         enum belay_reason reason = security_trust(
             f->options.security, uri, k == 0, &f->trust[k], why);
 
@@ -42,8 +41,7 @@ void fetch_trusted(struct fetch *f, const struct link *link)
     if (trust_recorded(f->trust[source], pin)) {
         tls_pin_format(pin, text);
         fetch_note(f, "%s was not known; its key %s is recorded and expected "
-                      "from now on", source == 0 ? f->options.uri->host
-                               : f->options.mirrors[source - 1].host, text);
+                      "from now on", fetch_source_uri(f, source)->host, text);
     }
     fetch_event(f, BELAY_EVENT_SECURE, link->conn + 1,
                 "connection %u: TLS 1.3, %s", link->conn + 1,

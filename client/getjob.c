@@ -196,6 +196,51 @@ static enum belay_reason set_lists(struct get_job *job,
                : report(error, BELAY_INTERNAL, "out of memory");
 }
 
+/* ssh counts in seconds. */
+static unsigned connect_seconds(uint64_t ms)
+{
+    uint64_t seconds = ((ms != 0 ? ms : TIMER_DIAL_MS) + 999) / 1000;
+
+    return seconds < 86400 ? (unsigned)seconds : 86400;
+}
+
+/* Through ssh each connection would ask for a password again, so there is one
+ * unless more are wished for. */
+static enum belay_reason set_ssh(struct get_job *job,
+                                 struct belay_get_options *o,
+                                 struct belay_error *error)
+{
+    const struct ssh_options options = {
+        .command = o->ssh,
+        .server = o->remote_belayd,
+        .family = o->family,
+        .connect_s = connect_seconds(o->connect_timeout_ms),
+    };
+    struct uri *uri = malloc(sizeof *uri);
+    struct uri_error where;
+    int err = 0;
+
+    job->ssh = calloc((size_t)1 + o->mirror_count, sizeof *job->ssh);
+    if (uri == NULL || job->ssh == NULL) {
+        free(uri);
+        return report(error, BELAY_INTERNAL, "out of memory");
+    }
+    for (unsigned k = 0; k <= o->mirror_count && err == 0; k++) {
+        if (uri_parse(k == 0 ? o->url : o->mirrors[k - 1], uri, &where) == 0 &&
+            uri->scheme == URI_SSH) {
+            o->connections = o->connections != 0 ? o->connections
+                                                 : 1 + o->mirror_count;
+            err = ssh_command_make(uri, &options, &job->ssh[k]);
+        }
+    }
+    free(uri);
+    return err == ERR_SYNTAX
+               ? report(error, BELAY_USAGE, "the ssh command has no words, or "
+                                            "too many")
+           : err != 0 ? report(error, BELAY_INTERNAL, "out of memory")
+                      : BELAY_DONE;
+}
+
 static const struct job_kind get_kind;
 
 static void get_free(struct belay_job *job)
@@ -210,6 +255,11 @@ static void get_free(struct belay_job *job)
     free_texts(get->mirrors, get->asked.mirror_count);
     free_texts(get->seeds, get->asked.seed_count);
     free(get->receipt);
+    for (unsigned k = 0; get->ssh != NULL && k <= get->asked.mirror_count;
+         k++) {
+        ssh_command_clear(&get->ssh[k]);
+    }
+    free(get->ssh);
     job_clear(job);
     free(get);
 }
@@ -245,6 +295,9 @@ enum belay_reason get_job_new(struct belay_engine *engine,
     if (reason == BELAY_DONE) {
         reason = set_lists(get, o, error);
     }
+    if (reason == BELAY_DONE) {
+        reason = set_ssh(get, o, error);
+    }
     if (reason != BELAY_DONE) {
         goto out_free;
     }
@@ -263,6 +316,8 @@ enum belay_reason get_job_new(struct belay_engine *engine,
     o->mirrors = NULL;
     o->seeds = NULL;
     o->receipt = NULL;
+    o->ssh = NULL;
+    o->remote_belayd = NULL;
     *out = &get->job;
     free(url);
     return BELAY_DONE;
@@ -365,6 +420,7 @@ static int get_start(struct belay_job *base, const struct job_means *means)
         .rate = means->rate,
         .security = means->security,
         .proxy = job->proxy,
+        .ssh = job->ssh,
         .max_size = o->max_size,
         .kind = kind_of(o),
         .anew = o->kind == BELAY_KIND_REPAIR && o->overwrite,

@@ -8,6 +8,7 @@
 #include "client/fetch.h"
 #include "client/haul.h"
 #include "client/job.h"
+#include "client/ssh.h"
 
 struct get_job {
     struct belay_job job; /* first */
@@ -17,6 +18,7 @@ struct get_job {
     bool have_sha256;
     uint8_t sha256[HASH_LEN];
     struct proxy *proxy; /* NULL: none */
+    struct ssh_command *ssh; /* of each source, if of that scheme */
     bool looked; /* the next one is known: */
     bool solo;   /* it cannot be fetched with others */
     char **mirrors; /* URLs, and */

@@ -83,9 +83,9 @@ enum belay_reason belay_url_parse(const char *url, struct belay_url *out,
         return report(error, BELAY_USAGE, "bad URL %s: %s (at character %zu)",
                       shown, where.reason, where.pos + 1);
     }
-    if (uri.scheme != URI_TCP && uri.scheme != URI_TLS) {
+    if (uri.scheme == URI_UNIX) {
         return report(error, BELAY_USAGE,
-                      "%s: this build speaks belay:// and belay+tcp:// only",
+                      "%s: use belay://, belay+tcp:// or belay+ssh://",
                       shown);
     }
     if (out != NULL) {

@@ -567,6 +567,8 @@ void link_close(struct link *link)
     link->poll = NULL;
     link->again = NULL;
     channel_close(&link->channel);
+    tunnel_free(link->tunnel);
+    link->tunnel = NULL;
     if (link->run != NULL) {
         /* Whole chunks stay good even if the connection does not. */
         struct run *run = link->run;

@@ -326,7 +326,12 @@ check_sandbox(const struct settings *settings)
 static int
 run_logged(struct server *server, const struct settings *settings)
 {
-    if (log_open(&server->log, settings->log_file, LOG_LEVEL_INFO) != 0) {
+    /* What --stdio logs shows up at the client. */
+    bool is_quiet = settings->mode == SETTINGS_STDIO &&
+                    settings->log_file == NULL && !settings->verbose;
+
+    if (log_open(&server->log, settings->log_file,
+                 is_quiet ? LOG_LEVEL_WARN : LOG_LEVEL_INFO) != 0) {
         return complain(EXIT_FAILED, "cannot open log file",
                         settings->log_file, strerror(errno));
     }

@@ -10,7 +10,7 @@
 const char settings_help[] =
     "Usage: belayd --root DIR --tls-cert FILE --tls-key FILE [OPTION]...\n"
     "       belayd --root DIR --plain [OPTION]...\n"
-    "       belayd --root DIR --stdio [OPTION]...\n"
+    "       belayd --stdio [--root DIR] [OPTION]...\n"
     "       belayd init DIR [NAME]          make a key and a certificate\n"
     "       belayd token add FILE NAME      make a token for NAME\n"
     "Serve the regular files below DIR to belay clients.\n"
@@ -32,7 +32,9 @@ const char settings_help[] =
     "                         where WHO is *, -, token:NAME, cert:NAME or\n"
     "                         key:sha256:HEX; the longest path decides, and\n"
     "                         what no line is about nobody may read\n"
-    "  --stdio                serve one client on standard input and output\n"
+    "  --stdio                serve one client on standard input and output,\n"
+    "                         as ssh runs it; DIR is then the login directory\n"
+    "                         by default, and only trouble is logged\n"
     "  --cache DIR            where digests are kept; safe to delete\n"
     "                         (default: $CACHE_DIRECTORY, else\n"
     "                         $XDG_CACHE_HOME/belayd, else ~/.cache/belayd;\n"
@@ -274,8 +276,11 @@ judge_doors(struct parse *p)
 static int
 judge(struct parse *p)
 {
-    const struct settings *o = p->out;
+    struct settings *o = p->out;
 
+    if (o->root == NULL && o->mode == SETTINGS_STDIO) {
+        o->root = "."; /* U1-11: the login directory */
+    }
     if (o->root == NULL || o->root[0] == '\0') {
         return complain(p, "--root DIR says which directory to serve", NULL);
     }

@@ -2,6 +2,7 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@ enum {
     OPT_MIRROR,
     OPT_SEED,
     OPT_RECEIPT,
+    OPT_REMOTE_BELAYD,
 };
 
 static const struct option long_options[] = {
@@ -104,6 +106,9 @@ static const struct option long_options[] = {
     {"mirror", required_argument, NULL, OPT_MIRROR},
     {"seed", required_argument, NULL, OPT_SEED},
     {"receipt", optional_argument, NULL, OPT_RECEIPT},
+    {"ssh", required_argument, NULL, 'e'},
+    {"rsh", required_argument, NULL, 'e'},
+    {"remote-belayd", required_argument, NULL, OPT_REMOTE_BELAYD},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -288,6 +293,12 @@ static int take_option(struct get_options *o, int opt, const char *value,
     case 'P':
         o->get.directory = value;
         return -1;
+    case 'e':
+        o->get.ssh = value;
+        return -1;
+    case OPT_REMOTE_BELAYD:
+        o->get.remote_belayd = value;
+        return -1;
     case 'i':
         o->list = value;
         return -1;
@@ -428,8 +439,10 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->get.struct_size = sizeof out->get;
     out->run.engine.struct_size = sizeof out->run.engine;
     out->separator = '\n';
+    const char *ssh = getenv("BELAY_SSH");
+    out->get.ssh = ssh != NULL && *ssh != '\0' ? ssh : NULL;
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:nzcqv46h",
+    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:nzcqv46h",
                               long_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 

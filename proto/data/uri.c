@@ -454,13 +454,16 @@ static int parse_scp(const struct parse *p, size_t colon)
         return err;
     }
     /* Taken literally, as scp does: nothing is an escape here. */
-    const char *path = p->text + colon + 1;
+    size_t at = colon + 1;
+    p->uri->absolute = p->text[at] == '/';
+    at += p->uri->absolute ? 1 : 0;
+    const char *path = p->text + at;
     size_t len = strlen(path);
     if (len > LIMIT_PATH) {
-        return fail(p, colon + 1, "the path is too long");
+        return fail(p, at, "the path is too long");
     }
     memcpy(p->uri->path, path, len + 1);
-    return check_path(p, colon + 1);
+    return check_path(p, at);
 }
 
 static int parse_scheme(const struct parse *p, size_t len)
@@ -571,6 +574,13 @@ int uri_format(const struct uri *uri, char *text, size_t cap)
     BELAY_ASSERT(schemes[uri->scheme].scheme == uri->scheme);
     struct writer w;
     writer_init(&w, (uint8_t *)text, cap);
+    if (uri->absolute) {
+        put_authority(&w, uri, 0);
+        put_text(&w, ":/");
+        put_text(&w, uri->path);
+        writer_u8(&w, '\0');
+        return writer_err(&w);
+    }
     put_text(&w, schemes[uri->scheme].name);
     put_text(&w, "://");
     put_authority(&w, uri, schemes[uri->scheme].port);

@@ -4,7 +4,8 @@
  *     belay+tcp://host[:port]/path             plain TCP
  *     belay+ssh://[user@]host[:port]/path      through ssh
  *     belay+unix:///path?socket=/run/b.sock    local socket
- *     [user@]host:path                         as scp writes it: through ssh
+ *     [user@]host:path                         as scp writes it: through ssh;
+ *     [user@]host:/path                        ... from the root over there
  *
  * The first four may end with `#` and a content id, which pins the content.
  * Parsing is strict and says where it failed and why.  A parsed URI is safe to
@@ -55,6 +56,8 @@ struct uri {
     char socket[URI_SOCKET_MAX + 1];  /* URI_UNIX only: absolute path. */
     char path[LIMIT_PATH + 1];        /* As OPEN wants it; "" is the root. */
     size_t path_len;
+    bool absolute;                    /* host:/path: from the far root, not
+                                         from the login directory. */
     bool pinned;                      /* The next two are set. */
     uint8_t chunk_log2;
     uint8_t cid[HASH_LEN];
@@ -76,9 +79,9 @@ int uri_parse(const char *text, struct uri *uri,
  * still be wrong. */
 bool uri_is_remote(const char *text);
 
-/* Writes the canonical form and a NUL to `text`, which holds `cap` bytes;
- * URI_TEXT_SIZE always suffices.  uri_parse() of it gives the same value.
- * Returns 0, or ERR_SPACE. */
+/* Writes the canonical form (that of scp if the path is absolute) and a NUL
+ * to `text`, which holds `cap` bytes; URI_TEXT_SIZE always suffices.
+ * uri_parse() of it gives the same value.  Returns 0, or ERR_SPACE. */
 int uri_format(const struct uri *uri, char *text, size_t cap) MUST_USE;
 
 /* The last component of the path, borrowed from `uri`: the name to save the

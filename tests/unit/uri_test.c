@@ -72,6 +72,8 @@ static const struct good_row good_rows[] = {
     {"me@Host:a b/%20#c?d", URI_SSH, "me", "host", 0, "a b/%20#c?d", "",
      "belay+ssh://me@host/a%20b/%2520%23c%3Fd"},
     {"host:", URI_SSH, "", "host", 0, "", "", "belay+ssh://host/"},
+    {"me@host:/a b", URI_SSH, "me", "host", 0, "a b", "", NULL},
+    {"[::1]:/", URI_SSH, "", "::1", 0, "", "", NULL},
     {"me@[::1]:x:y", URI_SSH, "me", "::1", 0, "x:y", "",
      "belay+ssh://me@[::1]/x:y"},
     {"host:a@b", URI_SSH, "", "host", 0, "a@b", "", "belay+ssh://host/a@b"},
@@ -211,7 +213,8 @@ static void test_refuses(void **state)
         {"@h:x", 0},
         {"a b:x", 1},
         {"h:../x", 2},
-        {"h:/etc/passwd", 2},
+        {"me@h://etc/passwd", 6},
+        {"h:/../x", 3},
         {"h:a/", 2},
         /* IPv6 addresses. */
         {"belay://[]/x", 9},
