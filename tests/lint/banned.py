@@ -26,7 +26,7 @@ CALLS = [
      "the search path"),
     ("tmpnam mktemp tempnam", None, "a race for the name"),
     ("setjmp longjmp", None, "leaves clean-up behind"),
-    ("signal", None, "use the loop's signals, or sigaction"),
+    ("signal", r"client/example\.c", "use the loop's signals, or sigaction"),
     ("sleep usleep nanosleep", None, "waiting is the loop's work"),
     ("readv writev sendfile", r"proto/io/.*|client/channel\.c|server/.*",
      "only the two data paths move bytes around proto/io"),
