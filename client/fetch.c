@@ -301,7 +301,8 @@ static void act(struct fetch *f, const struct transfer_action *a)
         fetch_pump_later(f); /* links may wait for this */
         break;
     case TRANSFER_REBASE:
-        fetch_store_rebase(f);
+    case TRANSFER_FINISH:
+        f->store_step = a->type; /* see store_step_done() */
         break;
     case TRANSFER_IDENTITY:
         fetch_store_identity(f);
@@ -309,9 +310,6 @@ static void act(struct fetch *f, const struct transfer_action *a)
     case TRANSFER_HASH:
     case TRANSFER_COPY:
         local_add(f, a);
-        break;
-    case TRANSFER_FINISH:
-        fetch_store_finish(f);
         break;
     case TRANSFER_COMPARED:
         fetch_compared(f);
@@ -340,6 +338,31 @@ static void arm_timer(struct fetch *f)
 
 static bool begin_again(struct fetch *f);
 
+/* What changes the store as a whole waits until no worker writes into it: a
+ * chunk that came twice may still be on its way when the transfer needs it no
+ * more.  False: not yet, and nothing else may happen before. */
+static bool store_step_done(struct fetch *f)
+{
+    enum transfer_action_type step = f->store_step;
+
+    if (step == TRANSFER_IDLE) {
+        return true;
+    }
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        link_flush(&f->link[i]);
+    }
+    if (pipeline_pending(f->pipeline) > 0) {
+        return false;
+    }
+    f->store_step = TRANSFER_IDLE;
+    if (step == TRANSFER_REBASE) {
+        fetch_store_rebase(f);
+    } else {
+        fetch_store_finish(f);
+    }
+    return true;
+}
+
 /* Do what the transfer says until it has nothing more to say. */
 void fetch_pump(struct fetch *f)
 {
@@ -349,7 +372,7 @@ void fetch_pump(struct fetch *f)
         return;
     }
     f->in_pump = true;
-    while (!f->over && !f->restart &&
+    while (!f->over && !f->restart && store_step_done(f) && !f->over &&
            transfer_next(f->transfer, loop_now_ms(f->loop), &action) !=
                TRANSFER_IDLE) {
         act(f, &action);

@@ -114,6 +114,7 @@ struct fetch {
     bool ended;       /* observer was told */
     bool stuck;       /* ... although jobs were not done */
     bool in_pump;
+    enum transfer_action_type store_step; /* that waits, or TRANSFER_IDLE */
     bool verifying;
     enum belay_reason end;
     char text[1400];

@@ -1,0 +1,168 @@
+#include "client/cli/progress.h"
+
+#include "client/rate.h"
+#include "client/report.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+/* Kept bytes make no speed: 10 of 20 MiB were there, 1 MiB came in 1 s. */
+static void speed_from_new_bytes(void **state)
+{
+    struct progress p = {0};
+    struct belay_job_stats s = {.size = 20 * MIB, .have = 11 * MIB,
+                                .kept = 10 * MIB, .fresh = MIB,
+                                .elapsed_ms = 1000, .connections = 1};
+    uint64_t ms;
+    char line[PROGRESS_TEXT];
+
+    (void)state;
+    assert_false(progress_left_ms(&p, &s, &ms));
+    progress_sample(&p, &s);
+    assert_true(p.rate > 1048575 && p.rate < 1048577);
+    assert_true(progress_left_ms(&p, &s, &ms));
+    assert_int_equal(ms, 9000);
+    progress_plain(&p, &s, line);
+    assert_string_equal(line, " 55%, 11.00 MiB of 20.00 MiB, 1.00 MiB/s, "
+                              "9s left");
+    /* Too soon for another sample; and none that goes backwards. */
+    s.elapsed_ms = 1100;
+    s.fresh = 20 * MIB;
+    progress_sample(&p, &s);
+    assert_int_equal(p.fresh, MIB);
+    s.elapsed_ms = 3000;
+    s.fresh = 0;
+    progress_sample(&p, &s);
+    assert_int_equal(p.fresh, MIB);
+}
+
+static void lines_fit(void **state)
+{
+    struct progress p = {.rate = 1e9};
+    struct belay_job_stats s = {.size = UINT64_MAX / 2, .have = MIB,
+                                .connections = 1, .losses = 12345};
+    char line[PROGRESS_TEXT];
+
+    (void)state;
+    for (unsigned width = 1; width < 200; width++) {
+        progress_bar(&p, &s, width, line);
+        assert_true(strlen(line) <= width);
+        progress_row(&p, "a name that is longer than there is room", &s,
+                     width, line);
+        assert_true(width < 30 || strlen(line) <= width);
+    }
+    progress_row(&p, "short", &s, 79, line);
+    assert_memory_equal(line, "short ", 6);
+}
+
+static void cut_at_characters(void **state)
+{
+    static const struct {
+        const char *text;
+        unsigned width;
+        const char *want;
+    } table[] = {
+        {"abc", 3, "abc"},        {"abcd", 3, "abc"},
+        {"\xC3\xA4\xC3\xA4", 1, "\xC3\xA4"},
+        {"\xE6\x97\xA5\xE6\x9C\xAC", 3, "\xE6\x97\xA5"},
+        {"\xF0\x9F\x98\x80x", 2, "\xF0\x9F\x98\x80"}, {"x", 0, ""},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < sizeof table / sizeof table[0]; k++) {
+        char text[16];
+
+        (void)snprintf(text, sizeof text, "%s", table[k].text);
+        progress_cut(text, table[k].width);
+        assert_string_equal(text, table[k].want);
+    }
+}
+
+static void times(void **state)
+{
+    static const struct {
+        uint64_t seconds;
+        const char *want;
+    } table[] = {{0, "0s"}, {59, "59s"}, {60, "1m00s"}, {3599, "59m59s"},
+                 {3600, "1h00m"}, {360000, "100h00m"}};
+    char text[32];
+
+    (void)state;
+    for (size_t k = 0; k < sizeof table / sizeof table[0]; k++) {
+        progress_time(table[k].seconds, text, sizeof text);
+        assert_string_equal(text, table[k].want);
+    }
+}
+
+/* The limit holds over any time, whoever asks, however often. */
+static void rate_limit(void **state)
+{
+    struct rate rate;
+    uint64_t taken = 0;
+
+    (void)state;
+    assert_int_equal(rate_allowance(NULL, 5), SIZE_MAX);
+    rate_init(&rate, 0, 0);
+    assert_int_equal(rate_allowance(&rate, 5), SIZE_MAX);
+    rate_init(&rate, 1000, 0);
+    assert_int_equal(rate_allowance(&rate, 0), 0);
+    for (uint64_t now = 1; now <= 10000; now += 1 + now % 7) {
+        size_t allowed = rate_allowance(&rate, now);
+
+        assert_true(allowed <= 101);
+        rate_spend(&rate, allowed);
+        taken += allowed;
+        assert_true(taken <= now + 1);
+        assert_true(taken + 8 >= now);
+    }
+    /* A pause does not save up. */
+    assert_int_equal(rate_allowance(&rate, 99999), 101);
+    rate_spend(&rate, 500);
+    assert_int_equal(rate_allowance(&rate, 99999), 0);
+}
+
+/* Callers of an earlier and of a later library. */
+static void structs_that_grow(void **state)
+{
+    struct {
+        size_t struct_size;
+        int a;
+        int b;
+    } ours = {0}, theirs = {sizeof(size_t) + sizeof(int), 1, 2};
+
+    (void)state;
+    report_take(&ours, sizeof ours, &theirs);
+    assert_int_equal(ours.a, 1);
+    assert_int_equal(ours.b, 0);
+    ours.a = 3;
+    ours.b = 4;
+    report_give(&theirs, &ours, sizeof ours);
+    assert_int_equal(theirs.struct_size, sizeof(size_t) + sizeof(int));
+    assert_int_equal(theirs.a, 3);
+    assert_int_equal(theirs.b, 2);
+    theirs.struct_size = sizeof theirs + 100;
+    report_give(&theirs, &ours, sizeof ours);
+    assert_int_equal(theirs.b, 4);
+    theirs.struct_size = 0;
+    report_give(&theirs, &ours, sizeof ours);
+    assert_int_equal(theirs.struct_size, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(speed_from_new_bytes), cmocka_unit_test(lines_fit),
+        cmocka_unit_test(cut_at_characters),    cmocka_unit_test(times),
+        cmocka_unit_test(rate_limit),
+        cmocka_unit_test(structs_that_grow),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
