@@ -32,6 +32,7 @@ SCHEMA = {
     "changed": {**FILE, "text": str},
     "reused": {**FILE, "bytes": int, "text": str},
     "damaged": {**FILE, "chunk": int, "text": str},
+    "wrong": {**FILE, "offset": int, "text": str},
     "verify": {**FILE, **LEDGER},
     "progress": {**FILE, **LEDGER, "connections": int, "rate": int},
     "done": {**FILE, **LEDGER, **END},

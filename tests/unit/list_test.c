@@ -135,12 +135,13 @@ static void long_entries(void **state)
 static void written_and_read(void **state)
 {
     static const struct list_item items[] = {
-        {URL, NULL, NULL, NULL, 1},
-        {URL, "plain", "also", NULL, 2},
-        {URL, "with blank", "\"quotes\" \\ and\nline\tends", NULL, 3},
-        {URL, "#", " ",
-         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-         4},
+        {.url = URL, .line = 1},
+        {.url = URL, .out = "plain", .dir = "also", .line = 2},
+        {.url = URL, .out = "with blank",
+         .dir = "\"quotes\" \\ and\nline\tends", .line = 3},
+        {.url = URL, .out = "#", .dir = " ", .line = 4,
+         .sha256 = "0123456789abcdef0123456789abcdef"
+                   "0123456789abcdef0123456789abcdef"},
     };
     struct list list = {0};
     struct faults faults = {0};
