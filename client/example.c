@@ -1,6 +1,6 @@
 /* A download with libbelay:  ./example URL DIRECTORY
  *
- *     cc example.c $(pkg-config --cflags --libs belay) -o example
+ *     cc example.c $(pkg-config --cflags --libs libbelay) -o example
  *
  * Ctrl-C keeps what was received; the same command goes on from there. */
 #include <belay.h>

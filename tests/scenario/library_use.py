@@ -40,27 +40,24 @@ def find(prefix, name):
     raise AssertionError(name)
 
 
-def configure_prefix(prefix):
-    """pkg-config's own way to a tree that was moved."""
-    return {"PKG_CONFIG_PATH": find(prefix, "belay.pc"),
+def environment(prefix):
+    return {"PKG_CONFIG_PATH": find(prefix, "libbelay.pc"),
             "LD_LIBRARY_PATH": find(prefix, "libbelay.so")}
 
 
-def flags(prefix, env):
-    return run("pkg-config", "--define-variable=libdir=" +
-               find(prefix, "libbelay.so"),
-               "--define-variable=includedir=" + find(prefix, "belay.h"),
-               "--cflags", "--libs", "belay", env=env).split()
+def flags(env):
+    return run("pkg-config", "--cflags", "--libs", "libbelay",
+               env=env).split()
 
 
 @case
 def example_by_pkg_config(into):
     prefix = installed(into)
-    env = configure_prefix(prefix)
+    env = environment(prefix)
     example = os.path.join(into, "example")
     source = os.path.join(TOP, "client", "example.c")
     run("cc", "-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror",
-        source, *flags(prefix, env), "-o", example)
+        source, *flags(env), "-o", example)
     with Belayd() as server, Fault(server, "--rst-after", "1M",
                                    "--rst-max", "2") as fault:
         out = run(example, fault.url(), into, env=env)
@@ -76,12 +73,12 @@ def example_by_pkg_config(into):
 @case
 def header_in_cxx(into):
     prefix = installed(into)
-    env = configure_prefix(prefix)
+    env = environment(prefix)
     source = os.path.join(into, "x.cc")
     with open(source, "w") as file:
         file.write('#include <belay.h>\n#include <cstdio>\n'
                    'int main() { std::puts(belay_version()); }\n')
-    run("c++", "-Wall", "-Wextra", "-Werror", source, *flags(prefix, env),
+    run("c++", "-Wall", "-Wextra", "-Werror", source, *flags(env),
         "-o", os.path.join(into, "x"))
     check(run(os.path.join(into, "x"), env=env).count(".") == 2, "version")
 
