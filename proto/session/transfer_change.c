@@ -161,7 +161,7 @@ static void compare_info(struct transfer *t, unsigned i,
         same = info->size == id->size && id->cid_known &&
                info->cid.len != 0 &&
                memcmp(id->cid, info->cid.ptr, HASH_LEN) == 0;
-        if (!same) {
+        if (!same && mirror_home_up(t)) {
             conn_give_up(t, i, "its content is not known yet", true);
             return;
         }

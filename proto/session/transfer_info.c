@@ -79,13 +79,11 @@ static bool info_waits(struct transfer *t, unsigned i,
         mirror_version(t, i) != NULL) {
         return false;
     }
-    for (unsigned k = 0; k < TRANSFER_CONNS_MAX; k++) {
-        if (t->conn[k].state == CONN_UP && t->conn[k].source == t->home) {
-            conn_give_up(t, i, "its content is not known yet", true);
-            return true;
-        }
+    if (mirror_home_up(t)) {
+        conn_give_up(t, i, "its content is not known yet", true);
+    } else {
+        change_begin(t, i, "another server answers");
     }
-    change_begin(t, i, "another server answers");
     return true;
 }
 

@@ -158,9 +158,11 @@ struct source {
     const uint8_t *path;
     size_t path_len;
     bool known;   /* an INFO of it fitted the identity: its version follows */
+    bool named;   /* ... and it named the content id itself */
     bool contact; /* a greeting of it came */
     bool aside;   /* it is not asked any more, */
-    bool stale;   /* ... since it had another content: maybe later */
+    bool stale;   /* ... but it may be when nobody else is left: it had
+                     another content, or a bad line */
     uint8_t version_len;
     uint8_t version[LIMIT_VERSION_LEN];
     unsigned fruitless; /* connections in a row that brought nothing */
@@ -422,6 +424,7 @@ void seed_pump(struct transfer *t);
 /* transfer_source.c */
 void mirror_init(struct transfer *t);
 bool mirror_many(const struct transfer *t);
+bool mirror_home_up(const struct transfer *t);
 bool mirror_other_usable(const struct transfer *t, unsigned i);
 unsigned mirror_pick(struct transfer *t);
 bool mirror_may_dial(const struct transfer *t, unsigned i);
@@ -438,6 +441,7 @@ bool mirror_prove(struct transfer *t, unsigned i,
 const struct source *mirror_version(const struct transfer *t, unsigned i);
 bool mirror_same_version(const struct transfer *t, unsigned i,
                          const struct bytes_view *version);
+void mirror_forges(struct transfer *t, unsigned i);
 bool mirror_blame(struct transfer *t, unsigned i);
 void mirror_tick(struct transfer *t);
 void mirror_pump(struct transfer *t);

@@ -64,11 +64,7 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
 
     bad_count(t, i, index);
     if (mirror_many(t)) {
-        t->source[t->conn[i].source].stats.bad_chunks++;
-        if (t->conn[i].state == CONN_UP) {
-            mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                        "it sends other bytes than the content has");
-        }
+        mirror_forges(t, i);
         return;
     }
     conn_give_up(t, i, "the server contradicts its own digests", false);

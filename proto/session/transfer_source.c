@@ -71,6 +71,28 @@ static bool other_left(const struct transfer *t, unsigned except)
     return false;
 }
 
+/* ... or one that was set aside, but may be asked again when none is? */
+static bool other_ever(const struct transfer *t, unsigned except)
+{
+    for (unsigned k = 0; k < t->source_count; k++) {
+        if (k != except && (!t->source[k].aside || t->source[k].stale)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is the one whose version the identity names connected? */
+bool mirror_home_up(const struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        if (t->conn[i].state == CONN_UP && t->conn[i].source == t->home) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool mirror_other_usable(const struct transfer *t, unsigned i)
 {
     return other_usable(t, t->conn[i].source);
@@ -124,7 +146,9 @@ unsigned mirror_pick(struct transfer *t)
  * is judged, or the blame would go to the wrong one. */
 bool mirror_may_dial(const struct transfer *t, unsigned i)
 {
-    return !mirror_many(t) || t->conn[i].unjudged == 0;
+    /* What waits for its turn in ordered output was found good. */
+    return !mirror_many(t) || t->config.in_order ||
+           t->conn[i].unjudged == 0;
 }
 
 /* A connection ended, or could not be made. */
@@ -214,7 +238,7 @@ void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
         t->source[t->conn[i].source].aside) {
         return;
     }
-    if (!other_left(t, t->conn[i].source)) {
+    if (!other_ever(t, t->conn[i].source)) {
         transfer_fail(t, reason, "%s", text);
         return;
     }
@@ -278,6 +302,7 @@ bool mirror_prove(struct transfer *t, unsigned i, const struct msg_info *info)
     struct source *s = &t->source[t->conn[i].source];
 
     s->known = true;
+    s->named = info->cid.len != 0;
     s->stale = false;
     s->version_len = (uint8_t)info->version.len;
     memcpy(s->version, info->version.ptr, info->version.len);
@@ -311,6 +336,23 @@ bool mirror_same_version(const struct transfer *t, unsigned i,
            memcmp(version->ptr, s->version, version->len) == 0;
 }
 
+/* A chunk of connection i is sound, but not the content's.  Who named the
+ * content id lies; who did not may have another content. */
+void mirror_forges(struct transfer *t, unsigned i)
+{
+    struct source *s = &t->source[t->conn[i].source];
+
+    s->stats.bad_chunks++;
+    if (s->named) {
+        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
+                    "it sends other bytes than the content has");
+    } else if (!s->aside && t->phase == PHASE_FETCH) {
+        /* In the middle of a chunk nothing else can be said. */
+        conn_give_up(t, i, "the server has another content", true);
+        mirror_differs(t, i, "the server has another content");
+    }
+}
+
 /* A chunk of connection i failed its digest. */
 bool mirror_blame(struct transfer *t, unsigned i)
 {
@@ -321,9 +363,15 @@ bool mirror_blame(struct transfer *t, unsigned i)
         !other_left(t, t->conn[i].source)) {
         return false;
     }
-    mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                "%" PRIu32 " of its chunks failed their digests",
-                s->stats.bad_chunks);
+    if (!s->aside) {
+        char text[100];
+
+        /* Maybe the line is bad, not the server: better than nobody. */
+        (void)snprintf(text, sizeof text,
+                       "%" PRIu32 " of its chunks failed their digests",
+                       s->stats.bad_chunks);
+        set_aside(t, t->conn[i].source, true, text);
+    }
     return true;
 }
 

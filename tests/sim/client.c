@@ -321,15 +321,27 @@ static bool release(struct client *c)
 
 /* ---- local work. */
 
+static const uint8_t *bytes_of(const struct client *c,
+                               const struct transfer_action *a)
+{
+    return a->donor == TRANSFER_NO_DONOR || c->donor[a->donor] == NULL
+               ? c->disk->data
+               : c->donor[a->donor];
+}
+
 static void hash_chunks(struct client *c, const struct transfer_action *a)
 {
-    uint64_t size = transfer_identity(c->transfer)->size;
-    bool grid = a->chunk_log2 == transfer_identity(c->transfer)->chunk_log2;
+    bool own = a->donor == TRANSFER_NO_DONOR;
+    uint64_t size = own ? transfer_identity(c->transfer)->size
+                        : c->config.donors[a->donor].size;
+    bool grid = own && a->chunk_log2 ==
+                           transfer_identity(c->transfer)->chunk_log2;
+    const uint8_t *data = bytes_of(c, a);
 
     for (uint64_t i = a->first; i < a->first + a->count; i++) {
         uint8_t digest[HASH_LEN];
         int err = hash_sha256(c->hasher,
-                              c->disk->data + (i << a->chunk_log2),
+                              data + (i << a->chunk_log2),
                               cid_chunk_len(size, a->chunk_log2, i), digest);
 
         BELAY_ASSERT(err == 0);
@@ -347,10 +359,11 @@ static void copy_chunk(struct client *c, const struct local *l)
                                  a->chunk_log2, a->first);
     uint8_t *copy = need(malloc((size_t)len + 1));
     uint8_t digest[HASH_LEN];
-    bool ok = a->from_offset + len <= c->disk->cap;
+    const uint8_t *data = bytes_of(c, a);
+    bool ok = data != c->disk->data || a->from_offset + len <= c->disk->cap;
 
     if (ok) {
-        memcpy(copy, c->disk->data + a->from_offset, len);
+        memcpy(copy, data + a->from_offset, len);
         ok = hash_sha256(c->hasher, copy, len, digest) == 0 &&
              memcmp(digest, l->digest, HASH_LEN) == 0;
     }

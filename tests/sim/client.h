@@ -67,6 +67,8 @@ struct client {
     uint64_t steps;
     bool verbose;
     uint64_t now;
+    /* Local files, as the config names them; NULL: the disk itself. */
+    const uint8_t *donor[TRANSFER_DONORS_MAX];
     /* Ordered output. */
     uint64_t out_next;
     /* What the world has to do. */

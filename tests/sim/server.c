@@ -262,6 +262,14 @@ static void do_chunk(struct sconn *c, const struct work *w, uint64_t now,
                !file_changed(c, file, now)) {
         memo_learn(server->source, m, job->index, r->digest);
     }
+    if (server->manner != SERVER_HONEST && piece->len > 0) {
+        piece->data[rng_below(&server->rng, piece->len)] ^= 0x20;
+    }
+    if (server->manner == SERVER_FORGES) {
+        err = hash_sha256(server->hasher, piece->data, piece->len,
+                          r->digest);
+        BELAY_ASSERT(err == 0);
+    }
     r->piece = piece;
     encode(c, job, piece, r);
 }

@@ -31,6 +31,11 @@ struct server {
     uint8_t max_chunk_log2;
     uint64_t job_ms;        /* most that a job takes */
     uint64_t cid_after;     /* it names no CID before this time */
+    enum {
+        SERVER_HONEST,
+        SERVER_FORGES,  /* wrong bytes with the digest of these */
+        SERVER_DAMAGES, /* wrong bytes with the right digest */
+    } manner;
     bool eager;             /* it hashes files before anybody asks */
     uint64_t bytes_hashed;
     unsigned jobs;

@@ -35,6 +35,9 @@ struct plan {
     uint64_t rate;
     uint64_t latency;
     bool pinned;
+    unsigned mirrors;  /* servers besides the first */
+    unsigned donor;    /* percent of a donor that is right; 0: none */
+    bool donor_self;   /* ... which is the file itself, to be repaired */
     bool smaller;      /* after a reboot the server makes smaller chunks */
 };
 
@@ -46,11 +49,22 @@ struct line {
     struct sconn server;
 };
 
+/* One more server, with its own copy of the content, or of something else. */
+struct mirror {
+    struct source source;
+    struct server server;
+    bool dead; /* until all is quiet */
+};
+
+#define MIRRORS_MAX 3u
+
 struct world {
     struct rng rng;
     struct plan plan;
     struct source source;
     struct server server;
+    struct mirror mirror[MIRRORS_MAX];
+    uint8_t *donor;
     struct disk disk;
     struct client client;
     struct line line[TRANSFER_CONNS_MAX];
@@ -65,6 +79,7 @@ struct world {
     unsigned flips;
     bool spoiled;
     const struct content *pin;
+    uint64_t content_seed;
     bool verbose;
     struct world_result *result;
 };
@@ -180,6 +195,83 @@ static void make_plan(struct world *w)
     }
 }
 
+/* Drawn from numbers of their own, so that worlds without these stay as they
+ * are. */
+static void plan_help(struct world *w, uint64_t seed)
+{
+    struct plan *p = &w->plan;
+    struct rng r = {.state = seed * UINT64_C(0xD1B54A32D192ED03) + 7};
+
+    if (rng_percent(&r, 20)) {
+        p->mirrors = (unsigned)rng_between(&r, 1, MIRRORS_MAX);
+    }
+    if (rng_percent(&r, 15) && !w->client.config.in_order) {
+        p->donor = (unsigned)rng_between(&r, 1, 100);
+        p->donor_self = rng_percent(&r, 40) && p->kill_ms == 0;
+    }
+}
+
+/* A copy of the first content, damaged here and there, maybe shifted. */
+static void make_donor(struct world *w, uint64_t seed)
+{
+    const struct content *c = w->source.path->content;
+    struct transfer_config *config = &w->client.config;
+    struct rng r = {.state = seed + 77};
+    uint64_t shift = rng_percent(&r, 30)
+                         ? rng_below(&r, 3) << w->server.chunk_log2
+                         : 0;
+    uint64_t size = c->size > shift ? c->size - shift : 0;
+
+    if (w->plan.donor == 0) {
+        return;
+    }
+    w->donor = malloc(size + 1);
+    BELAY_ASSERT(w->donor != NULL);
+    memcpy(w->donor, c->data + (size > 0 ? shift : 0), size);
+    for (uint64_t at = 0; at < size; at += 1 << 12) {
+        if (!rng_percent(&r, w->plan.donor)) {
+            w->donor[at] ^= 1;
+        }
+    }
+    config->donor_count = 1;
+    config->donors[0].size = size;
+    config->donors[0].self = w->plan.donor_self;
+    w->client.donor[0] = w->plan.donor_self ? NULL : w->donor;
+    if (w->plan.donor_self) {
+        BELAY_ASSERT(size <= w->disk.cap);
+        memcpy(w->disk.data, w->donor, size);
+    }
+}
+
+static void make_mirrors(struct world *w, uint64_t seed)
+{
+    static const char *const path = "demo.bin";
+    struct transfer_config *config = &w->client.config;
+    struct rng r = {.state = seed + 99};
+
+    config->mirror_count = w->plan.mirrors;
+    for (unsigned k = 0; k < w->plan.mirrors; k++) {
+        struct mirror *m = &w->mirror[k];
+        uint64_t kind = rng_below(&r, 6);
+
+        config->mirror[k].path = (const uint8_t *)path;
+        config->mirror[k].path_len = strlen(path);
+        m->server = w->server;
+        m->server.source = &m->source;
+        m->server.rng.state = rng_next(&r);
+        m->server.cid_after = rng_percent(&r, 50) ? 0 : NET_NEVER;
+        m->server.manner = kind == 0   ? SERVER_FORGES
+                           : kind == 1 ? SERVER_DAMAGES
+                                       : SERVER_HONEST;
+        m->dead = kind == 2;
+        source_init(&m->source, kind == 3 ? rng_next(&r) : w->content_seed,
+                    w->source.path->content->size, w->source.tick_ms);
+        /* Tokens of different servers do not collide. */
+        m->source.path->number += (uint64_t)1 << (40 + k);
+        memset(&m->server.faults, 0, sizeof m->server.faults);
+    }
+}
+
 static void make_client(struct world *w)
 {
     struct transfer_config *c = &w->client.config;
@@ -283,8 +375,18 @@ static void plan_faults(struct world *w, struct net *n)
 static void answer_dial(struct world *w, unsigned conn)
 {
     struct line *l = &w->line[conn];
+    struct server *server = &w->server;
+    unsigned source;
 
     l->dialled_at = 0;
+    source = transfer_conn_source(w->client.transfer, conn);
+    if (source > 0) {
+        server = &w->mirror[source - 1].server;
+    }
+    if (source > 0 && w->mirror[source - 1].dead && !is_quiet(w)) {
+        client_dial_failed(&w->client, conn, "connection refused");
+        return;
+    }
     if (!is_quiet(w) && rng_percent(&w->rng, w->plan.refuse)) {
         client_dial_failed(&w->client, conn, "connection refused");
         return;
@@ -292,7 +394,7 @@ static void answer_dial(struct world *w, unsigned conn)
     l->used = true;
     net_init(&l->net);
     plan_faults(w, &l->net);
-    sconn_open(&l->server, &w->server, &l->net, w->now);
+    sconn_open(&l->server, server, &l->net, w->now);
     client_connected(&w->client, conn, &l->net);
 }
 
@@ -432,6 +534,9 @@ static void judge_ledger(struct world *w, const struct transfer_ledger *l)
         l->fresh + l->kept + l->reused != l->size) {
         wrong(w, "the ledger does not add up");
     }
+    if (w->plan.mirrors > 0) {
+        return; /* who lies wastes what he likes */
+    }
     /* P3: a cut costs one unfinished chunk on that connection, no more. */
     if (w->stalls == 0 && w->flips == 0 && w->source.changes == 0 &&
         w->client.hold_percent == 0 && w->plan.rate > 20) {
@@ -450,6 +555,18 @@ static void judge_ledger(struct world *w, const struct transfer_ledger *l)
     w->result->size = l->size;
 }
 
+/* Which version is it?  A mirror keeps the first one for ever. */
+static const struct content *find_content(struct world *w, uint64_t size)
+{
+    const struct content *c =
+        source_find(&w->source, w->disk.data, size, w->run_began);
+
+    for (unsigned k = 0; c == NULL && k < w->plan.mirrors; k++) {
+        c = source_find(&w->mirror[k].source, w->disk.data, size, 0);
+    }
+    return c;
+}
+
 static void judge_success(struct world *w)
 {
     struct transfer *t = w->client.transfer;
@@ -458,9 +575,7 @@ static void judge_success(struct world *w)
     uint8_t cid[HASH_LEN];
 
     w->result->finished = true;
-    if (w->disk.cap < id->size ||
-        (c = source_find(&w->source, w->disk.data, id->size, w->run_began)) ==
-            NULL) {
+    if (w->disk.cap < id->size || (c = find_content(w, id->size)) == NULL) {
         wrong(w, "what was downloaded is no version of the file");
         return;
     }
@@ -492,9 +607,10 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
     case TRANSFER_VERSION:
         return w->flips > 0;
     case TRANSFER_WRONG_CONTENT:
-        return w->flips > 0 || (changing && w->pin != NULL);
+        return w->flips > 0 || w->plan.mirrors > 0 || (changing && w->pin != NULL);
     case TRANSFER_CHANGED:
-        return changing && w->client.config.in_order;
+        return (changing || w->plan.mirrors > 0) &&
+               w->client.config.in_order;
     default:
         return false;
     }
@@ -624,7 +740,8 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
                            w->plan.narrow * 192);
     }
     w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
-    source_init(&w->source, rng_next(&w->rng), size,
+    w->content_seed = rng_next(&w->rng);
+    source_init(&w->source, w->content_seed, size,
                 w->plan.frantic || w->plan.sly ? 1000
                                                : rng_between(&w->rng, 1,
                                                              1000));
@@ -639,6 +756,9 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     w->client.closed = on_closed;
     w->client.arg = w;
     make_client(w);
+    plan_help(w, seed);
+    make_mirrors(w, seed);
+    make_donor(w, seed);
     w->change_at = after(w, w->plan.change_ms);
     w->kill_at = after(w, w->plan.kill_ms);
     w->reboot_at = after(w, w->plan.reboot_ms);
@@ -651,6 +771,10 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     end_run(w);
     disk_free(&w->disk);
     source_free(&w->source);
+    for (unsigned k = 0; k < w->plan.mirrors; k++) {
+        source_free(&w->mirror[k].source);
+    }
+    free(w->donor);
     hasher_free(w->server.hasher);
     zpack_free(w->server.zpack);
     free(w);
