@@ -575,7 +575,8 @@ static void judge_success(struct world *w)
     uint8_t cid[HASH_LEN];
 
     w->result->finished = true;
-    if (w->disk.cap < id->size || (c = find_content(w, id->size)) == NULL) {
+    c = w->disk.cap < id->size ? NULL : find_content(w, id->size);
+    if (c == NULL) {
         wrong(w, "what was downloaded is no version of the file");
         return;
     }
@@ -607,7 +608,8 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
     case TRANSFER_VERSION:
         return w->flips > 0;
     case TRANSFER_WRONG_CONTENT:
-        return w->flips > 0 || w->plan.mirrors > 0 || (changing && w->pin != NULL);
+        return w->flips > 0 || w->plan.mirrors > 0 ||
+               (changing && w->pin != NULL);
     case TRANSFER_CHANGED:
         return (changing || w->plan.mirrors > 0) &&
                w->client.config.in_order;
