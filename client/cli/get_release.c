@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/cli/exitcode.h"
@@ -187,6 +188,38 @@ static int load_manifest(struct get_options *o, struct belay_manifest **out)
 
 /* ---- its files. */
 
+/* Gives one file to the engine.  The version that stands there has most of
+ * its bytes, perhaps.  False: it was told why not. */
+static bool give(struct release *r, struct belay_manifest_file *file,
+                 const char *output, const char *url)
+{
+    const char *dir = r->options->get.directory;
+    struct belay_get_options get = r->options->get;
+    const char *seeds[BELAY_SEEDS_MAX];
+    struct stat st;
+    char *old;
+    bool given;
+
+    if (asprintf(&old, "%s/%s", dir != NULL ? dir : ".", file->path) < 0) {
+        old = NULL;
+    }
+    if (old != NULL && get.seed_count < BELAY_SEEDS_MAX &&
+        lstat(old, &st) == 0 && S_ISREG(st.st_mode) &&
+        access(old, R_OK) == 0) {
+        for (unsigned k = 0; k < get.seed_count; k++) {
+            seeds[k] = get.seeds[k];
+        }
+        seeds[get.seed_count++] = old;
+        get.seeds = seeds;
+    }
+    get.url = url;
+    get.output = output;
+    get.directory = NULL;
+    given = run_get(&r->run, &get, r->given);
+    free(old);
+    return given;
+}
+
 static void feed(struct release *r)
 {
     struct belay_manifest_file file = {.struct_size = sizeof file};
@@ -196,20 +229,15 @@ static void feed(struct release *r)
 
     while (url != NULL && !r->all_given && r->in_hand < IN_HAND_MAX &&
            !run_interrupted()) {
-        struct belay_get_options get = r->options->get;
-
         if (!belay_release_next(r->files, &file, &output, &error)) {
             r->all_given = true;
             r->trouble = error.reason != BELAY_DONE ? failed(&error) : 0;
             break;
         }
-        get.url = url;
-        get.output = output;
-        get.directory = NULL;
         if (!make_url(r->base, file.path, file.cid, url)) {
             r->trouble = usage_wrong("URL", r->base, "too long");
             r->all_given = true;
-        } else if (run_get(&r->run, &get, r->given)) {
+        } else if (give(r, &file, output, url)) {
             r->in_hand++;
         }
         r->given++;

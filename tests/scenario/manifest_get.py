@@ -241,6 +241,22 @@ def killed_and_again(tmp):
 
 
 @case
+def an_update_costs_its_changes(tmp):
+    write_random(tmp + "/random", BIG)
+    data = bytearray(read(tmp + "/random"))
+    publish(tmp, 1, {"dir/big": bytes(data)})
+    with Belayd(tmp + "/srv") as server:
+        check_code(fetch(tmp, server), 0)
+    data[BIG // 2] ^= 1
+    publish(tmp, 2, {"dir/big": bytes(data)})
+    with Belayd(tmp + "/srv") as server:
+        run = fetch(tmp, server, "-v")
+    check_code(run, 0)
+    check_release(tmp, {"dir/big": bytes(data)})
+    check(run.ledger["useful"] < 2 * MI, "too much was fetched", run)
+
+
+@case
 def wrong_use(tmp):
     publish(tmp, 1, {"a": b"1"})
     url = "belay+tcp://127.0.0.1:1/"
