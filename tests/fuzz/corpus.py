@@ -104,6 +104,16 @@ def uri():
         yield v["input"]["uri"].encode()
 
 
+def manifest():
+    for v in load("manifest"):
+        data = bytes.fromhex(v["input"]["data"])
+        yield data
+        if b"\n\n" in data:
+            yield data[:data.index(b"\n\n") + 1]
+        for key in v["input"]["keys"]:
+            yield key.encode()
+
+
 def cid():
     for v in load("cid"):
         i = v["input"]
@@ -263,7 +273,8 @@ def transfer():
 
 
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid,
-           merkle, zpack, journal, rangeset, sender, receiver, transfer]
+           merkle, zpack, journal, rangeset, manifest, sender, receiver,
+           transfer]
 
 
 def write(file, inputs):
