@@ -13,7 +13,8 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --speed-time --chunk-size --retry --tries --max-tries --connect-timeout
     --timeout --deadline --max-time --stop-at --config --no-config
     --progress --no-progress --json --log-file --quiet --verbose
-    --mirror --seed --receipt $_belay_security_options
+    --mirror --seed --receipt --ssh --rsh --remote-belayd
+    $_belay_security_options
     --help"
 
 _belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
