@@ -244,7 +244,7 @@ static void open_refused(struct transfer *t, unsigned i,
         mirror_fail(t, i,
                     error->code == WIRE_NOT_A_FILE ? TRANSFER_NOT_A_FILE
                                                    : TRANSFER_REFUSED,
-                    "%s", why);
+                    "the server refuses: %s", why);
     }
 }
 
@@ -321,7 +321,7 @@ static void conn_error(struct transfer *t, unsigned i,
     }
     switch (err_wire_class(error->code)) {
     case WIRE_CLASS_PERMANENT:
-        mirror_fail(t, i, TRANSFER_REFUSED, "%s", why);
+        mirror_fail(t, i, TRANSFER_REFUSED, "the server refuses: %s", why);
         return;
     case WIRE_CLASS_ACCESS:
         mirror_fail(t, i, TRANSFER_ACCESS, "%s", why);

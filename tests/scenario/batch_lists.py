@@ -174,7 +174,7 @@ def dry_run(into):
         check_code(run, 3)
         check("a: would be fetched: 300.00 KiB" in run.err, "a", run)
         check("b: already there" in run.err, "b", run)
-        check("none: no such file" in run.err, "none", run)
+        check("none: the server refuses: no such file" in run.err, "none", run)
         check(names(into) == before, "it changed something", run)
         os.truncate(os.path.join(into, "b"), 7)
         run = get("-n", "--overwrite", server.url("b"), cwd=into)
