@@ -190,6 +190,35 @@ def known_hosts_that_cannot_be_used(tmp):
                 check(file.read() == text, "the file was changed")
 
 
+@case
+def many_small_files(tmp):
+    """What asks for many files at once believes and refuses as one file
+    does, through breaks, too."""
+    root, out = os.path.join(tmp, "root"), os.path.join(tmp, "out")
+    os.mkdir(root)
+    for number in range(60):
+        write_random(os.path.join(root, "f%d" % number), 20 * KI, number)
+    identity = self_made(tmp)
+    env = config(tmp)
+    with TlsBelayd(identity, root=root) as server, \
+            Fault(server, "--rst-every", 300 * KI, "--rst-max", 3) as fault:
+        with open(os.path.join(tmp, "list"), "w") as file:
+            for number in range(60):
+                file.write("belay://localhost:%d/f%d\n" %
+                           (fault.port, number))
+        run = get("-i", os.path.join(tmp, "list"), "-d", out, cwd=tmp,
+                  env=env)
+        check_code(run, UNTRUSTED)
+        check(not os.path.exists(out) or not names(out), "something came",
+              run)
+        run = get("-i", os.path.join(tmp, "list"), "-d", out, "--pin",
+                  identity[2], cwd=tmp, env=env)
+        check_code(run, 0)
+        for number in range(60):
+            check(same(os.path.join(root, "f%d" % number),
+                       os.path.join(out, "f%d" % number)), "f%d" % number)
+
+
 # -- who does not speak it ---------------------------------------------------
 
 @case

@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import time
 
-from harness import (KI, MI, Skip, case, check, check_code, get, library,
+from harness import (KI, MI, SCALE, Skip, case, check, check_code, get, library,
                      main, need_root, same, scaled, shelf, spawn, start,
                      wait_until, write_random)
 from tlskit import (ALPN, Authority, TlsBelayd, client_context, self_made)
@@ -246,7 +246,8 @@ def many_that_come_and_go(tmp):
         fds, rss = state()
         storm()
         wait_until(lambda: state()[0] <= fds, "closed descriptors", 30)
-        check(state()[1] < rss + 4096, "memory grew from %d to %d KiB" %
+        # A sanitizer keeps freed memory back.
+        check(SCALE < 1 or state()[1] < rss + 4096, "memory grew from %d to %d KiB" %
               (rss, state()[1]))
         still_serves(server, tmp, identity)
 
