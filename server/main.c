@@ -16,6 +16,7 @@
 #include "server/parent.h"
 #include "server/privileges.h"
 #include "server/sandbox.h"
+#include "server/service.h"
 #include "server/settings.h"
 #include "server/tools.h"
 #include "server/vault.h"
@@ -82,8 +83,19 @@ listen_all(struct server *server, const struct settings *settings)
 {
     char by_default[2][32];
     int status = 0;
+    int err = service_sockets(server->listen_fd, SERVER_LISTEN_MAX,
+                              &server->listen_count);
 
-    if (settings->listen_count == 0) {
+    if (err != 0) {
+        return complain(EXIT_FAILED, "the sockets of the service manager",
+                        NULL, err == ERR_LIMIT ? "too many" :
+                        "one is not a listening TCP socket");
+    }
+    if (server->listen_count > 0 && settings->listen_count > 0) {
+        return complain(EXIT_USAGE, "--listen and sockets of the service "
+                        "manager exclude each other", NULL, NULL);
+    }
+    if (server->listen_count == 0 && settings->listen_count == 0) {
         snprintf(by_default[0], sizeof(by_default[0]), "0.0.0.0:%u",
                  PROTO_PORT);
         snprintf(by_default[1], sizeof(by_default[1]), "[::]:%u", PROTO_PORT);
@@ -223,7 +235,9 @@ serve(struct server *server, const struct settings *settings)
         status = print_all(server);
     }
     if (status == 0) {
+        service_tell("READY=1");
         status = parent_run(server, worker_count(settings));
+        service_tell("STOPPING=1");
     }
     vault_free(server->vault);
     census_free(server->census);
