@@ -261,6 +261,9 @@ struct belay_job;
                                            wrong; it is fetched again */    \
     X(BELAY_EVENT_VERIFY, "verify")     /* all bytes are here: checking,    \
                                            making durable */                \
+    X(BELAY_EVENT_ENTRY, "entry")       /* entry: of a listing */           \
+    X(BELAY_EVENT_FILE, "file")         /* entry: one file of a directory   \
+                                           came to its end: reason */       \
     X(BELAY_EVENT_END, "end")           /* the last one of a job: reason */ \
     X(BELAY_EVENT_TICK, "tick")         /* tick_ms passed; no job */        \
     X(BELAY_EVENT_WAKE, "wake")         /* belay_wake() was called; no job */ \
@@ -284,7 +287,30 @@ struct belay_event {
                               where there is nothing to say */
     bool detail;           /* of interest only to who looks closely */
     uint64_t value;        /* see the list */
-    enum belay_reason reason; /* BELAY_EVENT_END only */
+    enum belay_reason reason; /* BELAY_EVENT_END and BELAY_EVENT_FILE only */
+    const struct belay_entry *entry; /* NULL where the list names none */
+};
+
+enum belay_file_type {
+    BELAY_TYPE_FILE = 1,
+    BELAY_TYPE_DIRECTORY = 2,
+    BELAY_TYPE_LINK = 3,
+    BELAY_TYPE_OTHER = 4,
+};
+
+/* One name in a directory of the server.  Names are bytes: `path` has them as
+ * they are, `shown` printable. */
+struct belay_entry {
+    size_t struct_size;
+    const char *path;   /* below the directory that was asked for */
+    const char *shown;
+    enum belay_file_type type;
+    uint64_t size;
+    int64_t mtime_s;    /* seconds since 1970 */
+    uint32_t mtime_ns;
+    unsigned mode;      /* permission bits; 0: not known */
+    const char *target; /* of a symbolic link, printable; NULL: not known */
+    const char *cid;    /* of a listing that asked for it; NULL: not known */
 };
 
 /* Runs on the engine's thread, from belay_run().  It may add, stop and ask
@@ -406,6 +432,65 @@ BELAY_API enum belay_reason belay_get(struct belay_engine *engine,
                                       struct belay_error *error)
     BELAY_CHECKED;
 
+/* ---- Jobs: directories ----------------------------------------------- */
+
+struct belay_list_options {
+    size_t struct_size;
+    const char *url;       /* of a directory */
+    bool recursive;        /* with all that is in it */
+    bool with_cid;         /* content ids, where the server knows them */
+    unsigned tries;        /* these as in belay_get_options */
+    bool wait_first;
+    unsigned family;
+    uint64_t connect_timeout_ms;
+    uint64_t silence_ms;
+    const char *proxy;
+    const char *no_proxy;
+    void *user_data;
+};
+
+/* Adds a job that lists a directory: BELAY_EVENT_ENTRY for each name, in the
+ * order of bytes within a directory, in memory that does not grow with their
+ * number.  As belay_get(). */
+BELAY_API enum belay_reason belay_list(
+    struct belay_engine *engine, const struct belay_list_options *options,
+    struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
+
+struct belay_tree_options {
+    size_t struct_size;
+    const char *url;       /* of a directory */
+    const char *directory; /* where its contents go; made if it is missing */
+    /* Is this entry wanted?  A directory that is not is left out with all
+     * that is in it.  NULL: everything is. */
+    bool (*want)(void *arg, const struct belay_entry *entry);
+    void *want_arg;
+    bool links;          /* make symbolic links that stay inside; else they
+                            are left out */
+    bool check;          /* compare contents, not size and time only */
+    bool no_clobber;     /* leave what exists alone */
+    bool compression;    /* these as in belay_get_options */
+    bool no_remote_time;
+    unsigned connections;
+    unsigned tries;
+    bool wait_first;
+    unsigned family;
+    uint64_t connect_timeout_ms;
+    uint64_t silence_ms;
+    const char *proxy;
+    const char *no_proxy;
+    void *user_data;
+};
+
+/* Adds a job that brings a directory and all that is in it.  What is there
+ * already and equal in size and time is not asked for; other files are
+ * replaced, each at once when it is whole.  Nothing is deleted, and nothing is
+ * written outside `directory`: names from the server that try are refused, and
+ * symbolic links here are not followed.  BELAY_EVENT_FILE for each file; the
+ * job itself ends with the reason that is hardest to heal.  As belay_get(). */
+BELAY_API enum belay_reason belay_tree(
+    struct belay_engine *engine, const struct belay_tree_options *options,
+    struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
+
 /* Ends one job soon with BELAY_INTERRUPTED, keeping what was received.  A
  * small file that is fetched together with others may still be completed. */
 BELAY_API void belay_job_stop(struct belay_job *job);
@@ -415,6 +500,9 @@ BELAY_API void belay_job_stop(struct belay_job *job);
 BELAY_API const char *belay_job_name(const struct belay_job *job);
 /* The URL, printable; borrowed from the job, like the name. */
 BELAY_API const char *belay_job_url(const struct belay_job *job);
+
+/* Is it one of belay_list() or belay_tree()? */
+BELAY_API bool belay_job_is_directory(const struct belay_job *job);
 
 struct belay_job_stats {
     size_t struct_size;

@@ -111,6 +111,26 @@ bool dest_reserved(const char *path)
     return strncmp(path, DEST_TEMP_NAME, strlen(DEST_TEMP_NAME)) == 0;
 }
 
+/* Makes what is missing of a path; what cannot be made shows when it is
+ * opened. */
+static int make_path(const char *path)
+{
+    char *copy = strdup(path);
+
+    if (copy == NULL) {
+        return ERR_NOMEM;
+    }
+    for (char *at = copy + 1; copy[0] != '\0' && *at != '\0'; at++) {
+        if (*at == '/') {
+            *at = '\0';
+            (void)!mkdir(copy, 0777);
+            *at = '/';
+        }
+    }
+    free(copy);
+    return mkdir(path, 0777) != 0 && errno != EEXIST ? err_of(errno) : 0;
+}
+
 int dest_open(struct dest *d, const char *path)
 {
     char name[32] = DEST_TEMP_NAME;
@@ -121,8 +141,9 @@ int dest_open(struct dest *d, const char *path)
     d->temp_fd = -1;
     d->mask = umask(0);
     (void)umask(d->mask);
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-        return err_of(errno);
+    err = make_path(path);
+    if (err != 0) {
+        return err;
     }
     err = rootfs_init(&d->root, path);
     if (err == 0) {

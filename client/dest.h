@@ -52,8 +52,8 @@ struct dest {
     struct dest_dir dir[DEST_DIRS];
 };
 
-/* Opens DEST, makes it if it is missing (its parent exists), and takes over
- * a directory for temporary files.  ERR_LOCKED: too many processes work
+/* Opens DEST, makes it and its parents if they are missing, and takes over a
+ * directory for temporary files.  ERR_LOCKED: too many processes work
  * here. */
 int dest_open(struct dest *dest, const char *path) MUST_USE;
 /* Removes the directory for temporary files; harmless on zeroed memory. */

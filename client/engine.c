@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/dirjob.h"
 #include "client/getjob.h"
 #include "client/group.h"
 #include "client/report.h"
@@ -573,6 +574,40 @@ enum belay_reason belay_get(struct belay_engine *engine,
         *out = job;
     }
     return BELAY_DONE;
+}
+
+enum belay_reason belay_list(struct belay_engine *engine,
+                             const struct belay_list_options *options,
+                             struct belay_job **out,
+                             struct belay_error *error)
+{
+    struct belay_job *job;
+    enum belay_reason reason = dirjob_new_list(engine, options, &job, error);
+
+    if (reason == BELAY_DONE) {
+        engine_add(engine, job);
+        if (out != NULL) {
+            *out = job;
+        }
+    }
+    return reason;
+}
+
+enum belay_reason belay_tree(struct belay_engine *engine,
+                             const struct belay_tree_options *options,
+                             struct belay_job **out,
+                             struct belay_error *error)
+{
+    struct belay_job *job;
+    enum belay_reason reason = dirjob_new_tree(engine, options, &job, error);
+
+    if (reason == BELAY_DONE) {
+        engine_add(engine, job);
+        if (out != NULL) {
+            *out = job;
+        }
+    }
+    return reason;
 }
 
 void belay_job_stop(struct belay_job *job)

@@ -9,6 +9,7 @@
 
 #include "client/fetch.h"
 #include "client/haul_internal.h"
+#include "client/walker.h"
 #include "proto/base/err.h"
 #include "proto/io/rand.h"
 
@@ -86,35 +87,10 @@ void haul_expire(struct haul *h)
 
 static void note(struct haul *h, const struct line_note *n)
 {
-    struct belay_event event = {.struct_size = sizeof event, .text = n->text};
+    struct belay_event event;
     char text[LINE_TEXT + 40];
 
-    switch (n->type) {
-    case LINE_NOTE_LOST:
-        event.type = BELAY_EVENT_RESET;
-        event.detail = true;
-        event.value = n->line + 1;
-        (void)snprintf(text, sizeof text, "connection %u lost: %s",
-                       n->line + 1, n->text);
-        event.text = text;
-        break;
-    case LINE_NOTE_WAIT:
-        event.type = BELAY_EVENT_STALL;
-        event.value = n->wait_ms;
-        (void)snprintf(text, sizeof text, "no connection; next try in %.1f s",
-                       (double)n->wait_ms / 1000);
-        event.text = text;
-        break;
-    case LINE_NOTE_BACK:
-        event.type = BELAY_EVENT_BACK;
-        event.text = "connected again";
-        break;
-    case LINE_NOTE_SERVER:
-        event.type = BELAY_EVENT_NOTE;
-        (void)snprintf(text, sizeof text, "the server says: %s", n->text);
-        event.text = text;
-        break;
-    }
+    walker_line_event(n, text, sizeof text, &event);
     h->observer.note(h->observer.arg, &event);
 }
 
@@ -399,6 +375,11 @@ int haul_add_link(struct haul *h, const char *name, const char *target,
         haul_push(&h->settling, load);
     }
     return err;
+}
+
+int haul_open_dir(const struct haul *h, const char *name, int *fd)
+{
+    return rootfs_open_dir(&h->dest.root, name, fd);
 }
 
 void haul_end_of_input(struct haul *h)

@@ -126,6 +126,10 @@ int haul_add_dir_attrs(struct haul *haul, const struct haul_file *dir,
                        mode_t mode) MUST_USE;
 int haul_add_link(struct haul *haul, const char *name, const char *target,
                   void *user) MUST_USE;
+/* Opens a directory of the destination, beneath it and through no symbolic
+ * link; the caller closes it.  As rootfs_open_dir(). */
+int haul_open_dir(const struct haul *haul, const char *name,
+                  int *fd) MUST_USE;
 /* Nothing will be added any more. */
 void haul_end_of_input(struct haul *haul);
 /* Ends soon, with what has arrived in place: BELAY_INTERRUPTED. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/dirjob.h"
 #include "client/report.h"
 
 #define SHOWN_MAX 400u
@@ -30,6 +31,11 @@ void job_clear(struct belay_job *job)
 }
 
 /* ---- asking. */
+
+bool belay_job_is_directory(const struct belay_job *job)
+{
+    return dirjob_is(job);
+}
 
 const char *belay_job_name(const struct belay_job *job)
 {

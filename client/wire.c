@@ -93,10 +93,6 @@ static void receive(struct wire *w)
             rate_spend(s->rate, n);
             turn += n;
             s->events->input(s->arg, w->number, s->buffer, n);
-            if (n < WIRE_BUFFER / 2 && wire_is_open(w) &&
-                !channel_has_input(&w->channel)) {
-                break; /* most likely all there was */
-            }
         } else if (err == ERR_AGAIN) {
             break;
         } else if (err == ERR_TLS && channel_is_refused(&w->channel)) {
@@ -106,9 +102,10 @@ static void receive(struct wire *w)
             lost_by(w, err);
         }
     }
-    if (turn >= TURN_BYTES && wire_is_open(w) &&
-        channel_has_input(&w->channel)) {
-        loop_defer_arm(w->again); /* no event will come for it */
+    if (turn >= TURN_BYTES && wire_is_open(w)) {
+        /* No event may come any more, neither for what TLS holds nor for an
+         * error, which is told once. */
+        loop_defer_arm(w->again);
     }
 }
 

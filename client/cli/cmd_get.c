@@ -3,6 +3,7 @@
 #include "client/cli/commands.h"
 #include "client/cli/get_options.h"
 #include "client/cli/get_release.h"
+#include "client/cli/get_tree.h"
 
 int cmd_get(int argc, char **argv)
 {
@@ -15,6 +16,9 @@ int cmd_get(int argc, char **argv)
     }
     if (options.manifest != NULL) {
         return get_release(&options);
+    }
+    if (options.recursive) {
+        return get_tree(&options);
     }
     result = batch_read(&batch, &options);
     if (result < 0) {

@@ -9,6 +9,7 @@ int cmd_cid(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_repair(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
+int cmd_ls(int argc, char **argv);
 int cmd_manifest(int argc, char **argv);
 int cmd_trust(int argc, char **argv);
 

@@ -161,8 +161,12 @@ void events_job(struct events *events, const struct belay_event *event,
     if (event->type == BELAY_EVENT_START) {
         put_text(line, "url", belay_job_url(event->job));
     }
-    if (end) {
+    if (end || event->type == BELAY_EVENT_FILE) {
         put_end(line, event);
+    }
+    if (event->entry != NULL) {
+        put_text(line, "path", event->entry->shown);
+        put_int(line, "size", event->entry->size);
     }
     put_value(line, event);
     if (event->text[0] != '\0') {

@@ -27,6 +27,16 @@ static bool matches(const char *pattern, const char *path)
     return fnmatch(pattern, path, FNM_PATHNAME) == 0;
 }
 
+bool filter_enters(const struct filter *filter, const char *path)
+{
+    for (unsigned k = 0; k < filter->excludes; k++) {
+        if (matches(filter->exclude[k], path)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool filter_takes(const struct filter *filter, const char *path)
 {
     bool taken = filter->includes == 0;
@@ -34,8 +44,5 @@ bool filter_takes(const struct filter *filter, const char *path)
     for (unsigned k = 0; k < filter->includes && !taken; k++) {
         taken = matches(filter->include[k], path);
     }
-    for (unsigned k = 0; k < filter->excludes && taken; k++) {
-        taken = !matches(filter->exclude[k], path);
-    }
-    return taken;
+    return taken && filter_enters(filter, path);
 }

@@ -21,5 +21,8 @@ struct filter {
 /* False: there are FILTER_MAX of them already. */
 bool filter_add(struct filter *filter, bool include, const char *pattern);
 bool filter_takes(const struct filter *filter, const char *path);
+/* The same for a directory, which is gone through unless an --exclude
+ * matches it: what is wanted may be in it. */
+bool filter_enters(const struct filter *filter, const char *path);
 
 #endif

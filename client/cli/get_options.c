@@ -50,6 +50,8 @@ enum {
     OPT_SEED,
     OPT_RECEIPT,
     OPT_REMOTE_BELAYD,
+    OPT_LINKS,
+    OPT_CHECK,
 };
 
 static const struct option long_options[] = {
@@ -82,6 +84,9 @@ static const struct option long_options[] = {
     {"no-remote-time", no_argument, NULL, OPT_NO_REMOTE_TIME},
     {"progress", optional_argument, NULL, OPT_PROGRESS},
     {"no-progress", no_argument, NULL, OPT_NO_PROGRESS},
+    {"recursive", no_argument, NULL, 'r'},
+    {"links", no_argument, NULL, OPT_LINKS},
+    {"check", no_argument, NULL, OPT_CHECK},
     {"input-file", required_argument, NULL, 'i'},
     {"files-from", required_argument, NULL, 'i'},
     {"from0", no_argument, NULL, OPT_FROM0},
@@ -252,6 +257,15 @@ static bool set_flag(struct get_options *o, int opt)
     case 'n':
         o->get.dry_run = true;
         return true;
+    case 'r':
+        o->recursive = true;
+        return true;
+    case OPT_LINKS:
+        o->links = true;
+        return true;
+    case OPT_CHECK:
+        o->check = true;
+        return true;
     case OPT_OVERWRITE:
         o->get.overwrite = true;
         return true;
@@ -393,11 +407,36 @@ static int check_manifest(const struct get_options *o)
     return -1;
 }
 
+/* What a directory has no use for. */
+static int check_recursive(const struct get_options *o)
+{
+    const struct belay_get_options *g = &o->get;
+
+    if (!o->recursive) {
+        return o->links || o->check
+                   ? usage_wrong("--links and --check", "without -r",
+                                 "they are about directories")
+                   : -1;
+    }
+    if (o->list != NULL || o->failed != NULL || g->output != NULL ||
+        g->sha256 != NULL || g->dry_run || g->stop_on_change ||
+        g->max_size > 0 || g->chunk_size > 0 || o->manifest != NULL) {
+        return usage_wrong("-r", "with an option for single files",
+                           "not -i, --failed, -o, --sha256, -n, "
+                           "--if-changed, --max-size, --chunk-size, "
+                           "--manifest");
+    }
+    return -1;
+}
+
 static int check_together(struct get_options *o)
 {
     const struct belay_get_options *g = &o->get;
-    int result = check_manifest(o);
+    int result = check_recursive(o);
 
+    if (result < 0) {
+        result = check_manifest(o);
+    }
     if (result >= 0 || o->manifest != NULL) {
         return result;
     }
@@ -442,7 +481,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     const char *ssh = getenv("BELAY_SSH");
     out->get.ssh = ssh != NULL && *ssh != '\0' ? ssh : NULL;
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:nzcqv46h",
+    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcqv46h",
                               long_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 

@@ -15,6 +15,9 @@ struct get_options {
     struct run_options run;
     struct belay_get_options get; /* what all files share */
     struct filter filter;
+    bool recursive;     /* the URLs are of directories; then these two: */
+    bool links;
+    bool check;
     const char *list;   /* -i; "-": standard input; NULL: none */
     char separator;     /* between its entries */
     const char *failed; /* --failed; NULL: none */

@@ -27,6 +27,7 @@ static const struct command commands[] = {
      false},
     {"verify", cmd_verify, "FILE URL | FILE --receipt RECEIPT   compare only",
      false},
+    {"ls", cmd_ls, "[-lr] [--json] URL...      list directories", false},
     {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids",
      false},
     {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "

@@ -189,6 +189,21 @@ static void tell_sources(struct run *run, const struct belay_event *event)
     }
 }
 
+/* One file of a directory. */
+static void on_file(struct run *run, const struct belay_event *event)
+{
+    const struct run_options *o = run->options;
+    bool failed = belay_reason_class(event->reason) != BELAY_CLASS_DONE;
+    const char *text = event->text;
+
+    if (text[0] == '\0') {
+        text = belay_reason_name(event->reason);
+    }
+    if (failed || (!o->quiet && (!event->detail || o->verbose > 0))) {
+        display_say(&run->display, event->entry->shown, text);
+    }
+}
+
 static void tell_success(struct run *run, const struct belay_event *event,
                          const struct belay_job_stats *stats)
 {
@@ -200,7 +215,7 @@ static void tell_success(struct run *run, const struct belay_event *event,
          event->reason != BELAY_WOULD_FETCH)) {
         return;
     }
-    if (event->reason != BELAY_DONE) {
+    if (event->reason != BELAY_DONE || belay_job_is_directory(event->job)) {
         display_say(&run->display, shown, event->text);
         return;
     }
@@ -340,7 +355,8 @@ static bool again_after_asking(struct run *run, struct run_file *file,
 {
     const struct security_options *security = &run->options->security;
 
-    if (!ask_trust_possible(&run->ask, security)) {
+    if (file->get.url == NULL || /* a directory */
+        !ask_trust_possible(&run->ask, security)) {
         return false;
     }
     display_wipe(&run->display);
@@ -391,6 +407,9 @@ static void on_event(void *arg, const struct belay_event *event)
         break;
     case BELAY_EVENT_END:
         on_end(run, file, event);
+        break;
+    case BELAY_EVENT_FILE:
+        on_file(run, event);
         break;
     case BELAY_EVENT_TICK:
         on_tick(run);
@@ -471,26 +490,59 @@ int run_open(struct run *run, const struct run_options *options, size_t files)
     return -1;
 }
 
+static struct run_file *new_file(size_t id)
+{
+    struct run_file *file = calloc(1, sizeof *file);
+
+    if (file != NULL) {
+        file->id = id;
+    }
+    return file;
+}
+
+/* True when the engine took it; else tells why not. */
+static bool was_taken(struct run *run, struct run_file *file,
+                      enum belay_reason reason,
+                      const struct belay_error *error)
+{
+    if (reason == BELAY_DONE) {
+        return true;
+    }
+    free(file);
+    display_say(&run->display, NULL, error->text);
+    run->worst = exit_code_worse(exit_code_of(reason), run->worst);
+    run->totals.usage++;
+    return false;
+}
+
 bool run_get(struct run *run, const struct belay_get_options *get, size_t id)
 {
     struct belay_get_options mine = *get;
-    struct run_file *file = calloc(1, sizeof *file);
     struct belay_error error = {BELAY_INTERNAL, "out of memory"};
+    enum belay_reason reason = BELAY_INTERNAL;
+
+    struct run_file *file = new_file(id);
 
     mine.user_data = file;
     if (file != NULL) {
-        file->id = id;
         file->get = *get;
+        reason = belay_get(run->engine, &mine, NULL, &error);
     }
-    if (file == NULL ||
-        belay_get(run->engine, &mine, NULL, &error) != BELAY_DONE) {
-        free(file);
-        display_say(&run->display, NULL, error.text);
-        run->worst = exit_code_worse(exit_code_of(error.reason), run->worst);
-        run->totals.usage++;
-        return false;
+    return was_taken(run, mine.user_data, reason, &error);
+}
+
+bool run_tree(struct run *run, const struct belay_tree_options *tree,
+              size_t id)
+{
+    struct belay_tree_options mine = *tree;
+    struct belay_error error = {BELAY_INTERNAL, "out of memory"};
+    enum belay_reason reason = BELAY_INTERNAL;
+
+    mine.user_data = new_file(id);
+    if (mine.user_data != NULL) {
+        reason = belay_tree(run->engine, &mine, NULL, &error);
     }
-    return true;
+    return was_taken(run, mine.user_data, reason, &error);
 }
 
 bool run_interrupted(void)

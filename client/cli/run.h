@@ -72,6 +72,9 @@ int run_open(struct run *run, const struct run_options *options,
 /* Adds a job; false: told, and counted as wrong use.  user_data is ours.
  * Texts are borrowed until the file has ended. */
 bool run_get(struct run *run, const struct belay_get_options *get, size_t id);
+/* The same for a directory. */
+bool run_tree(struct run *run, const struct belay_tree_options *tree,
+              size_t id);
 /* Was the run asked to end by a signal? */
 bool run_interrupted(void);
 /* Carries all out, tells the end, frees; returns the exit code. */

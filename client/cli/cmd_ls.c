@@ -1,0 +1,352 @@
+/* belay ls: what is in a directory of the server. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/belay.h"
+#include "client/cli/commands.h"
+#include "client/cli/exitcode.h"
+#include "client/cli/security_options.h"
+#include "client/cli/usage.h"
+#include "client/cli/values.h"
+
+enum {
+    OPT_JSON = 256,
+    OPT_CID,
+    OPT_RETRY,
+    OPT_CONNECT_TIMEOUT,
+    OPT_TIMEOUT,
+};
+
+static const struct option long_options[] = {
+    {"long", no_argument, NULL, 'l'},
+    {"recursive", no_argument, NULL, 'r'},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"cid", no_argument, NULL, OPT_CID},
+    {"retry", required_argument, NULL, OPT_RETRY},
+    {"connect-timeout", required_argument, NULL, OPT_CONNECT_TIMEOUT},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"ipv4", no_argument, NULL, '4'},
+    {"ipv6", no_argument, NULL, '6'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    SECURITY_OPTIONS,
+    {NULL, 0, NULL, 0},
+};
+
+struct listing {
+    struct belay_list_options options;
+    struct security_options security;
+    bool details;
+    bool json;
+    bool quiet;
+    bool broken; /* standard output takes no more */
+    struct belay_engine *engine;
+    enum exit_code worst;
+};
+
+static void help(void)
+{
+    fputs("Usage: belay ls [OPTION]... URL...\n"
+          "\n"
+          "Lists directories of a server, sorted by the bytes of the names.\n"
+          "Names are printed with control characters escaped as \\xNN.\n"
+          "\n"
+          "  -l, --long         mode, size, time (UTC) and link targets, too\n"
+          "  -r, --recursive    with all that is in the directories\n"
+          "      --cid          content ids, where the server knows them\n"
+          "      --json         one JSON object a line\n"
+          "      --retry N      wait for the server; N tries in a row\n"
+          "      --connect-timeout S, --timeout S, -4, -6, -q, --help\n"
+          "\n", stdout);
+    fputs(security_help, stdout);
+}
+
+/* ---- output. */
+
+static char type_letter(enum belay_file_type type)
+{
+    switch (type) {
+    case BELAY_TYPE_FILE:
+        return '-';
+    case BELAY_TYPE_DIRECTORY:
+        return 'd';
+    case BELAY_TYPE_LINK:
+        return 'l';
+    case BELAY_TYPE_OTHER:
+        break;
+    }
+    return '?';
+}
+
+static const char *type_name(enum belay_file_type type)
+{
+    switch (type) {
+    case BELAY_TYPE_FILE:
+        return "file";
+    case BELAY_TYPE_DIRECTORY:
+        return "directory";
+    case BELAY_TYPE_LINK:
+        return "link";
+    case BELAY_TYPE_OTHER:
+        break;
+    }
+    return "other";
+}
+
+static void mode_text(const struct belay_entry *e, char out[11])
+{
+    static const char letters[] = "rwxrwxrwx";
+
+    out[0] = type_letter(e->type);
+    for (unsigned k = 0; k < 9; k++) {
+        out[1 + k] = e->mode == 0 ? '?'
+                     : (e->mode & (0400u >> k)) != 0 ? letters[k]
+                                                     : '-';
+    }
+    out[10] = '\0';
+}
+
+/* "2026-01-31T12:00:00"; a time that has no such form becomes seconds. */
+static void time_text(const struct belay_entry *e, char *out, size_t cap)
+{
+    time_t seconds = (time_t)e->mtime_s;
+    struct tm tm;
+
+    if (gmtime_r(&seconds, &tm) == NULL ||
+        strftime(out, cap, "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
+        (void)snprintf(out, cap, "@%" PRId64, e->mtime_s);
+    }
+}
+
+static bool print_plain(const struct listing *l, const struct belay_entry *e)
+{
+    char mode[11];
+    char when[64];
+    const char *slash = e->type == BELAY_TYPE_DIRECTORY ? "/" : "";
+    bool link = l->details && e->target != NULL;
+
+    if (l->details) {
+        mode_text(e, mode);
+        time_text(e, when, sizeof when);
+        if (printf("%s %14" PRIu64 " %s ", mode, e->size, when) < 0) {
+            return false;
+        }
+    }
+    if (l->options.with_cid && printf("%-71s ", e->cid != NULL ? e->cid
+                                                               : "-") < 0) {
+        return false;
+    }
+    return printf("%s%s%s%s\n", e->shown, slash, link ? " -> " : "",
+                  link ? e->target : "") >= 0;
+}
+
+/* Names that are not UTF-8 cannot stand in JSON: their bytes do, in hex. */
+static int set_path(json_t *object, const struct belay_entry *e)
+{
+    json_t *path = json_string(e->path);
+    char hex[3];
+    size_t len = strlen(e->path);
+
+    if (path != NULL) {
+        return json_object_set_new(object, "path", path);
+    }
+    path = json_string("");
+    for (size_t k = 0; path != NULL && k < len; k++) {
+        json_t *longer;
+
+        (void)snprintf(hex, sizeof hex, "%02x", (unsigned char)e->path[k]);
+        longer = json_sprintf("%s%s", json_string_value(path), hex);
+        json_decref(path);
+        path = longer;
+    }
+    if (json_object_set_new(object, "path_hex", path) != 0) {
+        return -1;
+    }
+    return json_object_set_new(object, "path", json_string(e->shown));
+}
+
+static bool print_json(const struct belay_entry *e)
+{
+    json_t *object = json_object();
+    char mode[8];
+    bool good;
+
+    (void)snprintf(mode, sizeof mode, "%04o", e->mode);
+    good = object != NULL && set_path(object, e) == 0 &&
+           json_object_set_new(object, "type",
+                               json_string(type_name(e->type))) == 0 &&
+           json_object_set_new(object, "size",
+                               json_integer((json_int_t)e->size)) == 0 &&
+           json_object_set_new(object, "mtime",
+                               json_integer((json_int_t)e->mtime_s)) == 0 &&
+           json_object_set_new(object, "mtime_ns",
+                               json_integer((json_int_t)e->mtime_ns)) == 0 &&
+           json_object_set_new(object, "mode", json_string(mode)) == 0;
+    if (good && e->target != NULL) {
+        good = json_object_set_new(object, "target",
+                                   json_string(e->target)) == 0;
+    }
+    if (good && e->cid != NULL) {
+        good = json_object_set_new(object, "cid", json_string(e->cid)) == 0;
+    }
+    good = good && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
+           putchar('\n') != EOF;
+    json_decref(object);
+    return good;
+}
+
+static void on_entry(struct listing *l, const struct belay_entry *e)
+{
+    if (l->broken) {
+        return;
+    }
+    if (!(l->json ? print_json(e) : print_plain(l, e))) {
+        l->broken = true; /* the flush at the end tells why */
+        belay_interrupt(l->engine);
+    }
+}
+
+static void on_event(void *arg, const struct belay_event *event)
+{
+    struct listing *l = arg;
+    enum exit_code code = exit_code_of(event->reason);
+
+    switch (event->type) {
+    case BELAY_EVENT_ENTRY:
+        on_entry(l, event->entry);
+        return;
+    case BELAY_EVENT_FILE:
+        fprintf(stderr, "belay: %s: %s: %s\n", belay_job_name(event->job),
+                event->entry->shown, event->text);
+        break;
+    case BELAY_EVENT_END:
+        if (code != EXIT_DONE && !l->broken) {
+            fprintf(stderr, "belay: %s: %s\n", belay_job_name(event->job),
+                    event->text);
+        }
+        break;
+    default:
+        if (!event->detail && !l->quiet && event->text[0] != '\0') {
+            fprintf(stderr, "belay: %s: %s\n", belay_job_name(event->job),
+                    event->text);
+        }
+        return;
+    }
+    l->worst = exit_code_worse(code, l->worst);
+}
+
+/* ---- the command. */
+
+static int take_option(struct listing *l, int opt, const char *argument)
+{
+    struct belay_list_options *o = &l->options;
+    bool good = true;
+
+    switch (opt) {
+    case 'l':
+        l->details = true;
+        break;
+    case 'r':
+        o->recursive = true;
+        break;
+    case 'q':
+        l->quiet = true;
+        break;
+    case '4':
+    case '6':
+        o->family = opt == '4' ? 4 : 6;
+        break;
+    case OPT_JSON:
+        l->json = true;
+        break;
+    case OPT_CID:
+        o->with_cid = true;
+        break;
+    case OPT_RETRY:
+        o->wait_first = true;
+        good = value_tries(optarg, &o->tries);
+        break;
+    case OPT_CONNECT_TIMEOUT:
+        good = value_seconds(optarg, &o->connect_timeout_ms);
+        break;
+    case OPT_TIMEOUT:
+        good = value_seconds(optarg, &o->silence_ms);
+        break;
+    case 'h':
+        help();
+        return EXIT_DONE;
+    case '?':
+    case ':':
+        return usage_option(opt, argument, long_options);
+    default:
+        good = security_option(&l->security, opt, optarg);
+    }
+    return good ? -1
+                : usage_wrong("bad value", optarg,
+                              "expected a positive number");
+}
+
+static int list_all(struct listing *l, char **urls, int count)
+{
+    struct belay_engine_options engine = {.struct_size = sizeof engine,
+                                          .event = on_event,
+                                          .arg = l,
+                                          .files = 1,
+                                          .security =
+                                              &l->security.options};
+    struct belay_error error;
+    int result;
+
+    if (belay_engine_new(&engine, &l->engine, &error) != BELAY_DONE) {
+        fprintf(stderr, "belay: %s\n", error.text);
+        return (int)exit_code_of(error.reason);
+    }
+    for (int k = 0; k < count; k++) {
+        l->options.url = urls[k];
+        if (belay_list(l->engine, &l->options, NULL, &error) != BELAY_DONE) {
+            fprintf(stderr, "belay: %s\n", error.text);
+            (void)belay_engine_free(l->engine);
+            return (int)exit_code_of(error.reason);
+        }
+    }
+    belay_run(l->engine);
+    result = l->broken ? EXIT_DISK : (int)l->worst;
+    if (!belay_engine_free(l->engine)) {
+        (void)fflush(stdout);
+        _exit(result); /* a name service hangs */
+    }
+    return result;
+}
+
+int cmd_ls(int argc, char **argv)
+{
+    struct listing l = {
+        .options = {.struct_size = sizeof(struct belay_list_options)},
+        .worst = EXIT_DONE,
+    };
+    int opt;
+
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":lrRq46h", long_options, NULL)) !=
+           -1) {
+        int result = take_option(&l, opt == 'R' ? 'r' : opt,
+                                 argv[optind - 1]);
+
+        if (result >= 0) {
+            return result;
+        }
+    }
+    if (optind == argc) {
+        return usage_wrong("missing", "URL", "nothing to do");
+    }
+    opt = security_finish(&l.security);
+    if (opt >= 0) {
+        return opt;
+    }
+    return list_all(&l, argv + optind, argc - optind);
+}
