@@ -298,12 +298,11 @@ enum belay_file_type {
     BELAY_TYPE_OTHER = 4,
 };
 
-/* One name in a directory of the server.  Names are bytes: `path` has them as
- * they are, `shown` printable. */
+/* One name in a directory of the server. */
 struct belay_entry {
     size_t struct_size;
-    const char *path;   /* below the directory that was asked for */
-    const char *shown;
+    const char *path;   /* below the directory asked for: bytes */
+    const char *shown;  /* the same, printable */
     enum belay_file_type type;
     uint64_t size;
     int64_t mtime_s;    /* seconds since 1970 */
@@ -449,9 +448,8 @@ struct belay_list_options {
     void *user_data;
 };
 
-/* Adds a job that lists a directory: BELAY_EVENT_ENTRY for each name, in the
- * order of bytes within a directory, in memory that does not grow with their
- * number.  As belay_get(). */
+/* Adds a job that lists a directory: BELAY_EVENT_ENTRY for each name, within a
+ * directory in the order of bytes, in bounded memory.  As belay_get(). */
 BELAY_API enum belay_reason belay_list(
     struct belay_engine *engine, const struct belay_list_options *options,
     struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
@@ -481,12 +479,11 @@ struct belay_tree_options {
     void *user_data;
 };
 
-/* Adds a job that brings a directory and all that is in it.  What is there
- * already and equal in size and time is not asked for; other files are
- * replaced, each at once when it is whole.  Nothing is deleted, and nothing is
- * written outside `directory`: names from the server that try are refused, and
- * symbolic links here are not followed.  BELAY_EVENT_FILE for each file; the
- * job itself ends with the reason that is hardest to heal.  As belay_get(). */
+/* Adds a job that brings a directory and all that is in it.  Files that are
+ * here, equal in size and time, are not asked for; others are replaced, each
+ * at once when it is whole.  Nothing is deleted, nor written outside
+ * `directory`, and symbolic links are not followed.  BELAY_EVENT_FILE for each
+ * file; the job ends with the reason that is hardest to heal. */
 BELAY_API enum belay_reason belay_tree(
     struct belay_engine *engine, const struct belay_tree_options *options,
     struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
