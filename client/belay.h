@@ -448,8 +448,7 @@ struct belay_list_options {
     void *user_data;
 };
 
-/* Adds a job that lists a directory: BELAY_EVENT_ENTRY for each name, within a
- * directory in the order of bytes, in bounded memory.  As belay_get(). */
+/* Adds a job that lists a directory, in bounded memory: BELAY_EVENT_ENTRY. */
 BELAY_API enum belay_reason belay_list(
     struct belay_engine *engine, const struct belay_list_options *options,
     struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
@@ -458,12 +457,10 @@ struct belay_tree_options {
     size_t struct_size;
     const char *url;       /* of a directory */
     const char *directory; /* where its contents go; made if it is missing */
-    /* Is this entry wanted?  A directory that is not is left out with all
-     * that is in it.  NULL: everything is. */
+    /* Is this entry wanted, and what is in it?  NULL: everything is. */
     bool (*want)(void *arg, const struct belay_entry *entry);
     void *want_arg;
-    bool links;          /* make symbolic links that stay inside; else they
-                            are left out */
+    bool links;          /* make symbolic links that stay inside */
     bool check;          /* compare contents, not size and time only */
     bool no_clobber;     /* leave what exists alone */
     bool compression;    /* these as in belay_get_options */
@@ -482,8 +479,7 @@ struct belay_tree_options {
 /* Adds a job that brings a directory and all that is in it.  Files that are
  * here, equal in size and time, are not asked for; others are replaced, each
  * at once when it is whole.  Nothing is deleted, nor written outside
- * `directory`, and symbolic links are not followed.  BELAY_EVENT_FILE for each
- * file; the job ends with the reason that is hardest to heal. */
+ * `directory`; the job ends with the reason that is hardest to heal. */
 BELAY_API enum belay_reason belay_tree(
     struct belay_engine *engine, const struct belay_tree_options *options,
     struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
@@ -498,7 +494,6 @@ BELAY_API const char *belay_job_name(const struct belay_job *job);
 /* The URL, printable; borrowed from the job, like the name. */
 BELAY_API const char *belay_job_url(const struct belay_job *job);
 
-/* Is it one of belay_list() or belay_tree()? */
 BELAY_API bool belay_job_is_directory(const struct belay_job *job);
 
 struct belay_job_stats {
