@@ -111,8 +111,14 @@ key_of(const struct net_addr *peer)
     } else if (peer->storage.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 =
             (const struct sockaddr_in6 *)&peer->storage;
-        key.bytes[0] = 6;
-        memcpy(key.bytes + 1, &in6->sin6_addr, 8);
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            /* Of a socket for both: all of IPv4 would be one /64. */
+            key.bytes[0] = 4;
+            memcpy(key.bytes + 1, in6->sin6_addr.s6_addr + 12, 4);
+        } else {
+            key.bytes[0] = 6;
+            memcpy(key.bytes + 1, &in6->sin6_addr, 8);
+        }
     }
     return key;
 }

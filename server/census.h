@@ -1,7 +1,8 @@
 /* How many connections there are: in all, from each source, in each worker.
  *
  * Lives in memory that all processes of the server share, so that the limits
- * hold for the server as a whole. A source is an IPv4 address or an IPv6 /64,
+ * hold for the server as a whole. A source is an IPv4 address (also one in the
+ * IPv6 form of a socket for both) or an IPv6 /64,
  * the least that a single machine usually has. Sources and connections are
  * counted per worker, so that the parent can take a dead worker's share back.
  *

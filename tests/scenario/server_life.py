@@ -190,6 +190,30 @@ def sighup_opens_the_log_again(tmp):
 
 
 @case
+def root_becomes_the_user_it_names(tmp):
+    harness.need_root()
+    root = os.path.join(tmp, "root")
+    os.mkdir(root)
+    write_random(os.path.join(root, "f"), MI)
+    os.chmod(tmp, 0o755)
+    done = subprocess.run(
+        [program("BELAYD"), "--root", root, "--plain", "--listen",
+         "127.0.0.1:0"], capture_output=True, text=True, timeout=20)
+    check(done.returncode == 2 and "--user" in done.stderr, done.stderr)
+    server = harness.Listening(
+        [program("BELAYD"), "--root", root, "--plain", "--listen",
+         "127.0.0.1:0", "--user", "nobody"], os.path.join(tmp, "log"))
+    with server, Raw(server.port) as raw:
+        fetch(raw, "f")
+        for pid in [server.child.pid, *workers(server)]:
+            with open("/proc/%d/status" % pid) as file:
+                text = file.read()
+            ids = re.search(r"^Uid:(.*)$", text, re.M).group(1).split()
+            check("0" not in ids, "still root: %r" % ids)
+            check(re.search(r"^CapEff:\s*0+$", text, re.M), "capabilities")
+
+
+@case
 def dead_worker_is_replaced(tmp):
     server, path = serve(tmp, "--workers", "2")
     with open(path, "rb") as file:

@@ -74,6 +74,25 @@ test_sources(void **state)
     census_free(c);
 }
 
+/* A socket for both families shows IPv4 addresses as IPv6 ones. */
+static void
+test_mapped_sources(void **state)
+{
+    struct census *c = NULL;
+    struct net_addr mapped = v6("::ffff:192.0.2.1");
+    struct net_addr other = v6("::ffff:192.0.2.2");
+    struct net_addr plain;
+    (void)state;
+    assert_int_equal(net_addr_parse("192.0.2.1:1", &plain), 0);
+    assert_int_equal(census_new(10, 1, &c), 0);
+    assert_int_equal(census_enter(c, 0, &mapped), CENSUS_ENTERED);
+    assert_int_equal(census_enter(c, 0, &plain), CENSUS_SOURCE_FULL);
+    assert_int_equal(census_enter(c, 0, &other), CENSUS_ENTERED);
+    census_leave(c, 0, &plain);
+    assert_int_equal(census_enter(c, 0, &plain), CENSUS_ENTERED);
+    census_free(c);
+}
+
 static void
 test_dead_worker(void **state)
 {
@@ -181,6 +200,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_mapped_sources),
         cmocka_unit_test(test_dead_worker),
         cmocka_unit_test(test_against_a_list),
         cmocka_unit_test(test_killed_counter),
