@@ -97,8 +97,9 @@ starts_clean(void **state)
     sigaddset(&blocked, SIGUSR1);
     sigprocmask(SIG_BLOCK, &blocked, &before);
     signal(SIGPIPE, SIG_IGN);
-    /* No pipes: the shell would hold their ends for a moment. */
-    start("ls /proc/$$/fd; grep SigBlk /proc/$$/status; kill -PIPE $$",
+    /* No pipes: the shell would hold their ends for a moment; and while it
+     * waits for a program it blocks signals of its own. */
+    start("ls /proc/$$/fd; grep SigBlk /proc/self/status; kill -PIPE $$",
           &child);
     read_all(child.fd, text, sizeof(text));
     assert_string_equal(text, "0\n1\n2\nSigBlk:\t0000000000000000\n");
