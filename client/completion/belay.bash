@@ -14,8 +14,11 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --timeout --deadline --max-time --stop-at --config --no-config
     --progress --no-progress --json --log-file --quiet --verbose
     --mirror --seed --receipt --ssh --rsh --remote-belayd
-    $_belay_security_options
+    --recursive --links --check $_belay_security_options
     --help"
+
+_belay_ls_options="--long --recursive --cid --json --retry --connect-timeout
+    --timeout --help $_belay_security_options"
 
 _belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
     --chunk-size --no-remote-time --connections --limit-rate --retry --json
@@ -92,7 +95,7 @@ _belay()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _belay_reply -W "get repair verify cid manifest trust --help --version --exit-codes"
+        _belay_reply -W "get ls repair verify cid manifest trust --help --version --exit-codes"
         return
     fi
     if [[ $before == "=" && ${COMP_WORDS[COMP_CWORD - 2]} == --progress ]]; then
@@ -104,6 +107,13 @@ _belay()
     get)
         if [[ $cur == -* ]]; then
             _belay_reply -W "$_belay_get_options"
+        else
+            _belay_reply -W "belay:// belay+tcp://"
+        fi
+        ;;
+    ls)
+        if [[ $cur == -* ]]; then
+            _belay_reply -W "$_belay_ls_options"
         else
             _belay_reply -W "belay:// belay+tcp://"
         fi

@@ -5,6 +5,7 @@ complete -c belay -n __fish_use_subcommand -l help -d 'print help'
 complete -c belay -n __fish_use_subcommand -l version -d 'print versions'
 complete -c belay -n __fish_use_subcommand -l exit-codes -d 'print the exit codes'
 complete -c belay -n __fish_use_subcommand -a get -d 'download files, verified'
+complete -c belay -n __fish_use_subcommand -a ls -d 'list a directory'
 complete -c belay -n __fish_use_subcommand -a repair -d 'fetch what is wrong in a file'
 complete -c belay -n __fish_use_subcommand -a verify -d 'is a file right?'
 complete -c belay -n __fish_use_subcommand -a cid -d 'print content ids'
@@ -25,6 +26,11 @@ complete -c belay -n '__fish_seen_subcommand_from get' -l if-changed -x -a 'reus
 complete -c belay -n '__fish_seen_subcommand_from get' -l ssh -x -d "what is run for URLs by ssh"
 complete -c belay -n '__fish_seen_subcommand_from get' -l rsh -x -d "what is run for URLs by ssh"
 complete -c belay -n '__fish_seen_subcommand_from get' -l remote-belayd -x -d "belayd on the other side"
+complete -c belay -n '__fish_seen_subcommand_from get ls' -s r -l recursive -d "with all that is in it"
+complete -c belay -n '__fish_seen_subcommand_from get' -l links -d "make symbolic links that stay inside"
+complete -c belay -n '__fish_seen_subcommand_from get' -l check -d "compare contents, not size and time"
+complete -c belay -n '__fish_seen_subcommand_from ls' -s l -l long -d "mode, size, time, too"
+complete -c belay -n '__fish_seen_subcommand_from ls' -l cid -d "content ids"
 complete -c belay -n '__fish_seen_subcommand_from get' -l manifest -r -F -d "the files of a signed manifest"
 complete -c belay -n '__fish_seen_subcommand_from get' -l manifest-key -r -F -d "public keys to trust"
 complete -c belay -n '__fish_seen_subcommand_from get' -l key -r -F -d "public keys to trust"
@@ -63,22 +69,22 @@ complete -c belay -n '__fish_seen_subcommand_from get' -l config -r -F -d "anoth
 complete -c belay -n '__fish_seen_subcommand_from get' -l no-config -d "no file of defaults"
 complete -c belay -n '__fish_seen_subcommand_from get' -l progress -x -a 'bar plain json none' -d "how to show it"
 complete -c belay -n '__fish_seen_subcommand_from get repair' -l no-progress -d "no progress"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l json -d "events as JSON"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l json -d "events as JSON"
 complete -c belay -n '__fish_seen_subcommand_from get' -l log-file -r -F -d "append messages"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -s q -l quiet -d "errors only"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -s v -l verbose -d "tell more"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l cacert -r -F -d "authorities of servers"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l pin -x -a 'sha256:' -d "the server's key"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l accept-new -d "record the key of a new host"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l known-hosts -r -F -d "where keys are kept"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l cert -r -F -d "your certificate"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l cert-key -r -F -d "its key"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l token-file -r -F -d "your token"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -s h -l help -d "print the options"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s q -l quiet -d "errors only"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s v -l verbose -d "tell more"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l cacert -r -F -d "authorities of servers"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l pin -x -a 'sha256:' -d "the server's key"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l accept-new -d "record the key of a new host"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l known-hosts -r -F -d "where keys are kept"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l cert -r -F -d "your certificate"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l cert-key -r -F -d "its key"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l token-file -r -F -d "your token"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s h -l help -d "print the options"
 
 complete -c belay -n '__fish_seen_subcommand_from get repair' -l mirror -x -d "the same content is there, too"
 complete -c belay -n '__fish_seen_subcommand_from get repair' -l seed -r -F -d "take what fits from a file"
-complete -c belay -n '__fish_seen_subcommand_from get repair verify' -l receipt -r -F -d "write a receipt, or the one to verify with"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l receipt -r -F -d "write a receipt, or the one to verify with"
 complete -c belay -n '__fish_seen_subcommand_from repair' -l copy -d "make a new file of it"
 complete -c belay -n '__fish_seen_subcommand_from repair' -l force -d "even if no part is right"
 
