@@ -29,6 +29,7 @@ FILES = (
     "share/zsh/site-functions/_belay",
     "share/fish/vendor_completions.d/belay.fish",
     "share/doc/belay/copyright", "share/doc/belay/README.md",
+    "lib/systemd/system/belayd.service", "lib/systemd/system/belayd.socket",
 )
 
 CMAKE_USER = """cmake_minimum_required(VERSION 3.25)
