@@ -86,7 +86,8 @@ class Partner:
         defaults = {"root": self.root, "cut": None, "cut_random": None,
                     "flip": None, "racy_ms": 0, "weak": False,
                     "no_cid": False, "zlib": False, "max_c": 22,
-                    "token": None, "secure": tls is not None}
+                    "token": None, "secure": tls is not None,
+                    "speaks_first": False}
         self.server = mini_server.Server(
             argparse.Namespace(**dict(defaults, **options)))
         self.hooks, self.judges, self.connections = hooks, judges, 0
@@ -250,6 +251,8 @@ SSH = """#!%s
 import os, socket, sys, threading
 with open(os.environ["CONFORM_ARGV"], "a") as f:
     f.write(repr(sys.argv[1:]) + "\\n")
+for fd in 0, 1:
+    os.set_blocking(fd, True)
 os.write(1, bytes.fromhex(os.environ["CONFORM_BANNER"]))
 sock = socket.create_connection(("127.0.0.1", int(os.environ["CONFORM_PORT"])))
 def up():
@@ -261,7 +264,8 @@ def up():
         pass
 threading.Thread(target=up, daemon=True).start()
 while data := sock.recv(65536):
-    os.write(1, data)
+    while data:
+        data = data[os.write(1, data):]
 """
 
 

@@ -198,6 +198,17 @@ def auth_timer(target):
 
 # -- pipe ---------------------------------------------------------------------
 
+@case("B1-W4", needs=["a command with a pipe"])
+def pipe_speaks(target):
+    """on a pipe the server's preface comes without the client's"""
+    with Probe(target, greet=False) as p:
+        item = p.element()
+        assert isinstance(item, wire.Preface), describe(item)
+        p.raw(HELLO)
+        hello = p.message()
+        assert hello.name == "HELLO", describe(hello)
+
+
 @case("B1-W2", needs=["a command with a pipe"])
 def clean_pipe(target):
     """standard output carries Belay bytes only, from the first to the last"""

@@ -16,6 +16,7 @@ partner that breaks connections or knows less than it could:
     --no-cid           never name a CID in INFO, DONE or CHANGED
     --max-c N          largest chunk_log2
     --zlib             compress chunks where that helps
+    --speaks-first     do not wait long for the client's preface
     --token TOKEN      requests need AUTH with this token
     --secure           something in front ends TLS, so that tokens may come
 """
@@ -290,17 +291,25 @@ class Session:
 
     def greet(self):
         deadline = time.monotonic() + R.TIMER_HANDSHAKE_MS / 1000
-        preface = self.next_item(R.TIMER_HANDSHAKE_MS / 1000)
+        preface, early = None, False
+        if self.server.options.speaks_first:    # W4
+            preface = self.next_item(R.TIMER_PREFACE_WAIT_MS / 1000)
+            early = preface is None
+            if early:
+                self.put(wire.encode_preface(R.ROLE_SERVER))
+        preface = preface or self.next_item(R.TIMER_HANDSHAKE_MS / 1000)
         if isinstance(preface, wire.WireError):
             if preface.code == "VERSION_REJECTED":
-                self.put(wire.encode_preface(R.ROLE_SERVER,
-                                             flags=R.PREFACE_REJECTED))
+                if not early:
+                    self.put(wire.encode_preface(R.ROLE_SERVER,
+                                                 flags=R.PREFACE_REJECTED))
                 self.error(0, "VERSION_REJECTED",
                            [(R.TLV_VERSIONS, b"\x00\x01")])
             raise Closed()
         if preface is None:
             raise Closed()
-        self.put(wire.encode_preface(R.ROLE_SERVER))
+        if not early:
+            self.put(wire.encode_preface(R.ROLE_SERVER))
         hello = self.next_item(deadline - time.monotonic())
         if not isinstance(hello, wire.Message) or hello.name != "HELLO":
             if hello is not None:
@@ -592,6 +601,7 @@ def main(args):
     parser.add_argument("--no-cid", action="store_true")
     parser.add_argument("--zlib", action="store_true")
     parser.add_argument("--token")
+    parser.add_argument("--speaks-first", action="store_true")
     parser.add_argument("--secure", action="store_true")
     parser.add_argument("--max-c", type=int, default=R.LIMIT_CHUNK_LOG2_MAX)
     server = Server(parser.parse_args(args))
