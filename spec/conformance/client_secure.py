@@ -191,7 +191,7 @@ def talkative_shell(client):
     gets into the result"""
     with Partner(speaks_first=True, **SMALL) as p:
         data = p.put("f", noise(SIZE))
-        env, argv = fake_ssh(p, b"Welcome to\x1b[31m example\r\n" + bytes(80))
+        env, argv = fake_ssh(p, b"Welcome to\x1b[31m example\r\n" + bytes(8))
         status, words = client.run(p, SSH_URL, timeout=10, env=env)
         if not os.path.exists(argv):
             raise Unsupported("no ssh: " + words)
