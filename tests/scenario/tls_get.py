@@ -12,7 +12,8 @@ import subprocess
 
 from harness import (KI, MI, Belayd, Fault, Peer, Run, case, check, check_code,
                      check_nothing_final, check_one_line, get, library, main,
-                     names, same, shelf, spawn, wait_until, write_random)
+                     names, program, same, shelf, spawn, wait_until,
+                     write_random)
 from tlskit import (Authority, Bridge, TlsBelayd, TlsPeer, config,
                     known_hosts, openssl, pin_of, self_made)
 
@@ -128,6 +129,31 @@ def first_use(tmp):
 
 def get_belay(words, tmp, env):
     return Run(words, tmp, env=env).wait()
+
+
+@case
+def asked_on_a_terminal(tmp):
+    """Somebody is there: the key is shown, only a whole yes is one."""
+    identity = self_made(tmp)
+    env = config(tmp)
+    with TlsBelayd(identity) as server:
+        for answer, code in ((b"no\n", UNTRUSTED), (b"y\nno\n", UNTRUSTED),
+                             (b"yes\n", 0)):
+            ours, theirs = os.openpty()
+            child = spawn([program("BELAY"), "get", "--progress=none",
+                           server.url("small")], cwd=tmp, stdin=theirs,
+                          stderr=theirs, env={**os.environ, **env})
+            os.close(theirs)
+            shown = b""
+            while b"(yes/no)" not in shown:
+                shown += os.read(ours, 4096)
+            check(identity[2].encode() in shown, repr(shown))
+            os.write(ours, answer)
+            check(child.wait(30) == code, "exit code %d" % child.returncode)
+            check(os.path.exists(known_hosts(env)) == (code == 0),
+                  "known hosts after %r" % answer)
+            os.close(ours)
+        check_same(tmp)
 
 
 @case
@@ -258,7 +284,8 @@ def openssl_is_the_server(tmp):
     log = open(os.path.join(tmp, "log"), "wb")
     child = spawn(["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert",
                    cert, "-key", key, "-alpn", "belay/1", "-tlsextdebug",
-                   "-naccept", "1"], stdin=subprocess.PIPE, stdout=log, stderr=log)
+                   "-naccept", "1"], stdin=subprocess.PIPE, stdout=log,
+                  stderr=log)
 
     def text():
         with open(os.path.join(tmp, "log"), errors="replace") as file:
