@@ -189,17 +189,32 @@ static void settle_leftovers(struct fetch *f)
     (void)store_close(store, &why);
 }
 
+/* What is at the final name?  0 with *st; ENOENT; or another errno, when that
+ * cannot be known. */
 static int target_stat(const struct fetch *f, struct stat *st)
 {
     int dir = open(f->options.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int result;
+    int error = 0;
 
     if (dir < 0) {
-        return -1;
+        return errno;
     }
-    result = fstatat(dir, f->options.name, st, AT_SYMLINK_NOFOLLOW);
+    if (fstatat(dir, f->options.name, st, AT_SYMLINK_NOFOLLOW) != 0) {
+        error = errno;
+    }
     close(dir);
-    return result;
+    return error;
+}
+
+/* Not knowing what is there is no reason to say that it is another file. */
+static bool target_hides(struct fetch *f, int error)
+{
+    if (error == 0 || error == ENOENT) {
+        return false;
+    }
+    fetch_over(f, BELAY_DISK, "cannot look at the target: %s",
+               strerror(error));
+    return true;
 }
 
 /* Decide what to do with what is there.  False: the fetch is over. */
@@ -207,6 +222,7 @@ bool fetch_store_open(struct fetch *f)
 {
     struct store_report report;
     struct stat st;
+    int error;
 
     if (f->options.dry_run) {
         f->probing = true;
@@ -214,16 +230,18 @@ bool fetch_store_open(struct fetch *f)
     if (f->options.name == NULL || f->options.kind != BELAY_KIND_GET) {
         return true; /* place_open() has done it */
     }
-    if (f->options.no_clobber && target_stat(f, &st) == 0 &&
-        !S_ISDIR(st.st_mode)) {
+    error = target_stat(f, &st);
+    if (target_hides(f, error)) {
+        return false;
+    }
+    if (f->options.no_clobber && error == 0 && !S_ISDIR(st.st_mode)) {
         fetch_over(f, BELAY_SKIPPED, "skipped, since it exists");
         return false;
     }
     if (f->options.dry_run) {
         return true;
     }
-    if (!f->probing && !f->probed && !f->options.anew &&
-        target_stat(f, &st) == 0 &&
+    if (!f->probing && !f->probed && !f->options.anew && error == 0 &&
         S_ISREG(st.st_mode)) {
         settle_leftovers(f);
         f->probing = true;
@@ -284,13 +302,18 @@ static void judge_target(struct fetch *f)
     bool named = f->options.have_sha256 || f->options.uri->pinned;
     struct stat st;
     bool same_time;
+    int error;
 
     if (f->options.dry_run &&
         (f->options.name == NULL || target_stat(f, &st) != 0)) {
         would_fetch(f, "");
         return;
     }
-    if (target_stat(f, &st) != 0 || !S_ISREG(st.st_mode) ||
+    error = target_stat(f, &st);
+    if (target_hides(f, error)) {
+        return;
+    }
+    if (error != 0 || !S_ISREG(st.st_mode) ||
         (uint64_t)st.st_size != id->size) {
         target_differs(f);
         return;

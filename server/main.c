@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/base/err.h"
 #include "proto/data/hash.h"
 #include "proto/data/zpack.h"
 #include "proto/io/loop.h"
@@ -56,7 +57,12 @@ listen_on(struct server *server, const char *text)
     struct net_addr addr;
     int fd = -1;
 
-    if (net_addr_parse(text, &addr) != 0) {
+    int err = net_addr_parse(text, &addr);
+    if (err == ERR_NOMEM) {
+        return complain(EXIT_FAILED, "cannot listen on", text,
+                        err_sentence(err));
+    }
+    if (err != 0) {
         return complain(EXIT_USAGE, "--listen takes ADDR:PORT or "
                         "[ADDR]:PORT, not", text, NULL);
     }

@@ -1,11 +1,13 @@
 #include "proto/io/loop.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <uv.h>
 
 #include "proto/base/check.h"
+#include "proto/io/threads.h"
 
 struct loop {
     uv_loop_t uv;
@@ -351,11 +353,30 @@ loop_signal_free(struct loop_signal *signal)
 
 /* --- Work on other threads --- */
 
+/* libuv starts all its workers with the first work, and ends the program when
+ * one does not start: so they are tried before. */
+static unsigned workers = 4;
+static atomic_bool workers_tried;
+
+static int
+try_workers(void)
+{
+    if (atomic_load(&workers_tried)) {
+        return 0;
+    }
+    int err = threads_probe(workers);
+    if (err == 0) {
+        atomic_store(&workers_tried, true);
+    }
+    return err;
+}
+
 void
 loop_set_workers(unsigned count)
 {
     BELAY_ASSERT(count >= 1 && count <= 64);
     char text[16];
+    workers = count;
     snprintf(text, sizeof(text), "%u", count);
     setenv("UV_THREADPOOL_SIZE", text, 1);
 }
@@ -381,6 +402,10 @@ int
 loop_work_new(struct loop *loop, loop_work_fn *work_fn,
               loop_work_done_fn *done, void *arg, struct loop_work **out)
 {
+    int err = try_workers();
+    if (err != 0) {
+        return err;
+    }
     struct loop_work *work = calloc(1, sizeof(*work));
     if (work == NULL) {
         return ERR_NOMEM;

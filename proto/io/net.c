@@ -72,8 +72,9 @@ net_addr_parse(const char *text, struct net_addr *out)
         .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
     };
     struct addrinfo *found = NULL;
-    if (getaddrinfo(host, port, &hints, &found) != 0) {
-        return ERR_SYNTAX;
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0) {
+        return rc == EAI_MEMORY ? ERR_NOMEM : ERR_SYNTAX;
     }
     err = net_addr_set(found->ai_addr, found->ai_addrlen, out);
     freeaddrinfo(found);

@@ -24,7 +24,7 @@ struct net_addr {
 };
 
 /* "192.0.2.1:7245", "[2001:db8::1]:7245", "[fe80::1%eth0]:0". Numbers only.
- * ERR_SYNTAX when text is anything else. */
+ * ERR_SYNTAX when text is anything else, ERR_NOMEM. */
 MUST_USE int net_addr_parse(const char *text, struct net_addr *out);
 
 /* Takes over an address of getaddrinfo() or accept(). ERR_RANGE when it is

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Every allocation and every system call of both programs fails once, and for
+ever, for all n (shim.c): no crash, no hang, a right exit code, never a wrong
+byte under the final name, and the same command without faults goes on.
+
+Each case first counts the calls of its scenario, then lets them fail one
+after the other. Normal runs take a sample, shifted by the scenario so that
+all cases together touch most kinds of calls; BELAY_LONG takes every n.
+
+Environment: NTH_SHIM is the library.
+"""
+
+import collections
+import mmap
+import os
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "scenario"))
+import harness  # noqa: E402
+from harness import (KI, Failure, Run, case, check, check_code,  # noqa: E402
+                     library, main, names, program, same, shelf, spawn,
+                     write_random)
+
+# Some chunks of 16 KiB, a last one of another length.
+SIZE = 100 * KI + 7
+PATIENCE = 30
+
+LONG = bool(os.environ.get("BELAY_LONG"))
+# Calls that fail in one case of a normal run.
+SAMPLE = 20
+
+COUNT, ONCE, EVER = 0, 1, 2
+MEMORY, SYSTEM = 1, 2
+KINDS = {ONCE: "once", EVER: "ever"}
+SETS = {MEMORY: "memory", SYSTEM: "system"}
+
+# struct nth_plan: count, at, kind, set, hit
+PLAN = struct.Struct("=QQII40s")
+
+library(file=(write_random, SIZE))
+
+# What the one table of exit codes has for a machine that fails: done after
+# all, out of memory, cannot write here, temporary.
+CLIENT_CODES = {0, 1, 5, 75}
+# 0 stopped as asked, 1 cannot serve.
+SERVER_CODES = {0, 1}
+
+
+class Plan:
+    """The file that the shim maps."""
+
+    def __init__(self, folder, kind, calls, at=0):
+        self.path = os.path.join(folder, "plan")
+        with open(self.path, "wb") as file:
+            file.write(PLAN.pack(0, at, kind, calls, b""))
+            file.truncate(mmap.PAGESIZE)
+        self.env = {"LD_PRELOAD": os.environ["NTH_SHIM"],
+                    "NTH_PLAN": self.path}
+
+    def read(self):
+        """How many calls were counted, and what failed first."""
+        with open(self.path, "rb") as file:
+            count, _, _, _, hit = PLAN.unpack(file.read(PLAN.size))
+        return count, hit.rstrip(b"\0").decode()
+
+
+def chosen(count, shift, sample):
+    """The n to try: all, or a sample that begins elsewhere in each loop."""
+    if LONG or count <= sample:
+        return list(range(1, count + 1))
+    step = count / sample
+    return sorted({1 + int((i + shift % 7 / 7) * step) for i in range(sample)})
+
+
+def stats(what, kind, calls, tried, count, seen, hits):
+    """One line a loop: how much was tried, and how it ended."""
+    print("    %s, %s, %s: %d of %d calls; %s; %d kinds" %
+          (what, SETS[calls], KINDS[kind], tried, count,
+           ", ".join("%s %d times" % (code, n)
+                     for code, n in sorted(seen.items(), key=str)),
+           len(hits)), flush=True)
+
+
+def loops(what, one, sample=SAMPLE):
+    """Run one(folder, plan, counting) for every kind, set and chosen n. It
+    returns how the program ended."""
+    base = tempfile.mkdtemp(prefix="nth-", dir=harness.BASE)
+    for shift, (kind, calls) in enumerate(
+            (k, c) for c in SETS for k in KINDS):
+        folder = tempfile.mkdtemp(dir=base)
+        plan = Plan(folder, COUNT, calls)
+        one(folder, plan, True)
+        count, _ = plan.read()
+        check(count > 10, "only %d calls were counted" % count)
+        seen = collections.Counter()
+        hits = set()
+        faults = []
+        ns = chosen(count, shift, sample)
+        for n in ns:
+            folder = tempfile.mkdtemp(dir=base)
+            plan = Plan(folder, kind, calls, n)
+            try:
+                seen[one(folder, plan, False)] += 1
+            except Failure as failure:
+                faults.append("call %d of %d (%s): %s" %
+                              (n, count, plan.read()[1], failure))
+            hits.add(plan.read()[1])
+            shutil.rmtree(folder)
+        stats(what, kind, calls, len(ns), count, seen, hits - {""})
+        check(not faults, "%d faults, the first ones:\n%s" %
+              (len(faults), "\n".join(faults[:8])))
+    shutil.rmtree(base)
+
+
+# -- the client ---------------------------------------------------------------
+
+OPTIONS = ["-q", "--retry", "2", "--chunk-size", "16K", "-x", "2"]
+
+
+def client(url, into, env=None, deadline="6"):
+    return Run(["get", *OPTIONS, "--deadline", deadline, url], into,
+               env=env).wait(PATIENCE)
+
+
+def right_or_absent(into, run):
+    path = os.path.join(into, "file")
+    if os.path.exists(path):
+        check(same(path, os.path.join(shelf(), "file")),
+              "wrong bytes under the final name", run)
+    else:
+        check(run.code != 0, "exit code 0 without a file", run)
+
+
+def fails_and_heals(url, into, plan, counting):
+    run = client(url, into, plan.env)
+    check(run.code in ({0} if counting else CLIENT_CODES),
+          "exit code %s" % run.code, run)
+    right_or_absent(into, run)
+    again = client(url, into)
+    check_code(again, 0, "the next run")
+    check(same(os.path.join(into, "file"), os.path.join(shelf(), "file")),
+          "the next run left other bytes", again)
+    check(names(into) == ["file"], "left behind: %r" % names(into), again)
+    return run.code
+
+
+def under(folder):
+    into = os.path.join(folder, "into")
+    os.mkdir(into)
+    return into
+
+
+@case
+def client_fresh(_tmp):
+    with harness.Belayd() as server:
+        loops("fresh download", lambda folder, plan, counting:
+              fails_and_heals(server.url(), under(folder), plan, counting))
+
+
+@case
+def client_resume(tmp):
+    """From a partial file that a killed client left."""
+    with harness.Belayd() as server:
+        run = harness.start(*OPTIONS, "--limit-rate", "40K", server.url(),
+                            cwd=tmp)
+        harness.wait_until(lambda: any(
+            os.stat(os.path.join(tmp, n)).st_blocks * 512 > 32 * KI
+            for n in names(tmp) if n.endswith(".part")), "some chunks")
+        run.send(signal.SIGKILL)
+        run.wait()
+
+        def one(folder, plan, counting):
+            into = os.path.join(folder, "into")
+            shutil.copytree(tmp, into)
+            return fails_and_heals(server.url(), into, plan, counting)
+
+        loops("resumed download", one)
+
+
+@case
+def client_up_to_date(tmp):
+    with harness.Belayd() as server:
+        check_code(client(server.url(), tmp), 0)
+
+        def one(folder, plan, counting):
+            into = os.path.join(folder, "into")
+            shutil.copytree(tmp, into)
+            return fails_and_heals(server.url(), into, plan, counting)
+
+        loops("up to date", one)
+
+
+# -- the server ---------------------------------------------------------------
+
+def server_begin(folder, plan):
+    """belayd with the shim: the process, its log, and where it listens (None
+    when it has ended instead)."""
+    log = os.path.join(folder, "log")
+    with open(log, "wb") as out:
+        child = spawn([program("BELAYD"), "--plain", "--listen",
+                       "127.0.0.1:0", "--root", shelf(), "--workers", "1",
+                       "--cache", os.path.join(folder, "cache")],
+                      stderr=out, stdout=out, stdin=-3,
+                      env={**os.environ, **plan.env},
+                      start_new_session=True)
+
+    def port():
+        with open(log) as text:
+            found = harness.re.search(r"listening on .*?:(\d+)\b", text.read())
+        return int(found.group(1)) if found else child.poll() is not None
+
+    return child, log, harness.wait_until(port, "server that listens or ends",
+                                          PATIENCE)
+
+
+def server_end(child, log):
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    try:
+        code = child.wait(PATIENCE)
+    except harness.subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise Failure("it does not end") from None
+    with open(log) as text:
+        said = text.read()
+    check(code in SERVER_CODES, "exit code %s; log:\n%s" % (code, said))
+    check("signal" not in said.replace("signal=0", ""),
+          "a worker crashed; log:\n%s" % said)
+    return code
+
+
+def server_one(folder, plan, counting):
+    os.mkdir(os.path.join(folder, "cache"))
+    child, log, port = server_begin(folder, plan)
+    into = under(folder)
+    try:
+        if port is not True:
+            run = client("belay+tcp://127.0.0.1:%d/file" % port, into,
+                         deadline="1")
+            # A server that refuses or is silent: refused, or the deadline.
+            check(run.code in ({0} if counting else CLIENT_CODES | {3, 9}),
+                  "the client's exit code is %s" % run.code, run)
+            right_or_absent(into, run)
+    finally:
+        code = server_end(child, log)
+    check(not counting or code == 0, "exit code %s" % code)
+    return code
+
+
+@case
+def server_serves(_tmp):
+    loops("server", server_one, SAMPLE // 2)
+
+
+if __name__ == "__main__":
+    if "NTH_SHIM" not in os.environ:
+        sys.exit("NTH_SHIM is not set")
+    main()
