@@ -108,6 +108,13 @@ static char *read_all(int fd, size_t *len)
     return NULL;
 }
 
+/* Is it the machine that fails, rather than the words? */
+static bool is_machine(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM ||
+           error == EIO;
+}
+
 /* Returns -1 to go on, else the exit code. */
 static int read_file(struct addition *a, bool must_exist)
 {
@@ -117,6 +124,7 @@ static int read_file(struct addition *a, bool must_exist)
     const char *why = NULL;
     char *text = NULL;
     size_t len;
+    int code = EXIT_USAGE;
 
     /* HOME may be that of another user whose files are not ours to read. */
     if (fd < 0 && !must_exist &&
@@ -127,6 +135,7 @@ static int read_file(struct addition *a, bool must_exist)
         text = read_all(fd, &len);
     }
     if (text == NULL) {
+        code = is_machine(errno) ? EXIT_FAULT : EXIT_USAGE;
         why = strerror(errno);
     } else {
         why = config_parse(text, len, add, a, &line);
@@ -141,7 +150,7 @@ static int read_file(struct addition *a, bool must_exist)
     if (fd >= 0) {
         close(fd);
     }
-    return why != NULL ? EXIT_USAGE : -1;
+    return why != NULL ? code : -1;
 }
 
 /* The command, what was read, and the rest. */
