@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 
-from harness import (KI, MI, Belayd, case, check, check_code,
+from harness import (KI, Belayd, case, check, check_code,
                      check_printable, get, library, lines_of, main, names,
                      same, sha256, shelf, write_random)
 

@@ -10,8 +10,8 @@ import signal
 import time
 
 from harness import (KI, MI, Belayd, Fault, Tmpfs, case, check, check_code, get,
-                     in_private_mounts, library, main, names, need_root,
-                     same, scaled, settle, shelf, start, wait_until,
+                     in_private_mounts, library, main, names,
+                     same, scaled, shelf, start, wait_until,
                      write_random)
 
 COUNT = scaled(2000, 200)

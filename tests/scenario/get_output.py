@@ -2,22 +2,18 @@
 """Output in order to a pipe, the rate limit, the bar on a terminal, the calm
 lines elsewhere, and memory that does not grow with the file."""
 
-import fcntl
 import hashlib
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
 import threading
 import time
 
 from harness import (GI, KI, MI, Belayd, Fault, case, check, check_code,
                      check_one_line, get, library, lines_of, main, names,
-                     program, same, scaled, sha256, shelf, spawn, start,
-                     wait_until, write_random, write_sparse)
+                     on_terminal, program, same, scaled, sha256, shelf,
+                     start, wait_until, write_random, write_sparse)
 
 SIZE = scaled(30, 6) * MI + 333
 HUGE = GI // 2 if scaled(100) < 100 else 6 * GI
@@ -130,29 +126,6 @@ def rate_limit_holds(into):
         check(worst < rate // 2 + MI, "%d bytes too early" % worst, run)
         took = time.monotonic() - began
         check(took > 4.5, "%.1f s instead of 6" % took, run)
-
-
-def on_terminal(argv, cwd, columns=100, env=None, seconds=60):
-    """What a program draws on a terminal of its own."""
-    pid_master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ,
-                struct.pack("HHHH", 24, columns, 0, 0))
-    env = {**os.environ, "TERM": "xterm", **(env or {})}
-    env.pop("COLUMNS", None)
-    child = spawn(argv, cwd=cwd, stdin=slave, stdout=slave, stderr=slave,
-                  env=env)
-    os.close(slave)
-    text = b""
-    while True:
-        try:
-            block = os.read(pid_master, 65536)
-        except OSError:
-            break
-        if not block:
-            break
-        text += block
-    os.close(pid_master)
-    return child.wait(seconds), text.decode()
 
 
 @case

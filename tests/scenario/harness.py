@@ -18,8 +18,10 @@ scales sizes and counts (1; less under a sanitizer).
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
+import pty
 import random
 import re
 import resource
@@ -30,6 +32,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import traceback
@@ -677,6 +680,29 @@ class Tmpfs:
 
     def __exit__(self, *_):
         subprocess.run(["umount", "-l", self.path], check=False)
+
+
+def on_terminal(argv, cwd, columns=100, env=None, seconds=60):
+    """What a program draws on a terminal of its own."""
+    pid_master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ,
+                struct.pack("HHHH", 24, columns, 0, 0))
+    env = {**os.environ, "TERM": "xterm", **(env or {})}
+    env.pop("COLUMNS", None)
+    child = spawn(argv, cwd=cwd, stdin=slave, stdout=slave, stderr=slave,
+                  env=env)
+    os.close(slave)
+    text = b""
+    while True:
+        try:
+            block = os.read(pid_master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        text += block
+    os.close(pid_master)
+    return child.wait(seconds), text.decode()
 
 
 # -- running cases ------------------------------------------------------------

@@ -5,10 +5,9 @@ program in C and by one in C++, and all that the program needs."""
 import os
 import shutil
 import subprocess
-import sys
 
-from harness import (KI, MI, TOP, Belayd, Fault, Skip, case, check, library,
-                     main, names, program, same, shelf, write_random)
+from harness import (MI, TOP, Belayd, Fault, Skip, case, check, library,
+                     main, program, same, shelf, write_random)
 
 library(file=(write_random, 3 * MI + 1))
 
