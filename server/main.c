@@ -229,6 +229,16 @@ open_vault(struct server *server, const struct settings *settings)
 }
 
 static int
+tell_ready(const struct server *server)
+{
+    int status = print_all(server);
+    if (status == 0) {
+        service_tell("READY=1");
+    }
+    return status;
+}
+
+static int
 serve(struct server *server, const struct settings *settings)
 {
     int err = census_new(settings->connections, settings->per_source,
@@ -238,12 +248,7 @@ serve(struct server *server, const struct settings *settings)
     }
     int status = open_vault(server, settings);
     if (status == 0) {
-        status = print_all(server);
-    }
-    if (status == 0) {
-        service_tell("READY=1");
-        status = parent_run(server, worker_count(settings));
-        service_tell("STOPPING=1");
+        status = parent_run(server, worker_count(settings), tell_ready);
     }
     vault_free(server->vault);
     census_free(server->census);

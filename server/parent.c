@@ -11,6 +11,7 @@
 
 #include "proto/io/clock.h"
 #include "server/limits.h"
+#include "server/service.h"
 #include "server/vault.h"
 
 /* Workers that fail at their start, one after the other, before the parent
@@ -251,6 +252,7 @@ on_signal(struct parent *p, int signum)
     switch (signum) {
     case SIGTERM:
     case SIGINT:
+        service_tell("STOPPING=1");
         stop(p);
         break;
     case SIGHUP:
@@ -274,11 +276,15 @@ block_signals(struct parent *p)
 }
 
 int
-parent_run(struct server *server, unsigned workers)
+parent_run(struct server *server, unsigned workers, parent_ready_fn *ready)
 {
     struct parent p = { .server = server, .workers = workers };
 
     block_signals(&p);
+    int status = ready(server);
+    if (status != 0) {
+        return status;
+    }
     restart_due(&p);
     while (!p.stopping || running(&p) > 0) {
         on_signal(&p, wait_signal(&p));

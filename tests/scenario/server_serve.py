@@ -385,8 +385,9 @@ def pipe_carries_nothing_but_frames(tmp):
     data = belay_id.pattern(300000)
     root = tree(tmp, f=data)
     child = spawn([program("BELAYD"), "--root", root, "--stdio", "--cache",
-                   os.path.join(tmp, "cache")], stdin=subprocess.PIPE,
-                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                   os.path.join(tmp, "cache"), "--verbose"],
+                  stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                  stderr=subprocess.PIPE)
     child.stdin.write(
         hello() + W.encode("OPEN", 1, {"handle": 1, "path": b"f"}) +
         W.encode("GET", 2, {"handle": 1, "urgency": 3,
