@@ -226,8 +226,12 @@ const struct uri *fetch_source_uri(const struct fetch *f, unsigned source)
 static void on_tunnel(void *arg, int fd, bool hopeless, const char *text)
 {
     struct link *link = arg;
+    char copy[700];
 
     if (fd < 0) {
+        /* The text is the tunnel's, which ends before anything follows. */
+        (void)snprintf(copy, sizeof copy, "%s", text);
+        text = copy;
         tunnel_free(link->tunnel);
         link->tunnel = NULL;
     }

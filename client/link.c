@@ -409,6 +409,8 @@ static void receive(struct link *link)
         if (err == 0) {
             take_reading(link, &reading, n);
             turn += n;
+        } else if (err == ERR_AGAIN && link->send_errno != 0) {
+            lost(link, "it takes nothing more"); /* all it said is read */
         } else if (err == ERR_AGAIN) {
             break;
         } else if (err == ERR_TLS && channel_is_refused(&link->channel)) {
@@ -486,10 +488,10 @@ void link_send(struct link *link)
             break;
         } else {
             /* What the server said before it left is still to be read, but
-             * not from here: a caller may be in the middle of a reading.
-             * The end of that stream ends the link. */
+             * not from here: a caller may be in the middle of a reading. */
             link->send_errno =
                 err == ERR_RESET && errno != 0 ? errno : EPIPE;
+            loop_defer_arm(link->again);
         }
     }
     set_events(link);

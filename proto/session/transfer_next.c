@@ -284,7 +284,9 @@ static bool next_record(struct transfer *t, struct transfer_action *a)
         t->need_rebase = false;
         t->need_identity = false;
         a->type = TRANSFER_REBASE;
-    } else if (t->need_identity) {
+    } else if (t->need_identity && t->phase != PHASE_COMPARE &&
+               t->phase != PHASE_REGRID) {
+        /* In those the record is of another version or grid until REBASE. */
         t->need_identity = false;
         a->type = TRANSFER_IDENTITY;
     } else {

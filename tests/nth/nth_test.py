@@ -46,9 +46,8 @@ PLAN = struct.Struct("=QQII40s")
 library(file=(write_random, SIZE))
 
 # What the one table of exit codes has for a machine that fails: done after
-# all, out of memory, cannot write here, temporary; or the deadline, when a
-# request was lost on a connection that is none the worse for it.
-CLIENT_CODES = {0, 1, 5, 9, 75}
+# all, out of memory, cannot write here, temporary.
+CLIENT_CODES = {0, 1, 5, 75}
 # 0 stopped as asked, 1 cannot serve.
 SERVER_CODES = {0, 1}
 

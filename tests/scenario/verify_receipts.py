@@ -9,7 +9,7 @@ from harness import (KI, MI, Belayd, Run, case, check, check_code,
                      check_one_line, check_printable, get, library, main,
                      names, same, scaled, sha256, shelf, write_random)
 
-SIZE = scaled(12, 3) * MI + 12345
+SIZE = scaled(12, 6) * MI + 12345
 CHUNK = 256 * KI
 DIFFERS = 14
 library(file=(write_random, SIZE), other=(write_random, SIZE, 2),

@@ -465,6 +465,11 @@ static void act(struct client *c, const struct transfer_action *a)
         break;
     case TRANSFER_IDENTITY:
         BELAY_ASSERT(c->begun);
+        /* A record of another grid is not written over: REBASE is for that. */
+        BELAY_ASSERT(c->disk->identity.size ==
+                         transfer_identity(c->transfer)->size &&
+                     c->disk->identity.chunk_log2 ==
+                         transfer_identity(c->transfer)->chunk_log2);
         c->disk->identity = *transfer_identity(c->transfer);
         break;
     case TRANSFER_HASH:
