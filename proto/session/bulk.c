@@ -67,11 +67,30 @@ void bulk_item_ready(struct bulk *b, uint32_t i, bool front)
     queue_push(b, &b->ready, i, front);
 }
 
+/* The queue is in the order of the moments, so that a long wait of one file
+ * delays no other.  Most waits are alike: the place is often the end. */
 void bulk_item_later(struct bulk *b, uint32_t i, uint64_t wait_ms)
 {
+    uint64_t at = b->lines.now + wait_ms;
+    struct queue *q = &b->later;
+    uint32_t before = q->head;
+
     b->item[i].state = ITEM_LATER;
-    b->item[i].not_before = b->lines.now + wait_ms;
-    queue_push(b, &b->later, i, false);
+    b->item[i].not_before = at;
+    if (q->count == 0 || b->item[q->tail].not_before <= at) {
+        queue_push(b, q, i, false);
+        return;
+    }
+    if (b->item[before].not_before > at) {
+        queue_push(b, q, i, true);
+        return;
+    }
+    while (b->item[b->item[before].next].not_before <= at) {
+        before = b->item[before].next;
+    }
+    b->item[i].next = b->item[before].next;
+    b->item[before].next = i;
+    q->count++;
 }
 
 void bulk_item_tell(struct bulk *b, uint32_t i, enum bulk_action_type todo)

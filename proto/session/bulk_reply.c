@@ -151,6 +151,9 @@ static void info_event(struct bulk *b, unsigned c, struct slot *s,
             bulk_conn_want(b->courier[c], s, WANT_GET); /* was refused */
         }
         on_info(b, c, s, &event->info);
+        if (s->item == NO_ITEM && s->handle != 0 && s->get_request == 0) {
+            bulk_conn_want(b->courier[c], s, WANT_CLOSE); /* no GET does */
+        }
     }
 }
 
@@ -348,13 +351,11 @@ static void file_error(struct bulk *b, unsigned c, struct slot *s,
         line_fail(&b->lines, TRANSFER_ACCESS, "%s", why);
         break;
     case WIRE_CLASS_SERVER:
+    case WIRE_CLASS_CANCELLED: /* what we cancel has left its slot before */
         server_trouble(b, c, s, error, why);
         break;
     case WIRE_CLASS_PROTOCOL:
         broken(b, c, s, why);
-        break;
-    case WIRE_CLASS_CANCELLED:
-        bulk_item_ready(b, detach(b, s), false);
         break;
     default:
         if (error->code == WIRE_BAD_HANDLE) {
