@@ -213,6 +213,7 @@ bool transfer_try_shrink(struct transfer *t)
     }
     t->identity.cid_known = false;
     t->identity.chunk_log2 = t->shrink_to;
+    t->need_identity = false; /* the record is of the old grid until REBASE */
     grid_free(&t->grid);
     t->grid = finer;
     free(t->expect); /* of the old grid; its CID is the anchor */

@@ -158,6 +158,56 @@ static void test_barren_link(void **state)
     bench_free(&b);
 }
 
+/* The last of the barren connections brings news of the file, too: they wait
+ * for the record of the new grid, since the old one cannot hold them. */
+static void test_barren_link_with_news(void **state)
+{
+    struct version v = version_new("v1", 48 * K4, 16);
+    struct version finer = version_new("v1", 48 * K4, 14);
+    struct bench b;
+    size_t used;
+
+    (void)state;
+    v.names_cid = false;
+    bench_init(&b);
+    b.hold_hashes = true;
+    bench_start(&b);
+    fresh_until_get(&b, &v);
+    say_chunk(&b, 0, expect(&b, 0, FRAME_GET), &v, 0);
+    feed(&b, 0);
+    cut(&b, 0);
+    for (unsigned k = 1; k < LIMIT_SHRINK_AFTER; k++) {
+        join(&b, 0);
+        greet(&b, 0);
+        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
+        feed(&b, 0);
+        cut(&b, 0);
+    }
+    join(&b, 0);
+    greet(&b, 0);
+    v.names_cid = true;
+    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
+    transfer_feed(b.t, 0, b.peer[0].buf, writer_len(&b.peer[0].w), &used,
+                  &b.chunk[0], b.now);
+    assert_int_equal(used, writer_len(&b.peer[0].w));
+    peer_clear(&b.peer[0]);
+    cut(&b, 0); /* before the runner asked what is new */
+    assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
+    assert_int_equal(b.rebases, 0);
+    assert_int_equal(b.identities, 0);
+    release_hashes(&b);
+    pump(&b);
+    assert_int_equal(b.rebases, 1);
+    assert_int_equal(b.identities, 0);
+    join(&b, 0);
+    greet(&b, 0);
+    serve(&b, 0, &finer);
+    assert_finished(&b, &finer);
+    version_free(&v);
+    version_free(&finer);
+    bench_free(&b);
+}
+
 /* Also when a list was verified: its CID stays a promise. */
 static void test_barren_link_after_a_change(void **state)
 {
@@ -840,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_bad_chunk_once),
         cmocka_unit_test(test_bad_chunk_shrinks),
         cmocka_unit_test(test_barren_link),
+        cmocka_unit_test(test_barren_link_with_news),
         cmocka_unit_test(test_barren_link_after_a_change),
         cmocka_unit_test(test_back_off),
         cmocka_unit_test(test_retry_after),
