@@ -4,41 +4,11 @@
 #ifndef TESTS_UNIT_BULK_CLIENT_H
 #define TESTS_UNIT_BULK_CLIENT_H
 
-#include "tests/unit/bulk_fixture.h"
+#include "tests/unit/bulk_links.h"
 
 #define STEPS_MAX 400000u
 
-/* ---- life. */
-
-static inline void world_init(struct world *w)
-{
-    memset(w, 0, sizeof *w);
-    w->now = 1000;
-    w->random = 1;
-    w->hasher = hasher_new();
-    assert_non_null(w->hasher);
-    w->config = (struct bulk_config){
-        .line = {.agent = "test", .max_chunk_log2 = 22, .seed = 7},
-        .conns = 1,
-        .items_max = 64,
-        .small_max = SMALL_MAX};
-    w->server = (struct sender_config){.max_chunk_log2 = 22,
-                                       .max_requests = 64,
-                                       .max_handles = 32,
-                                       .agent = "test"};
-}
-
-static inline struct remote *world_file(struct world *w, uint64_t size)
-{
-    struct remote *r = &w->remote[w->count];
-
-    assert_true(w->count < FILES_MAX);
-    memset(r, 0, sizeof *r);
-    (void)snprintf(r->path, sizeof r->path, "dir/f%04u", w->count++);
-    r->size = size;
-    r->tell_size = true;
-    return r;
-}
+/* ---- the end. */
 
 static inline void load_forget(struct load *l)
 {
@@ -329,7 +299,7 @@ static inline bool link_receive(struct world *w, unsigned c)
 static inline bool link_step(struct world *w, unsigned c)
 {
     struct link *l = &w->link[c];
-    bool moved = false;
+    bool moved;
 
     if (l->dialling && l->up_at <= w->now) {
         link_up(w, c);
