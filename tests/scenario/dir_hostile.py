@@ -25,7 +25,7 @@ def options(root):
     parser = argparse.Namespace(
         root=root, listen="", cut=None, cut_random=None, flip=None,
         racy_ms=0, weak=False, no_cid=False, zlib=False, token=None,
-        secure=False, max_c=22)
+        secure=False, max_c=22, speaks_first=False)
     return parser
 
 

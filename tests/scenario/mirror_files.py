@@ -34,6 +34,7 @@ class Liar(Peer):
 
     def __init__(self, spoil, root=None):
         options = Namespace(root=root or shelf(), cut=None, cut_random=None,
+                            speaks_first=False,
                             flip=None, racy_ms=0, weak=False, no_cid=False,
                             zlib=False, token=None, secure=False, max_c=22)
         server = mini_server.Server(options)
