@@ -191,6 +191,10 @@ struct walk *walk_new(const struct walk_config *config, uint64_t now)
     walk_dir_unref(root);
     w->config = *config;
     w->config.line.wide = false;
+    w->depth = config->path_len > 0;
+    for (size_t k = 0; k < config->path_len; k++) {
+        w->depth += config->path[k] == '/';
+    }
     line_init(&w->lines, &w->config.line, now);
     line_want(&w->lines, 1);
     return w;

@@ -55,6 +55,7 @@ struct walk {
     struct node *head;
     unsigned busy; /* nodes asked for, or with pages */
     size_t held;
+    unsigned depth; /* components of the path where it began */
     unsigned breaches;
     bool end_told, fail_told;
     struct walk_dir *told_dir;  /* directory entry told last */

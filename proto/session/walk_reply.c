@@ -17,14 +17,21 @@
 
 /* ---- the connection. */
 
+/* Names that came already are old when they come again, others never are: an
+ * answer of which nothing came may not go back behind the page before it. */
+static void ask_again(struct walk *w, struct node *n)
+{
+    n->state = NODE_WANTED;
+    n->again = n->again || n->fresh;
+    n->request = 0;
+    w->busy -= n->pages == NULL;
+}
+
 void walk_take_back(struct walk *w)
 {
     for (struct node *n = w->head; n != NULL; n = n->next) {
         if (n->state == NODE_ASKED) {
-            n->state = NODE_WANTED;
-            n->again = true;
-            n->request = 0;
-            w->busy -= n->pages == NULL;
+            ask_again(w, n);
         }
     }
 }
@@ -205,7 +212,7 @@ static bool add_child(struct walk *w, struct node *n,
     n->last_child = child;
     /* The entry itself is refused when the path does not fit. */
     child->pruned = walk_path_len(w, child) > LIMIT_PATH;
-    if (child->depth > LIMIT_PATH_DEPTH) {
+    if (w->depth + child->depth > LIMIT_PATH_DEPTH) {
         fail_dir(w, node, "it lies too deep");
     }
     return true;
@@ -316,15 +323,6 @@ static void end_answer(struct walk *w, struct node *n,
     }
 }
 
-/* Too much is here already: this answer is asked for when its turn comes. */
-static void postpone(struct walk *w, struct node *n)
-{
-    n->request = 0;
-    n->state = NODE_WANTED;
-    n->again = true;
-    w->busy -= n->pages == NULL;
-}
-
 static void on_entries(struct walk *w, struct node *n,
                        const struct msg_entries *m, bool end)
 {
@@ -337,7 +335,7 @@ static void on_entries(struct walk *w, struct node *n,
         return;
     }
     if (n != w->head && w->held >= WALK_HELD_BYTES) {
-        postpone(w, n);
+        ask_again(w, n); /* too much is here already: when its turn comes */
         return;
     }
     if (!skip_old(w, n, m, &skip)) {
@@ -362,11 +360,8 @@ static void on_entries(struct walk *w, struct node *n,
 
 static void wait_node(struct walk *w, struct node *n, uint64_t ms)
 {
-    n->state = NODE_WANTED;
-    n->again = true;
-    n->request = 0;
+    ask_again(w, n);
     n->not_before = w->lines.now + ms;
-    w->busy -= n->pages == NULL;
 }
 
 static void list_failed(struct walk *w, struct node *n,
@@ -382,6 +377,7 @@ static void list_failed(struct walk *w, struct node *n,
     case WIRE_CLASS_STALE: /* Q9 */
         wait_node(w, n, 0);
         n->cursor_len = 0;
+        n->again = true;
         if (++n->dir->restarts > RESTARTS_MAX) {
             fail_dir(w, n, "it changes all the time");
         }
@@ -390,6 +386,7 @@ static void list_failed(struct walk *w, struct node *n,
         line_fail(&w->lines, TRANSFER_ACCESS, "%s", why);
         break;
     case WIRE_CLASS_SERVER:
+    case WIRE_CLASS_CANCELLED: /* nothing is cancelled here */
         if (error->code == WIRE_SHUTTING_DOWN) {
             give_up(w, why, false);
         } else if (++n->dir->errors >= ERRORS_MAX) {
@@ -400,9 +397,6 @@ static void list_failed(struct walk *w, struct node *n,
         break;
     case WIRE_CLASS_PROTOCOL:
         breach(w, why);
-        break;
-    case WIRE_CLASS_CANCELLED:
-        wait_node(w, n, 0);
         break;
     default:
         fail_dir(w, n, why);
