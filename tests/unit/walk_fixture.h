@@ -96,12 +96,15 @@ static inline struct msg_entry entry_of(const struct shape *s, uint32_t k,
 static inline unsigned count_dirs(const struct world *w, const char *path)
 {
     struct shape s = shape_of(w, path);
+    size_t len = strlen(path);
     unsigned sum = 1;
 
     for (uint32_t k = 0; k < s.dirs; k++) {
-        char below[LIMIT_PATH + 16];
+        char below[256];
 
-        (void)snprintf(below, sizeof below, "%s/d%05u", path, k);
+        assert_true(len < sizeof below - 20);
+        memcpy(below, path, len);
+        (void)snprintf(below + len, 20, "/d%05u", k);
         sum += count_dirs(w, below);
     }
     return sum;
