@@ -151,6 +151,7 @@ static inline void item_over(struct world *w, const struct bulk_action *a)
     assert_int_equal(l->owed, BULK_IDLE);
     assert_int_equal(r->ended, 0); /* exactly once */
     r->ended++;
+    r->ended_at = w->now;
     r->outcome = a->outcome;
     r->reason = a->reason;
     (void)snprintf(r->text, sizeof r->text, "%s", a->text);

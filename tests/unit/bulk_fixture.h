@@ -49,12 +49,14 @@ struct remote {
     enum plan plan;
     uint16_t code;
     uint32_t times;
+    uint32_t wait_ms; /* RETRY_AFTER of .code */
     unsigned opens; /* OPEN requests that came */
     unsigned handles; /* open now */
     /* How the client shall ask. */
     bool tell_size, probe, fetch, pinned;
     /* What the client said. */
     unsigned ended;
+    uint64_t ended_at;
     enum bulk_outcome outcome;
     enum transfer_reason reason;
     char text[200];
@@ -180,6 +182,7 @@ static inline void serve_open(struct world *w, struct link *l,
     r->times -= v->ill && r->times != FOREVER;
     if (v->ill && r->plan == PLAN_OPEN_CODE) {
         out->code = r->code;
+        out->retry_after_ms = r->wait_ms;
         free(v);
         return;
     }

@@ -159,6 +159,34 @@ static void test_together(void **state)
     world_free(&w);
 }
 
+/* Each file waits as long as it was asked to, and not for others. */
+static void test_waits(void **state)
+{
+    static const uint32_t wait_ms[] = {40000, 200, 9000, 3000, 200, 20000};
+    const unsigned count = sizeof wait_ms / sizeof wait_ms[0];
+    struct world w;
+
+    (void)state;
+    world_init(&w);
+    for (unsigned k = 0; k < count; k++) {
+        struct remote *r = world_file(&w, 100);
+
+        r->plan = PLAN_OPEN_CODE;
+        r->code = WIRE_BUSY;
+        r->times = 1;
+        r->wait_ms = wait_ms[k];
+    }
+    start(&w);
+    run(&w);
+    assert_true(w.done);
+    for (unsigned k = 0; k < count; k++) {
+        assert_int_equal(w.remote[k].outcome, BULK_GOOD);
+        assert_in_range(w.remote[k].ended_at, 1000 + wait_ms[k],
+                        1000 + wait_ms[k] + 1000);
+    }
+    world_free(&w);
+}
+
 /* ---- cuts. */
 
 #define CUT_FILES 3u
@@ -296,6 +324,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test(test_together),
+        cmocka_unit_test(test_waits),
         cmocka_unit_test(test_cut_at_every_byte),
         cmocka_unit_test(test_random),
     };
