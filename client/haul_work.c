@@ -82,6 +82,9 @@ static void on_done(void *arg)
     struct haul *h = job->haul;
 
     job->busy = false;
+    if (h->ended) {
+        return; /* nobody waits for it: the end was told without it */
+    }
     if (job->stage == STAGE_SETTLE && job->err != 0) {
         haul_stop(h, BELAY_DISK, "cannot make files durable: %s",
                   job->err == ERR_IO ? strerror(job->sys_errno)
