@@ -43,6 +43,7 @@ struct belay_engine {
     struct rate rate;
     struct security security;
     struct job_list queued;
+    struct belay_job *next; /* of those queued, for begin_jobs() */
     struct job_list working;
     struct job_list over; /* told; to be freed outside their callbacks */
     unsigned working_count; /* alone, each with its own connections */
@@ -82,6 +83,15 @@ static void list_remove(struct job_list *list, struct belay_job *job)
     }
     job->next = NULL;
     job->prev = NULL;
+}
+
+/* Any callback may end a queued job, also the one that was to be next. */
+static void unqueue(struct belay_engine *engine, struct belay_job *job)
+{
+    if (engine->next == job) {
+        engine->next = job->next;
+    }
+    list_remove(&engine->queued, job);
 }
 
 /* ---- events. */
@@ -130,7 +140,7 @@ void engine_job_over(struct belay_job *job, enum belay_reason reason,
         list_remove(&engine->working, job);
         engine->working_count -= job->alone;
     } else {
-        list_remove(&engine->queued, job);
+        unqueue(engine, job);
     }
     engine_tell(job, &event);
     list_add(&engine->over, job);
@@ -192,7 +202,8 @@ static void begins(struct belay_job *job)
                                 .type = BELAY_EVENT_START,
                                 .text = ""};
 
-    list_remove(&engine->queued, job);
+    BELAY_ASSERT(!job->over);
+    unqueue(engine, job);
     list_add(&engine->working, job);
     job->working = true;
     if (!job->again) {
@@ -308,11 +319,11 @@ static void drop_queue(struct belay_engine *engine)
 
 static void begin_jobs(struct belay_engine *engine)
 {
-    struct belay_job *next;
+    struct belay_job *job;
 
-    for (struct belay_job *job = engine->queued.first; job != NULL;
-         job = next) {
-        next = job->next;
+    engine->next = engine->queued.first;
+    while ((job = engine->next) != NULL) {
+        engine->next = job->next;
         if (!start_in_group(engine, job) &&
             engine->working_count < engine->options.files) {
             start_alone(engine, job);
