@@ -245,6 +245,15 @@ static bool worth_a_group(struct belay_job *job)
     return like == GROUP_MIN;
 }
 
+static void exclude_like(struct belay_job *job)
+{
+    for (struct belay_job *other = job; other != NULL; other = other->next) {
+        if (group_same(job, other)) {
+            group_exclude(other);
+        }
+    }
+}
+
 /* Fetches the job with others of its like.  False: it goes alone. */
 static bool start_in_group(struct belay_engine *engine, struct belay_job *job)
 {
@@ -267,9 +276,12 @@ static bool start_in_group(struct belay_engine *engine, struct belay_job *job)
         group_start(job, &means, free_place) != 0) {
         return false;
     }
-    if (group_add(*free_place, job) == 0) {
-        begins(job);
+    if (!group_has_room(*free_place) || group_add(*free_place, job) != 0) {
+        /* It could not begin: it ends, and alone they say why. */
+        exclude_like(job);
+        return false;
     }
+    begins(job);
     return true;
 }
 

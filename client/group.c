@@ -70,6 +70,14 @@ bool group_suits(struct belay_job *job)
     return !get->solo;
 }
 
+void group_exclude(struct belay_job *job)
+{
+    struct get_job *get = get_job_of(job);
+
+    get->looked = true;
+    get->solo = true;
+}
+
 static bool same_options(const struct belay_get_options *a,
                          const struct belay_get_options *b)
 {
@@ -117,7 +125,7 @@ static void on_done(void *arg, const struct haul_result *result)
     get->job.group = NULL;
     group->count--;
     if (result->handed) {
-        get->solo = true;
+        group_exclude(&get->job);
         engine_job_alone(&get->job);
         return;
     }

@@ -19,10 +19,13 @@ struct group;
 
 /* Can this job be fetched with others at all? */
 bool group_suits(struct belay_job *job);
+/* No longer: this get job goes alone. */
+void group_exclude(struct belay_job *job);
 /* ... and these two together? */
 bool group_same(struct belay_job *a, struct belay_job *b);
 
-/* A group for jobs like this one, still empty.  ERR_NOMEM. */
+/* A group for jobs like this one, still empty.  ERR_NOMEM.  One that has no
+ * room cannot begin: it ends by itself. */
 int group_start(struct belay_job *like, const struct job_means *means,
                 struct group **out) MUST_USE;
 /* Is `job` one for this group? */

@@ -165,6 +165,24 @@ def failures_come_back(into):
 
 
 @case
+def many_into_what_is_no_directory(into):
+    """Too many to go alone, and nothing can begin: each says why, once."""
+    with open(os.path.join(into, "file"), "w"):
+        pass
+    with Belayd() as server:
+        lines = [server.url("c") + " out=c%d" % k for k in range(40)]
+        write_list(into, *lines)
+        run = get("-i", "list", "-d", "file", "--failed", "failed", cwd=into)
+        check_code(run, 5)
+        with open(os.path.join(into, "failed")) as file:
+            text = file.read()
+        check(text.count("# disk ") == len(lines) and
+              all(line + " dir=file\n" in text for line in lines),
+              "failed: " + text, run)
+        check("0 of 40 files fetched" in run.err, "summary", run)
+
+
+@case
 def dry_run(into):
     with Belayd() as server:
         write_list(into, *(server.url(n) for n in ("a", "b", "none")))

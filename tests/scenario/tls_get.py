@@ -217,6 +217,25 @@ def known_hosts_that_cannot_be_used(tmp):
 
 
 @case
+def many_and_known_hosts_that_cannot_be_used(tmp):
+    """The same with so many files that they would go together."""
+    env = config(tmp)
+    os.makedirs(os.path.dirname(known_hosts(env)))
+    with open(known_hosts(env), "w") as file:
+        file.write("x\n")
+    with open(os.path.join(tmp, "list"), "w") as file:
+        for number in range(20):
+            file.write("belay://localhost:1/f%d\n" % number)
+    run = get("-i", "list", "--failed", "failed", cwd=tmp, env=env)
+    check_code(run, UNTRUSTED)
+    with open(os.path.join(tmp, "failed")) as file:
+        text = file.read()
+    check(len(re.findall("line 1 of .*known_hosts", text)) == 20,
+          "failed: " + text, run)
+    check_nothing_final(tmp, "failed", "home", "list")
+
+
+@case
 def many_small_files(tmp):
     """What asks for many files at once believes and refuses as one file
     does, through breaks, too."""
