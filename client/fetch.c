@@ -535,8 +535,8 @@ static bool open_local(struct fetch *f)
     if (f->options.kind != BELAY_KIND_GET) {
         return place_open(f);
     }
-    if (f->options.anew) {
-        donors_add_target(f);
+    if (f->options.anew && !copy_open(f)) {
+        return false;
     }
     donors_open_seeds(f);
     return true;

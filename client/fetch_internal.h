@@ -105,6 +105,7 @@ struct fetch {
     bool probing;     /* the target exists: only compare */
     bool probed;      /* ... and it is going to be replaced */
     bool restart;     /* begin again, for real */
+    bool discard;     /* nothing of this run is worth keeping */
     bool check_target; /* finish_work hashes the existing target */
     bool finished;
     bool rebased;
@@ -190,6 +191,11 @@ void fetch_compared(struct fetch *f);
 
 /* fetch_local.c */
 bool place_open(struct fetch *f);
+bool copy_open(struct fetch *f);
+/* Unless forced, an empty or unknown file replaces nothing.  True: it would
+ * have, and the fetch is over. */
+bool place_keeps_from_empty(struct fetch *f);
+bool place_keeps_unseen(struct fetch *f);
 void donors_open_seeds(struct fetch *f);
 void donors_add_target(struct fetch *f);
 void donors_config(const struct fetch *f, struct transfer_config *config);

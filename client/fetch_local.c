@@ -21,6 +21,22 @@
 
 /* ---- donors. */
 
+/* The file that --copy replaces is compared as one repaired in its place; one
+ * that cannot be read is not replaced unseen.  False: the fetch is over. */
+bool copy_open(struct fetch *f)
+{
+    int err = donors_add(&f->donors, f->options.dir, f->options.name, true);
+
+    if (err == 0) {
+        f->local_size = f->donors.donor[0].size;
+    } else if (!f->options.force && !(err == ERR_IO && errno == ENOENT)) {
+        fetch_over(f, BELAY_DISK, "cannot read it: %s",
+                   err == ERR_IO ? strerror(errno) : err_sentence(err));
+        return false;
+    }
+    return true;
+}
+
 /* Also the target that is to be replaced may hold much of its successor. */
 void donors_add_target(struct fetch *f)
 {
@@ -57,8 +73,9 @@ void donors_config(const struct fetch *f, struct transfer_config *config)
         config->donors[k].self = f->donors.donor[k].self;
     }
     config->compare_only = f->options.kind == BELAY_KIND_VERIFY;
-    if (f->options.kind != BELAY_KIND_GET && config->want_chunk_log2 == 0 &&
-        !config->pinned && f->local_size <= FINE_SIZE) {
+    if ((f->options.kind != BELAY_KIND_GET || f->local_size > 0) &&
+        config->want_chunk_log2 == 0 && !config->pinned &&
+        f->local_size <= FINE_SIZE) {
         config->want_chunk_log2 = LIMIT_CHUNK_LOG2_MIN;
     }
 }
@@ -144,12 +161,70 @@ void place_compared(struct fetch *f)
     }
 }
 
-/* A wrong name or URL must not cost a file: when nothing at all fits, ask. */
+/* ---- a wrong name or URL must not cost a file. */
+
+static bool asks_first(const struct fetch *f)
+{
+    return f->local_size > 0 && !f->options.force &&
+           f->options.kind != BELAY_KIND_VERIFY;
+}
+
+/* What this run made for a copy is of no use. */
+static void refuse_stranger(struct fetch *f, const char *why)
+{
+    f->discard = f->options.kind == BELAY_KIND_GET && !f->resumed;
+    fetch_over(f, BELAY_EXISTS,
+               "%s; nothing was changed; --force makes it the server's file "
+               "all the same", why);
+}
+
+/* Nothing of an empty file is ever compared. */
+bool place_keeps_from_empty(struct fetch *f)
+{
+    if (!asks_first(f) || transfer_identity(f->transfer)->size > 0) {
+        return false;
+    }
+    refuse_stranger(f, "no chunk of it is in the server's file, which is "
+                       "empty");
+    return true;
+}
+
+/* Without digests every file is a stranger; true: so the fetch is over. */
+bool place_keeps_unseen(struct fetch *f)
+{
+    if (!asks_first(f)) {
+        return false;
+    }
+    refuse_stranger(f, "the server does not tell its digests, so it cannot "
+                       "be compared");
+    return true;
+}
+
+/* Chunks that an earlier run took into the copy are not counted again. */
 static bool is_stranger(const struct fetch *f,
                         const struct transfer_action *action)
 {
-    return action->first == 0 && action->count == 0 && f->local_size > 0 &&
-           transfer_identity(f->transfer)->size > 0 && !f->options.force;
+    uint64_t count = transfer_chunks(f->transfer);
+
+    if (action->first > 0 || action->count > 0 || !asks_first(f)) {
+        return false;
+    }
+    for (uint64_t k = 0; k < count; k++) {
+        if (transfer_have(f->transfer, k)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool keeps_stranger(struct fetch *f, const struct transfer_action *a)
+{
+    if (!is_stranger(f, a)) {
+        return false;
+    }
+    refuse_stranger(f, "no chunk of it is in the server's file, so it seems "
+                       "to be another one");
+    return true;
 }
 
 static void repair_told(struct fetch *f, const struct transfer_action *a)
@@ -158,11 +233,7 @@ static void repair_told(struct fetch *f, const struct transfer_action *a)
     char bytes[32];
 
     place_compared(f);
-    if (is_stranger(f, a)) {
-        fetch_over(f, BELAY_EXISTS,
-                   "no chunk of it is in the server's file, so it seems to "
-                   "be another one; nothing was changed; --force makes it "
-                   "the server's file all the same");
+    if (keeps_stranger(f, a)) {
         return;
     }
     if (f->wrong_chunks == 0 && f->local_size == id->size) {
@@ -184,6 +255,8 @@ void donor_tell(struct fetch *f, const struct transfer_action *a)
 
     if (f->donors.donor[a->conn].self) {
         repair_told(f, a);
+    } else if (a->conn == 0 && keeps_stranger(f, a)) {
+        return; /* of --copy, which comes before all seeds */
     } else if (a->count > 0) {
         belay_text_bytes(bytes, shown, sizeof shown);
         fetch_event(f, BELAY_EVENT_REUSED, bytes,

@@ -344,7 +344,7 @@ void fetch_store_begin(struct fetch *f)
         judge_target(f);
         return;
     }
-    if (f->options.kind == BELAY_KIND_VERIFY) {
+    if (f->options.kind == BELAY_KIND_VERIFY || place_keeps_from_empty(f)) {
         return;
     }
     pipeline_chunks(f->pipeline, id->chunk_log2);
@@ -408,6 +408,9 @@ void fetch_store_rebase(struct fetch *f)
             fetch_over(f, BELAY_INTERNAL, "out of memory");
         }
         return;
+    }
+    if (f->options.kind == BELAY_KIND_GET && place_keeps_from_empty(f)) {
+        return; /* in its place something was changed already */
     }
     to_journal(f, &j);
     if (!journal_identity_valid(&j)) {
@@ -682,7 +685,8 @@ void fetch_store_close(struct fetch *f)
     struct store_error why;
 
     if (f->store != NULL) {
-        (void)store_close(f->store, &why);
+        (void)(f->discard ? store_discard(f->store, &why)
+                          : store_close(f->store, &why));
         f->store = NULL;
     }
 }

@@ -54,6 +54,9 @@ void fetch_tell(struct fetch *f, const struct transfer_action *a)
         donor_tell(f, a);
         break;
     case TRANSFER_NOTE_NO_LIST:
+        if (place_keeps_unseen(f)) {
+            break;
+        }
         fetch_note(f, "the server does not tell its digests; the whole file "
                       "is fetched");
         break;

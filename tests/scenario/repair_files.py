@@ -151,6 +151,36 @@ def another_file_is_not_overwritten(into):
 
 
 @case
+def a_copy_asks_as_well(into):
+    root = into + "/root"
+    os.mkdir(root)
+    open(root + "/empty", "wb").close()
+    shutil.copyfile(source(), root + "/file")
+    settle(root + "/empty", root + "/file")
+    target = copy(into, "other")
+    with Belayd(root) as server:
+        for args in (("--copy", "mine", server.url()),
+                     ("--copy", "mine", server.url("empty")),
+                     ("mine", server.url("empty"))):
+            run = repair(*args, cwd=into)
+            check_one_line(run, 10, "no chunk of it", "nothing was changed",
+                           "--force")
+            check(same(source("other"), target), "changed", run)
+            check(names(into) == ["mine", "root"], "litter", run)
+        run = repair("--copy", "--force", "mine", server.url(), cwd=into)
+        check_right(into, run)
+        run = repair("--force", "mine", server.url("empty"), cwd=into)
+        check_code(run, 0)
+        check(os.path.getsize(target) == 0, "not empty", run)
+        # One chunk that is wrong does not make a small file another one.
+        target = copy(into, "small")
+        flip(target, 20000)
+        shutil.copyfile(source("small"), root + "/small")
+        run = repair("--copy", "mine", server.url("small"), cwd=into)
+        check_right(into, run, name="small")
+
+
+@case
 def what_cannot_be_repaired(into):
     os.mkdir(into + "/directory")
     os.symlink(copy(into, target="real"), into + "/link")
