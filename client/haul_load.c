@@ -154,8 +154,9 @@ void haul_judge(struct haul *h, struct load *load)
     load->same = !demanding && id->size == load->there_size &&
                  id->mtime_s == load->there_mtime.tv_sec &&
                  (long)id->mtime_ns == load->there_mtime.tv_nsec;
-    if (!load->same && id->size == load->there_size && id->cid_known &&
-        id->size <= HAUL_SMALL_MAX && !f->have_sha256) {
+    if (!load->same && id->size == load->there_size &&
+        (id->cid_known || f->have_sha256) &&
+        id->size <= HAUL_SMALL_MAX) {
         haul_push(&h->comparing, load);
         return;
     }

@@ -69,57 +69,74 @@ static void set_time(const struct transfer_identity *id, int fd)
     (void)!futimens(fd, times);
 }
 
-/* ---- compare: the CID of a file that is there. */
+/* ---- compare: the CID and the SHA-256 of a file that is there. */
 
-static int local_digests(struct haul_job *job, int fd, struct load *load,
-                         uint8_t (*digest)[HASH_LEN])
+/* All of the file, which is a small one; NULL: it has fewer bytes by now, or
+ * cannot be read.  Freed by the caller. */
+static uint8_t *read_whole(int fd, uint64_t size)
+{
+    uint8_t *data = malloc((size_t)size + 1);
+    uint64_t got = 0;
+
+    while (data != NULL && got < size) {
+        ssize_t n = pread(fd, data + got, (size_t)(size - got), (off_t)got);
+
+        if (n == 0 || (n < 0 && errno != EINTR)) {
+            free(data);
+            return NULL;
+        }
+        got += n > 0 ? (uint64_t)n : 0;
+    }
+    return data;
+}
+
+static bool cid_fits(struct haul_job *job, const struct load *load,
+                     const uint8_t *data)
 {
     const struct transfer_identity *id = &load->identity;
     uint64_t count = cid_chunk_count(id->size, id->chunk_log2);
-    uint8_t *buffer = malloc((size_t)1 << id->chunk_log2);
-    int err = buffer == NULL ? ERR_NOMEM : 0;
+    uint8_t (*digest)[HASH_LEN] = malloc(HASH_LEN * (count + 1));
+    int err = digest == NULL ? ERR_NOMEM : 0;
 
     for (uint64_t k = 0; k < count && err == 0; k++) {
-        uint32_t len = cid_chunk_len(id->size, id->chunk_log2, k);
-        uint32_t got = 0;
-
-        while (got < len) {
-            ssize_t n = pread(fd, buffer + got, len - got,
-                              (off_t)((k << id->chunk_log2) + got));
-
-            if (n == 0 || (n < 0 && errno != EINTR)) {
-                err = ERR_IO;
-                break;
-            }
-            got += n > 0 ? (uint32_t)n : 0;
-        }
-        if (err == 0) {
-            err = hash_sha256(job->hasher, buffer, len, digest[k]);
-        }
+        err = hash_sha256(job->hasher, data + (k << id->chunk_log2),
+                          cid_chunk_len(id->size, id->chunk_log2, k),
+                          digest[k]);
     }
-    free(buffer);
-    return err;
+    if (err == 0) {
+        err = bulk_check(job->hasher, id, digest[0]);
+    }
+    free(digest);
+    return err == 0;
+}
+
+static bool sha256_fits(struct haul_job *job, const struct load *load,
+                        const uint8_t *data)
+{
+    uint8_t whole[HASH_LEN];
+
+    return hash_sha256(job->hasher, data, load->identity.size, whole) == 0 &&
+           memcmp(whole, load->file.sha256, HASH_LEN) == 0;
 }
 
 /* Whatever goes wrong here means: not the same. */
 static void compare_one(struct haul_job *job, struct load *load)
 {
     const struct transfer_identity *id = &load->identity;
-    uint8_t (*digest)[HASH_LEN];
+    uint8_t *data;
     int fd;
 
     if (dest_read(&job->haul->dest, load->name, &fd) != 0) {
         return;
     }
-    digest = malloc(HASH_LEN * (cid_chunk_count(id->size, id->chunk_log2) +
-                                1));
-    if (digest != NULL && local_digests(job, fd, load, digest) == 0) {
-        load->same = bulk_check(job->hasher, id, digest[0]) == 0;
-    }
+    data = read_whole(fd, id->size);
+    load->same = data != NULL &&
+                 (!id->cid_known || cid_fits(job, load, data)) &&
+                 (!load->file.have_sha256 || sha256_fits(job, load, data));
     if (load->same && job->haul->options.remote_time) {
         set_time(id, fd); /* the next run need not look inside */
     }
-    free(digest);
+    free(data);
     close(fd);
 }
 

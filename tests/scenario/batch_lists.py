@@ -220,6 +220,30 @@ def nothing_to_do(into):
 
 
 @case
+def digests_of_what_is_there(into):
+    """Small files with digests: the right one is recognized, a wrong one of
+    the same size is not taken for it."""
+    with Belayd() as server:
+        digest = sha256(os.path.join(shelf(), "b"))
+        write_list(into, *("%s sha256=%s out=to/%d" % (
+            server.url("b"), digest, n) for n in range(12)))
+        run = get("-i", "list", cwd=into)
+        check_code(run, 0)
+        run = get("-i", "list", cwd=into)
+        check_code(run, 0)
+        check("12 already there" in run.err, "summary", run)
+        with open(os.path.join(into, "to/5"), "r+b") as file:
+            file.seek(29 * KI)
+            file.write(b"else")
+        run = get("-i", "list", cwd=into)
+        check(run.code != 0, "a wrong file was taken for the right one", run)
+        check("1 failed" in run.err, "summary", run)
+        run = get("-i", "list", "--overwrite", cwd=into)
+        check_code(run, 0)
+        check(fetched(into, "to/5", "b"), "not replaced", run)
+
+
+@case
 def options_that_fight(into):
     for args in (["--from0", "belay+tcp://h/x"], ["-i", "x", "-o", "y"],
                  ["-i", "x", "--sha256", "0" * 64], ["-j", "0", "x"],
