@@ -199,6 +199,9 @@ void wire_hold(struct wire *w, bool held)
         return;
     }
     w->held = held;
+    if (!held && channel_has_input(&w->channel)) {
+        loop_defer_arm(w->again); /* no event will come for it */
+    }
     update_pause(w);
     watch(w);
 }
