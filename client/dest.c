@@ -249,10 +249,17 @@ int dest_sync(const struct dest *d, const uint64_t *number, size_t count)
 
 /* ---- directories. */
 
-static int sync_dir(struct dest_dir *dir)
+static int sync_failed(struct dest *d)
+{
+    d->sync_errno = errno;
+    d->sync_err = err_of(errno);
+    return d->sync_err;
+}
+
+static int sync_dir(struct dest *d, struct dest_dir *dir)
 {
     if (dir->dirty && fsync(dir->fd) != 0) {
-        return err_of(errno);
+        return sync_failed(d);
     }
     dir->dirty = false;
     return 0;
@@ -273,7 +280,7 @@ static int make_place(struct dest *d, struct dest_dir **out)
             oldest = &d->dir[k];
         }
     }
-    err = sync_dir(oldest);
+    err = sync_dir(d, oldest);
     if (err != 0) {
         return err;
     }
@@ -523,12 +530,16 @@ int dest_sync_names(struct dest *d)
     unsigned dirty = 0;
     int err = 0;
 
+    if (d->sync_err != 0) {
+        errno = d->sync_errno;
+        return d->sync_err;
+    }
     for (unsigned k = 0; k < DEST_DIRS; k++) {
         dirty += d->dir[k].path != NULL && d->dir[k].dirty;
     }
     if (dirty > SYNC_EACH_MAX) {
         if (syncfs(d->temp_fd) != 0) {
-            return err_of(errno);
+            return sync_failed(d);
         }
         for (unsigned k = 0; k < DEST_DIRS; k++) {
             d->dir[k].dirty = false;
@@ -537,7 +548,7 @@ int dest_sync_names(struct dest *d)
     }
     for (unsigned k = 0; k < DEST_DIRS && err == 0; k++) {
         if (d->dir[k].path != NULL) {
-            err = sync_dir(&d->dir[k]);
+            err = sync_dir(d, &d->dir[k]);
         }
     }
     return err;

@@ -50,6 +50,8 @@ struct dest {
     mode_t mask;  /* the umask */
     uint64_t turn;
     struct dest_dir dir[DEST_DIRS];
+    int sync_err;   /* of the first directory that could not be synced, */
+    int sync_errno; /* ... and its errno */
 };
 
 /* Opens DEST, makes it and its parents if they are missing, and takes over a
@@ -94,7 +96,9 @@ int dest_link(struct dest *dest, const char *path,
 /* Permissions (0: leave them) and time of a directory. */
 int dest_dir_attrs(struct dest *dest, const char *path, mode_t mode,
                    struct timespec mtime) MUST_USE;
-/* Makes the names durable that the calls above changed. */
+/* Makes the names durable that the calls above changed.  A sync that failed,
+ * also one within those calls, is told by this one and every later one: the
+ * kernel tells it once, and then takes the names for durable. */
 int dest_sync_names(struct dest *dest) MUST_USE;
 
 #endif

@@ -1,0 +1,124 @@
+/* Directories whose names cannot be made durable: a sync that failed once is
+ * never repeated and believed. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "client/dest.h"
+
+static unsigned syncs;
+static bool broken;
+
+/* Stands in for the C library's, as the kernel does it: an error is told
+ * once, the next call succeeds. */
+int
+fsync(int fd)
+{
+    (void)fd;
+    syncs++;
+    if (broken) {
+        broken = false;
+        errno = EIO;
+        return -1;
+    }
+    return 0;
+}
+
+static char dir[] = "/tmp/belay-dest-XXXXXX";
+static struct dest dest;
+
+static int
+make_numbered(unsigned k)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "n%u", k);
+    return dest_mkdir(&dest, name);
+}
+
+static void
+check_latched(void)
+{
+    for (unsigned k = 0; k < 2; k++) {
+        errno = 0;
+        assert_int_equal(dest_sync_names(&dest), ERR_IO);
+        assert_int_equal(errno, EIO);
+    }
+}
+
+static void
+test_sync_of_names(void **state)
+{
+    (void)state;
+    assert_int_equal(dest_open(&dest, dir), 0);
+    assert_int_equal(dest_mkdir(&dest, "a/b"), 0);
+    syncs = 0;
+    assert_int_equal(dest_sync_names(&dest), 0);
+    assert_int_equal(syncs, 2); /* the root, a */
+    assert_int_equal(dest_sync_names(&dest), 0);
+    assert_int_equal(syncs, 2);
+    assert_int_equal(dest_mkdir(&dest, "a/c"), 0);
+    broken = true;
+    check_latched();
+    dest_close(&dest);
+}
+
+/* A directory is synced when its place in the table is needed. */
+static void
+test_sync_of_the_oldest(void **state)
+{
+    unsigned k = 0;
+    (void)state;
+    assert_int_equal(dest_open(&dest, dir), 0);
+    assert_int_equal(dest_mkdir(&dest, "old/x"), 0);
+    broken = true;
+    while (k < 2 * DEST_DIRS && make_numbered(k) == 0) {
+        k++;
+    }
+    assert_in_range(k, 1, 2 * DEST_DIRS - 1);
+    assert_false(broken);
+    check_latched();
+    dest_close(&dest);
+}
+
+static int
+remove_any(const char *path, const struct stat *st, int type,
+           struct FTW *place)
+{
+    (void)st;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static int
+set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(dir) == NULL ? -1 : 0;
+}
+
+static int
+tear_down(void **state)
+{
+    (void)state;
+    return nftw(dir, remove_any, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sync_of_names),
+        cmocka_unit_test(test_sync_of_the_oldest),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
