@@ -354,6 +354,7 @@ struct change {
     const char *path;
     char name[NAME_MAX_LEN];
     const uint8_t *pin; /* to be known; NULL: none */
+    bool first;         /* ... if no other one is */
     bool forget;        /* what was known before */
     bool changed;
     size_t forgotten;
@@ -389,6 +390,11 @@ static int edit(struct change *change, const struct contents *old,
     }
     if (change->pin == NULL || there) {
         return 0;
+    }
+    if (change->first && known > 0) {
+        (void)snprintf(why, TLS_TEXT_MAX, "%s is known with another key",
+                       change->name);
+        return ERR_EXISTS;
     }
     if (known == KNOWNHOSTS_KEYS_MAX) {
         (void)snprintf(why, TLS_TEXT_MAX, "%s has %u keys already",
@@ -449,6 +455,15 @@ int knownhosts_add(const char *path, const char *host, uint16_t port,
                    const uint8_t pin[HASH_LEN], char why[TLS_TEXT_MAX])
 {
     struct change change = {.path = path, .pin = pin};
+
+    make_name(host, port, change.name);
+    return apply_locked(&change, why);
+}
+
+int knownhosts_add_first(const char *path, const char *host, uint16_t port,
+                         const uint8_t pin[HASH_LEN], char why[TLS_TEXT_MAX])
+{
+    struct change change = {.path = path, .pin = pin, .first = true};
 
     make_name(host, port, change.name);
     return apply_locked(&change, why);

@@ -11,7 +11,7 @@
  * (FILE.lock) and replace the file as a whole; comments stay.
  *
  * On errors `why` is a printable sentence: ERR_SYNTAX (the line is named),
- * ERR_IO, ERR_LIMIT, ERR_NOMEM. Blocks on the disk. Any thread. */
+ * ERR_IO, ERR_LIMIT, ERR_EXISTS, ERR_NOMEM. Blocks on the disk. Any thread. */
 #ifndef CLIENT_KNOWNHOSTS_H
 #define CLIENT_KNOWNHOSTS_H
 
@@ -42,6 +42,12 @@ MUST_USE int knownhosts_find(const char *path, const char *host,
 MUST_USE int knownhosts_add(const char *path, const char *host, uint16_t port,
                             const uint8_t pin[HASH_LEN],
                             char why[TLS_TEXT_MAX]);
+
+/* The same for a host that is not known yet: ERR_EXISTS, and nothing is
+ * changed, when it is known by now with other keys only. */
+MUST_USE int knownhosts_add_first(const char *path, const char *host,
+                                  uint16_t port, const uint8_t pin[HASH_LEN],
+                                  char why[TLS_TEXT_MAX]);
 
 /* Forgets all keys of a host, and with `pin` (may be NULL) knows this one
  * instead. *forgotten: how many went. */

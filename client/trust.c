@@ -111,35 +111,6 @@ static void refuse(struct trust *t, enum trust_verdict verdict,
     (void)snprintf(t->problem, sizeof t->problem, "%s", text);
 }
 
-int trust_settle(struct trust *t, const struct tls *tls)
-{
-    char why[TLS_TEXT_MAX];
-    uint8_t pin[HASH_LEN];
-
-    if (!tls_is_unknown(tls) || !tls_peer_pin(tls, pin)) {
-        return 0;
-    }
-    if (t->pin_count == 0) {
-        int err = knownhosts_add(t->options.known_hosts, t->host, t->port,
-                                 pin, why);
-
-        if (err != 0) {
-            refuse(t, TRUST_UNTRUSTED, why);
-            return ERR_TLS;
-        }
-        memcpy(t->pins[0], pin, HASH_LEN);
-        t->pin_count = 1;
-        t->known = true;
-        t->recorded = true;
-    }
-    /* Another connection may have been first, and with another key. */
-    if (memcmp(t->pins[0], pin, HASH_LEN) != 0) {
-        refuse(t, TRUST_UNTRUSTED, "the server shows two different keys");
-        return ERR_TLS;
-    }
-    return 0;
-}
-
 /* ---- what to say. */
 
 static void tell_unknown(struct trust *t, const char *reason,
@@ -182,6 +153,56 @@ static void tell_changed(struct trust *t, const char *pin)
                    t->host, t->port, expected, pin,
                    strchr(t->host, ':') != NULL ? "[" : "", t->host,
                    strchr(t->host, ':') != NULL ? "]" : "", t->port, pin);
+}
+
+/* ---- verdicts. */
+
+/* Somebody recorded the host since we looked, and with another key: that is
+ * no new host any more, but one whose key has changed. */
+static void became_known(struct trust *t, const uint8_t pin[HASH_LEN],
+                         char why[TLS_TEXT_MAX])
+{
+    char shown[TLS_PIN_TEXT_LEN + 1];
+
+    if (load_pins(t, why) != 0 || !t->known) {
+        refuse(t, TRUST_UNTRUSTED, why);
+        return;
+    }
+    tls_pin_format(pin, shown);
+    tell_changed(t, shown);
+}
+
+int trust_settle(struct trust *t, const struct tls *tls)
+{
+    char why[TLS_TEXT_MAX];
+    uint8_t pin[HASH_LEN];
+
+    if (!tls_is_unknown(tls) || !tls_peer_pin(tls, pin)) {
+        return 0;
+    }
+    if (t->pin_count == 0) {
+        int err = knownhosts_add_first(t->options.known_hosts, t->host,
+                                       t->port, pin, why);
+
+        if (err == ERR_EXISTS) {
+            became_known(t, pin, why);
+            return ERR_TLS;
+        }
+        if (err != 0) {
+            refuse(t, TRUST_UNTRUSTED, why);
+            return ERR_TLS;
+        }
+        memcpy(t->pins[0], pin, HASH_LEN);
+        t->pin_count = 1;
+        t->known = true;
+        t->recorded = true;
+    }
+    /* Another connection may have been first, and with another key. */
+    if (memcmp(t->pins[0], pin, HASH_LEN) != 0) {
+        refuse(t, TRUST_UNTRUSTED, "the server shows two different keys");
+        return ERR_TLS;
+    }
+    return 0;
 }
 
 void trust_refuse(struct trust *t, const struct tls *tls)

@@ -196,6 +196,33 @@ test_limits(void **state)
     free(big);
 }
 
+static int
+add_first(const char *host, uint16_t port, uint8_t fill)
+{
+    uint8_t pin[HASH_LEN];
+    char why[TLS_TEXT_MAX] = "";
+    memset(pin, fill, sizeof(pin));
+    int err = knownhosts_add_first(path, host, port, pin, why);
+    assert_int_equal(why[0] != '\0', err != 0);
+    return err;
+}
+
+static void
+test_first(void **state)
+{
+    (void)state;
+    unlink(path);
+    assert_int_equal(add_first("host", 1, 0xaa), 0);
+    assert_int_equal(add_first("host", 1, 0xaa), 0);
+    holds("host:1 " A "\n");
+    assert_int_equal(add_first("host", 1, 0xbb), ERR_EXISTS);
+    holds("host:1 " A "\n");
+    assert_int_equal(add_first("host", 2, 0xbb), 0);
+    assert_int_equal(add("host", 1, 0xbb), 0);
+    assert_int_equal(add_first("host", 1, 0xbb), 0);
+    holds("host:1 " A "\nhost:2 " B "\nhost:1 " B "\n");
+}
+
 static void
 test_no_file(void **state)
 {
@@ -305,6 +332,7 @@ main(void)
         cmocka_unit_test(test_wrong_lines),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_first),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_path),
