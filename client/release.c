@@ -131,6 +131,25 @@ static enum belay_reason compare(struct belay_release *r)
 
 /* ---- the stage. */
 
+/* Its name can be foretold: where others may write, it may be theirs, and then
+ * they could replace what we verified before it is renamed. */
+static bool is_ours(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/* What is not ours to use is not ours to tidy up. */
+static enum belay_reason leave_stage(struct belay_release *r,
+                                     enum belay_reason reason)
+{
+    close(r->lock);
+    r->lock = -1;
+    return reason;
+}
+
 /* Another process may have finished the same release between our mkdir() and
  * our lock: then the directory that is locked has no name any more. */
 static enum belay_reason lock_stage(struct belay_release *r)
@@ -146,9 +165,16 @@ static enum belay_reason lock_stage(struct belay_release *r)
         if (r->lock < 0) {
             return failed(r->error, r->stage_path, strerror(errno));
         }
+        if (!is_ours(r->lock)) {
+            return leave_stage(r, failed(r->error, r->stage_path,
+                                         "others may write to this "
+                                         "directory, so it cannot be used; "
+                                         "remove it"));
+        }
         if (flock(r->lock, LOCK_EX | LOCK_NB) != 0) {
-            return report(r->error, BELAY_BUSY, "another process is "
-                          "downloading this release to this directory");
+            return leave_stage(r, report(r->error, BELAY_BUSY, "another "
+                                         "process is downloading this "
+                                         "release to this directory"));
         }
         if (fstat(r->lock, &st) == 0 && st.st_nlink > 0) {
             r->has_stage = rootfs_init(&r->stage, r->stage_path) == 0;

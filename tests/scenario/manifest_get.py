@@ -176,6 +176,17 @@ def the_five_failures(tmp):
                  if "/.belay-release-" not in k}
         check(after == before, "a mixed release changed files", run)
         check(run.err not in messages, "the message")
+        # Where others may write, what was verified may not stay it.
+        stage, = [tmp + "/out/" + n for n in names(tmp + "/out")
+                  if n.startswith(".belay-release-")]
+        have = tree(tmp + "/out")
+        for mode in (0o770, 0o702):
+            os.chmod(stage, mode)
+            run = fetch(tmp, server)
+            check_code(run, 5)
+            check("others may write" in run.err, "whose stage", run)
+            check(tree(tmp + "/out") == have, "something changed", run)
+        os.chmod(stage, 0o700)
         write(tmp + "/srv/z", TWO["z"])
     with Belayd(tmp + "/srv") as server:
         check_code(fetch(tmp, server), 0)
