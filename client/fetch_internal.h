@@ -50,6 +50,9 @@ struct link {
     uint8_t stage[LINK_STAGE];
 };
 
+/* Bytes that are read at once to be thrown away. */
+#define FETCH_SCRAP ((size_t)64 << 10)
+
 #define LOCAL_JOBS 2u
 #define LOCAL_QUEUE 16u
 #define LOCAL_BUFFER ((size_t)1 << 20)
@@ -136,6 +139,7 @@ struct fetch {
     uint8_t whole[HASH_LEN];
     unsigned warnings;
     struct store_error finish_error;
+    uint8_t scrap[FETCH_SCRAP]; /* what is thrown away; never read */
 };
 
 /* fetch.c */

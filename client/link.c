@@ -10,7 +10,6 @@
 
 /* Bytes received per turn of the loop, so that the links share it. */
 #define TURN_BYTES ((size_t)8 << 20)
-#define SCRAP_LEN ((size_t)64 << 10)
 
 static bool is_open(const struct link *link)
 {
@@ -300,7 +299,6 @@ static void add_iov(struct reading *r, void *base, size_t len)
 
 static void plan_reading(struct link *link, struct reading *r)
 {
-    static uint8_t scrap[SCRAP_LEN];
     struct receiver *receiver =
         transfer_receiver(link->fetch->transfer, link->conn);
     size_t allowed = fetch_allowance(link->fetch);
@@ -310,13 +308,14 @@ static void plan_reading(struct link *link, struct reading *r)
     memset(r, 0, sizeof *r);
     if (link->in_chunk) {
         r->data_len = link->left;
-        if (link->dest == NULL && r->data_len > sizeof scrap) {
-            r->data_len = sizeof scrap;
+        if (link->dest == NULL && r->data_len > FETCH_SCRAP) {
+            r->data_len = FETCH_SCRAP;
         }
         if (r->data_len > allowed) {
             r->data_len = allowed;
         }
-        add_iov(r, link->dest != NULL ? link->dest : scrap, r->data_len);
+        add_iov(r, link->dest != NULL ? link->dest : link->fetch->scrap,
+                r->data_len);
         if (r->data_len < link->left) {
             return;
         }
