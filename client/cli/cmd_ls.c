@@ -61,7 +61,10 @@ static void help(void)
           "      --cid          content ids, where the server knows them\n"
           "      --json         one JSON object a line\n"
           "      --retry N      wait for the server; N tries in a row\n"
-          "      --connect-timeout S, --timeout S, -4, -6, -q, --help\n"
+          "      --connect-timeout S, --timeout S\n"
+          "  -4, -6             IPv4 or IPv6 only (--ipv4, --ipv6)\n"
+          "  -q, --quiet        errors only\n"
+          "  -h, --help         print this\n"
           "\n", stdout);
     fputs(security_help, stdout);
 }

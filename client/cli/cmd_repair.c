@@ -67,6 +67,7 @@ static const char help_text[] =
     "      --no-remote-time     do not give FILE the server's time\n"
     "  -x, --connections N      1 to 16\n"
     "      --limit-rate RATE    bytes per second\n"
+    PROXY_HELP
     "      --retry N            end after N tries without progress\n"
     "      --json               events as JSON on standard output\n"
     "      --no-progress        no bar, no lines\n"

@@ -37,6 +37,7 @@ static const char help_text[] =
     "and the wrong ranges are told.  Nothing is written.\n"
     "\n"
     "      --receipt RECEIPT    as belay get --receipt wrote it\n"
+    PROXY_HELP
     "      --json               events as JSON (with a URL)\n"
     "  -q, --quiet              only what is wrong\n"
     "  -v, --verbose            every range that is wrong\n"

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "client/cli/proxy_options.h"
 #include "client/cli/security_options.h"
 
 static const char help_text[] =
@@ -66,10 +67,7 @@ static const char help_text[] =
     "                           help)\n"
     "  -z, --compress           let the server compress\n"
     "  -4, -6                   IPv4 or IPv6 only (--ipv4, --ipv6)\n"
-    "      --proxy URL          socks5h://[USER:PASSWORD@]HOST[:PORT]\n"
-    "                           (default: all_proxy of the environment)\n"
-    "      --noproxy LIST       hosts and domains to reach without it\n"
-    "                           (default: no_proxy)\n"
+    PROXY_HELP
     "  -e, --ssh COMMAND        instead of ssh for HOST:PATH, belay+ssh://\n"
     "                           ($BELAY_SSH); split at blanks (also --rsh)\n"
     "      --remote-belayd CMD  belayd on that host (default: belayd)\n"

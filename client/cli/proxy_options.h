@@ -18,6 +18,13 @@ enum {
     {"proxy", required_argument, NULL, OPT_PROXY},          \
     {"noproxy", required_argument, NULL, OPT_NO_PROXY}
 
+/* ... and of a help text. */
+#define PROXY_HELP                                                         \
+    "      --proxy URL          socks5h://[USER:PASSWORD@]HOST[:PORT]\n"    \
+    "                           (default: all_proxy of the environment)\n" \
+    "      --noproxy LIST       hosts and domains to reach without it\n"   \
+    "                           (default: no_proxy)\n"
+
 /* Takes one of these options; false: it is another. */
 bool proxy_option(struct belay_get_options *get, int opt, const char *value);
 

@@ -18,14 +18,15 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --help"
 
 _belay_ls_options="--long --recursive --cid --json --retry --connect-timeout
-    --timeout --help $_belay_security_options"
+    --timeout --ipv4 --ipv6 --quiet --help $_belay_security_options"
 
 _belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
     --chunk-size --no-remote-time --connections --limit-rate --retry --json
-    --no-progress --quiet --verbose --help $_belay_security_options"
-
-_belay_verify_options="--receipt --json --quiet --verbose --help
+    --proxy --noproxy --no-progress --quiet --verbose --help
     $_belay_security_options"
+
+_belay_verify_options="--receipt --proxy --noproxy --json --quiet --verbose
+    --help $_belay_security_options"
 
 _belay_reply()
 {

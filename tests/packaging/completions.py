@@ -44,6 +44,25 @@ def known(command):
     return options(tell("BELAY", command, "--help"))
 
 
+def check_help():
+    """Each row of a command's table of options is in its help."""
+    faults = []
+    for command in commands():
+        path = os.path.join(ROOT, "client", "cli", "cmd_%s.c" % command)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        rows = set(re.findall(r'^    \{"([a-z0-9-]+)", \w+_argument', text,
+                              re.M))
+        for macro, names in (("PROXY_OPTIONS", ("proxy", "noproxy")),
+                             ("SECURITY_OPTIONS", ("cacert", "pin"))):
+            if re.search(r"^    %s," % macro, text, re.M):
+                rows |= set(names)
+        for name in sorted(rows):
+            if "--" + name not in known(command):
+                faults.append("belay %s --help hides --%s" % (command, name))
+    return faults
+
+
 def check_bash():
     faults = []
     if run("bash", "-n", FOLDER + "/belay.bash").returncode:
@@ -118,7 +137,8 @@ def check_fish():
 
 
 def main():
-    return helptext.finish(check_bash() + check_zsh() + check_fish())
+    return helptext.finish(check_help() + check_bash() + check_zsh() +
+                           check_fish())
 
 
 if __name__ == "__main__":
