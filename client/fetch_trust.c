@@ -33,15 +33,11 @@ void fetch_distrust(struct link *link, const char *text)
 
 void fetch_trusted(struct fetch *f, const struct link *link)
 {
-    uint8_t pin[HASH_LEN];
-    char text[TLS_PIN_TEXT_LEN + 1];
-
+    char text[TLS_TEXT_MAX];
     unsigned source = transfer_conn_source(f->transfer, link->conn);
 
-    if (trust_recorded(f->trust[source], pin)) {
-        tls_pin_format(pin, text);
-        fetch_note(f, "%s was not known; its key %s is recorded and expected "
-                      "from now on", fetch_source_uri(f, source)->host, text);
+    if (trust_recorded(f->trust[source], text, sizeof text)) {
+        fetch_note(f, "%s", text);
     }
     fetch_event(f, BELAY_EVENT_SECURE, link->conn + 1,
                 "connection %u: TLS 1.3, %s", link->conn + 1,

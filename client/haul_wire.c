@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "client/haul_internal.h"
+#include "client/walker.h"
 #include "proto/data/cid.h"
 
 void haul_drop_data(struct load *load)
@@ -154,6 +155,15 @@ static void on_distrust(void *arg, const char *text)
     haul_stop(h, security_reason(h->trust), "%s", text);
 }
 
+static void on_recorded(void *arg, const char *text)
+{
+    struct haul *h = arg;
+    struct belay_event event;
+
+    walker_note_event(text, &event);
+    h->observer.note(h->observer.arg, &event);
+}
+
 static void on_turn(void *arg)
 {
     haul_turn_later(arg);
@@ -171,6 +181,7 @@ const struct wire_events haul_wire_events = {
     .input = on_input,
     .lost = on_lost,
     .distrust = on_distrust,
+    .recorded = on_recorded,
     .turn = on_turn,
     .receiver = receiver_of,
 };

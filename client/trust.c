@@ -172,33 +172,56 @@ static void became_known(struct trust *t, const uint8_t pin[HASH_LEN],
     tell_changed(t, shown);
 }
 
-int trust_settle(struct trust *t, const struct tls *tls)
+static bool is_pin(const struct trust *t, const uint8_t pin[HASH_LEN])
+{
+    for (size_t k = 0; k < t->pin_count; k++) {
+        if (memcmp(t->pins[k], pin, HASH_LEN) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Records the key of a host that nobody knew when we looked. */
+static int settle_first(struct trust *t, const uint8_t pin[HASH_LEN])
 {
     char why[TLS_TEXT_MAX];
+    int err = load_pins(t, why);
+
+    if (err == 0 && is_pin(t, pin)) {
+        return 0; /* another trust was first, and tells it */
+    }
+    if (err == 0) {
+        err = knownhosts_add_first(t->options.known_hosts, t->host, t->port,
+                                   pin, why);
+    }
+    if (err == ERR_EXISTS) {
+        became_known(t, pin, why);
+        return ERR_TLS;
+    }
+    if (err != 0) {
+        refuse(t, TRUST_UNTRUSTED, why);
+        return ERR_TLS;
+    }
+    memcpy(t->pins[0], pin, HASH_LEN);
+    t->pin_count = 1;
+    t->known = true;
+    t->recorded = true;
+    return 0;
+}
+
+int trust_settle(struct trust *t, const struct tls *tls)
+{
     uint8_t pin[HASH_LEN];
 
     if (!tls_is_unknown(tls) || !tls_peer_pin(tls, pin)) {
         return 0;
     }
     if (t->pin_count == 0) {
-        int err = knownhosts_add_first(t->options.known_hosts, t->host,
-                                       t->port, pin, why);
-
-        if (err == ERR_EXISTS) {
-            became_known(t, pin, why);
-            return ERR_TLS;
-        }
-        if (err != 0) {
-            refuse(t, TRUST_UNTRUSTED, why);
-            return ERR_TLS;
-        }
-        memcpy(t->pins[0], pin, HASH_LEN);
-        t->pin_count = 1;
-        t->known = true;
-        t->recorded = true;
+        return settle_first(t, pin);
     }
     /* Another connection may have been first, and with another key. */
-    if (memcmp(t->pins[0], pin, HASH_LEN) != 0) {
+    if (!is_pin(t, pin)) {
         refuse(t, TRUST_UNTRUSTED, "the server shows two different keys");
         return ERR_TLS;
     }
@@ -252,13 +275,16 @@ bool trust_shown(const struct trust *t, uint8_t pin[HASH_LEN])
     return true;
 }
 
-bool trust_recorded(struct trust *t, uint8_t pin[HASH_LEN])
+bool trust_recorded(struct trust *t, char *text, size_t cap)
 {
-    bool recorded = t->recorded;
+    char pin[TLS_PIN_TEXT_LEN + 1];
 
-    t->recorded = false;
-    if (recorded) {
-        memcpy(pin, t->pins[0], HASH_LEN);
+    if (!t->recorded) {
+        return false;
     }
-    return recorded;
+    t->recorded = false;
+    tls_pin_format(t->pins[0], pin);
+    (void)snprintf(text, cap, "%s was not known; its key %s is recorded and "
+                   "expected from now on", t->host, pin);
+    return true;
 }

@@ -69,7 +69,7 @@ enum trust_verdict trust_verdict(const struct trust *trust);
 const char *trust_problem(const struct trust *trust);
 /* The key of an unknown server, to be shown and perhaps accepted. */
 bool trust_shown(const struct trust *trust, uint8_t pin[HASH_LEN]);
-/* A key was recorded by this trust, once: for a message. */
-bool trust_recorded(struct trust *trust, uint8_t pin[HASH_LEN]);
+/* A new key was recorded by this trust: true once, with a sentence. */
+bool trust_recorded(struct trust *trust, char *text, size_t cap);
 
 #endif

@@ -60,6 +60,13 @@ void walker_line_event(const struct line_note *n, char *text, size_t cap,
     }
 }
 
+void walker_note_event(const char *text, struct belay_event *event)
+{
+    *event = (struct belay_event){.struct_size = sizeof *event,
+                                  .type = BELAY_EVENT_NOTE,
+                                  .text = text};
+}
+
 /* ---- the wire. */
 
 static void on_connected(void *arg, unsigned number, bool ok,
@@ -106,6 +113,15 @@ static void on_distrust(void *arg, const char *text)
     loop_defer_arm(w->turn_defer);
 }
 
+static void on_recorded(void *arg, const char *text)
+{
+    struct walker *w = arg;
+    struct belay_event event;
+
+    walker_note_event(text, &event);
+    w->observer.note(w->observer.arg, &event);
+}
+
 static void on_wire_turn(void *arg)
 {
     struct walker *w = arg;
@@ -126,6 +142,7 @@ static const struct wire_events wire_events = {
     .input = on_input,
     .lost = on_lost,
     .distrust = on_distrust,
+    .recorded = on_recorded,
     .turn = on_wire_turn,
     .receiver = receiver_of,
 };

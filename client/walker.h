@@ -63,5 +63,7 @@ void walker_free(struct walker *walker);
  * goes to `text`. */
 void walker_line_event(const struct line_note *note, char *text, size_t cap,
                        struct belay_event *event);
+/* The same of a plain sentence, which is borrowed. */
+void walker_note_event(const char *text, struct belay_event *event);
 
 #endif

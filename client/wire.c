@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/trust.h"
 #include "proto/io/clock.h"
 #include "proto/io/tls.h"
 
@@ -121,14 +122,18 @@ static void on_again(void *arg)
 /* What the server proves comes before anything that we say. */
 static void shake(struct wire *w)
 {
+    const struct wire_shared *s = w->shared;
+    char text[TLS_TEXT_MAX];
     int err = channel_shake(&w->channel);
 
+    if (err == 0 && trust_recorded(s->trust, text, sizeof text)) {
+        s->events->recorded(s->arg, text);
+    }
     if (err == ERR_TLS) {
-        w->shared->events->distrust(w->shared->arg,
-                                    channel_problem(&w->channel, err));
+        s->events->distrust(s->arg, channel_problem(&w->channel, err));
     } else if (err != 0 && err != ERR_AGAIN) {
         lost_by(w, err);
-    } else if (err == 0) {
+    } else if (err == 0 && wire_is_open(w)) {
         wire_send(w);
         receive(w); /* it may be here with the end of the handshake */
     }

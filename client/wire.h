@@ -31,6 +31,8 @@ struct wire_events {
     void (*lost)(void *arg, unsigned number, const char *text);
     /* TLS failed for good, as shared->trust knows: no wire to this server. */
     void (*distrust)(void *arg, const char *text);
+    /* The server's key was new and is recorded now; the text says so. */
+    void (*recorded)(void *arg, const char *text);
     /* Something happened; asked once after the others. */
     void (*turn)(void *arg);
     struct receiver *(*receiver)(void *arg, unsigned number);
