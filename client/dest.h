@@ -32,6 +32,9 @@
 #include "proto/io/rootfs.h"
 
 #define DEST_TEMP_NAME ".belay-tmp"
+/* Partial files of large ones are named so in any directory of DEST: what is
+ * called NAME.part there may be somebody's file, or the server's. */
+#define DEST_PART_PREFIX ".belay-part-"
 /* Directories that are open at once. */
 #define DEST_DIRS 64u
 
@@ -60,7 +63,7 @@ struct dest {
 int dest_open(struct dest *dest, const char *path) MUST_USE;
 /* Removes the directory for temporary files; harmless on zeroed memory. */
 void dest_close(struct dest *dest);
-/* A server's name that this module needs for itself. */
+/* Does the path end in a server's name that is needed here for ourselves? */
 bool dest_reserved(const char *path);
 
 /* A new temporary file of that number, open for writing. */
@@ -90,9 +93,9 @@ int dest_sync(const struct dest *dest, const uint64_t *number,
 int dest_place(struct dest *dest, uint64_t number, const char *path,
                bool replace) MUST_USE;
 int dest_mkdir(struct dest *dest, const char *path) MUST_USE;
-/* A symbolic link; what is there goes only if it is one, too. */
-int dest_link(struct dest *dest, const char *path,
-              const char *target) MUST_USE;
+/* A symbolic link.  replace: what is there goes if it is one, too. */
+int dest_link(struct dest *dest, const char *path, const char *target,
+              bool replace) MUST_USE;
 /* Permissions (0: leave them) and time of a directory. */
 int dest_dir_attrs(struct dest *dest, const char *path, mode_t mode,
                    struct timespec mtime) MUST_USE;

@@ -25,6 +25,7 @@ struct fetch_options {
     const char *url_text;   /* for messages and the journal; no secrets */
     const char *dir;        /* directory of the target */
     const char *name;       /* its name; NULL: verified stream to fd */
+    const char *part_prefix; /* of partial and journal; NULL: none */
     int fd;
     bool overwrite;
     bool no_clobber;

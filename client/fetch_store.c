@@ -155,6 +155,7 @@ static bool open_store(struct fetch *f, struct store_report *report)
         .dir_fd = AT_FDCWD,
         .dir_path = f->options.dir,
         .name = f->options.name,
+        .prefix = f->options.part_prefix,
         .policy = f->options.overwrite ? STORE_REPLACE : STORE_KEEP,
     };
     struct store_error why;
@@ -173,6 +174,7 @@ static void settle_leftovers(struct fetch *f)
         .dir_fd = AT_FDCWD,
         .dir_path = f->options.dir,
         .name = f->options.name,
+        .prefix = f->options.part_prefix,
         .policy = STORE_REPLACE,
     };
     struct store_report report;

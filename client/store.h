@@ -1,7 +1,7 @@
 /* The crash-safe store of one download.
  *
  * Models: the directory of the target, the partial file NAME.part, its
- * journal NAME.part.belay, and the commit that turns the partial into NAME.
+ * journal NAME.part.belay (both maybe with a prefix), and the commit that turns the partial into NAME.
  * Where NAME is too long for the suffixes, a shortened name with a hash of the
  * whole stands in for it. Everything is opened relative to the directory,
  * which is opened once.
@@ -125,6 +125,8 @@ struct store_opts {
     const char *dir_path; /* opened relative to dir_fd; "." for itself */
     const char *name; /* one component; not "", ".", ".." */
     enum store_policy policy;
+    const char *prefix; /* before the names of partial and journal; NULL:
+                         * none */
     const struct store_sys *sys; /* NULL: the real system */
 };
 

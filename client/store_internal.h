@@ -74,10 +74,10 @@ struct store {
     pthread_mutex_t sync_lock; /* one sync at a time */
 };
 
-/* Check name and derive the names of partial and journal. name_max is the
- * longest name of this file system. Returns 0 or ERR_PATH. */
-int store_names(struct store *store, const char *name, size_t name_max)
-    MUST_USE;
+/* Check name and derive the names of partial and journal. prefix may be NULL,
+ * name_max is the longest name of this file system. Returns 0 or ERR_PATH. */
+int store_names(struct store *store, const char *name, const char *prefix,
+                size_t name_max) MUST_USE;
 
 /* Fill *why (may be NULL) for a failure that no system call reported; gives
  * back code. advice NULL: the usual one for the code. */

@@ -32,10 +32,12 @@ static size_t prefix_len(const char *name, size_t max)
     return len > 0 ? len : max;
 }
 
-int store_names(struct store *store, const char *name, size_t name_max)
+int store_names(struct store *store, const char *name, const char *prefix,
+                size_t name_max)
 {
     size_t len = strlen(name);
-    size_t suffix = strlen(JOURNAL_SUFFIX);
+    size_t before = prefix != NULL ? strlen(prefix) : 0;
+    size_t extra = before + strlen(JOURNAL_SUFFIX);
     char stem[NAME_MAX + 2 - sizeof JOURNAL_SUFFIX];
 
     if (name_max > NAME_MAX) {
@@ -43,15 +45,19 @@ int store_names(struct store *store, const char *name, size_t name_max)
     }
     if (len == 0 || len > name_max || strchr(name, '/') != NULL ||
         strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-        name_max < suffix + TAG_LEN + 1) {
+        name_max < extra + TAG_LEN + 1) {
         return ERR_PATH;
     }
-    if (len + suffix <= name_max) {
-        memcpy(stem, name, len + 1);
+    if (before > 0) {
+        memcpy(stem, prefix, before);
+    }
+    if (len + extra <= name_max) {
+        memcpy(stem + before, name, len + 1);
     } else {
-        size_t keep = prefix_len(name, name_max - suffix - TAG_LEN);
+        size_t keep = prefix_len(name, name_max - extra - TAG_LEN);
 
-        memcpy(stem, name, keep);
+        memcpy(stem + before, name, keep);
+        keep += before;
         snprintf(stem + keep, sizeof stem - keep, ".%016llx",
                  (unsigned long long)name_hash(name));
     }

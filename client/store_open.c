@@ -28,7 +28,7 @@ static int open_dir(struct store *store, const struct store_opts *opts,
     if (store->sys->fstatvfs(store->dir_fd, &st) == 0 && st.f_namemax > 0) {
         name_max = st.f_namemax;
     }
-    rc = store_names(store, opts->name, name_max);
+    rc = store_names(store, opts->name, opts->prefix, name_max);
     if (rc != 0) {
         return store_fail(store, why, rc, "make a file of this name in",
                           STORE_FILE_DIR);

@@ -243,7 +243,8 @@ static void explore(struct memfs *fs, unsigned int call)
 static void put_partial(const struct subject *subject)
 {
     uint8_t *bytes = scenario_content(SIZE, 7, 1);
-    struct store_opts opts = {0, ".", NAME, STORE_KEEP, &memfs_sys};
+    struct store_opts opts = {0, ".", NAME, STORE_KEEP, NULL,
+                              &memfs_sys};
     struct journal_identity id = {
         .size = SIZE,
         .chunk_log2 = SCENARIO_LOG2,

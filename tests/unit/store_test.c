@@ -506,7 +506,8 @@ static void test_target_not_a_file(void **state)
 
 static int open_named(const char *name, struct store **store)
 {
-    struct store_opts opts = {fixture_fd, ".", name, STORE_KEEP, NULL};
+    struct store_opts opts = {fixture_fd, ".", name, STORE_KEEP, NULL,
+                              NULL};
     struct store_report report;
 
     return store_open(&opts, store, &report, NULL);
@@ -558,6 +559,35 @@ static void test_long_names(void **state)
 }
 
 /* A name is never cut inside a character. */
+/* A prefix keeps the names of partial and journal away from other files, also
+ * where the name is too long for it. */
+static void test_prefix(void **state)
+{
+    char name[256];
+    struct store_opts opts = {fixture_fd, ".",  name,
+                              STORE_KEEP, "P-", NULL};
+
+    (void)state;
+    for (size_t len = 1; len <= 255; len += len == 1 ? 239 : 1) {
+        struct store_report report;
+        struct store *store;
+        char expect[300];
+        const char *part;
+
+        memset(name, 'n', len);
+        name[len] = '\0';
+        assert_int_equal(store_open(&opts, &store, &report, NULL), 0);
+        part = store_part_path(store);
+        snprintf(expect, sizeof expect, "P-%s.part", name);
+        assert_int_equal(strcmp(part, expect) == 0,
+                         len + strlen("P-.part.belay") <= 255);
+        assert_int_equal(strncmp(part, "P-n", 3), 0);
+        assert_true(strlen(part) + strlen(".belay") <= 255);
+        assert_string_equal(part + strlen(part) - 5, ".part");
+        must_close(store);
+    }
+}
+
 static void test_long_utf8_name(void **state)
 {
     (void)state;
@@ -582,7 +612,7 @@ static void test_long_utf8_name(void **state)
 static void test_directory_errors(void **state)
 {
     struct store_opts opts = {AT_FDCWD, "/nonexistent/x", "f", STORE_KEEP,
-                              NULL};
+                              NULL, NULL};
     struct store_report report;
     struct store_error why;
     struct store *store;
@@ -756,7 +786,7 @@ static void test_error_text(void **state)
     char text[STORE_ERROR_TEXT];
     struct store *store;
     struct store_opts opts = {fixture_fd, "a\x1b[31m\n\xc2\x9b",
-                              "f", STORE_KEEP, NULL};
+                              "f", STORE_KEEP, NULL, NULL};
     struct store_report report;
     size_t full;
 
@@ -809,6 +839,7 @@ int main(void)
         STORE_TEST(test_target_not_a_file),
         STORE_TEST(test_bad_names),
         STORE_TEST(test_long_names),
+        STORE_TEST(test_prefix),
         STORE_TEST(test_long_utf8_name),
         STORE_TEST(test_directory_errors),
         STORE_TEST(test_cannot_create),
