@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -108,7 +109,13 @@ static int take_temp(struct dest *d, const char *name)
 
 bool dest_reserved(const char *path)
 {
-    return strncmp(path, DEST_TEMP_NAME, strlen(DEST_TEMP_NAME)) == 0;
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+
+    /* There are file systems that do not tell letters' cases apart. */
+    return strncasecmp(path, DEST_TEMP_NAME, strlen(DEST_TEMP_NAME)) == 0 ||
+           strncasecmp(name, DEST_PART_PREFIX,
+                       strlen(DEST_PART_PREFIX)) == 0;
 }
 
 /* Makes what is missing of a path; what cannot be made shows when it is
@@ -472,7 +479,36 @@ int dest_place(struct dest *d, uint64_t number, const char *path,
     return 0;
 }
 
-int dest_link(struct dest *d, const char *path, const char *target)
+/* The link that waits as "link" changes places with the one of that name:
+ * only so it shows what it was that had to go, and whatever else came there
+ * meanwhile gets its name back. */
+static int swap_link(const struct dest *d, int dir_fd, const char *name)
+{
+    struct stat st;
+    int rc = renameat2(d->temp_fd, "link", dir_fd, name, RENAME_EXCHANGE);
+
+    if (rc != 0 && errno == EINVAL) {
+        /* This file system cannot; the look before must do. */
+        return renameat(d->temp_fd, "link", dir_fd, name) != 0
+                   ? err_of(errno)
+                   : 0;
+    }
+    if (rc != 0 ||
+        fstatat(d->temp_fd, "link", &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return err_of(errno);
+    }
+    if (S_ISLNK(st.st_mode)) {
+        return unlinkat(d->temp_fd, "link", 0) != 0 ? err_of(errno) : 0;
+    }
+    rc = renameat2(d->temp_fd, "link", dir_fd, name, RENAME_EXCHANGE);
+    if (rc != 0 && errno == ENOENT) { /* somebody took our link away */
+        rc = renameat2(d->temp_fd, "link", dir_fd, name, RENAME_NOREPLACE);
+    }
+    return rc != 0 ? err_of(errno) : ERR_EXISTS;
+}
+
+int dest_link(struct dest *d, const char *path, const char *target,
+              bool replace)
 {
     char old[LIMIT_LINK_TARGET + 1];
     struct dest_dir *dir;
@@ -487,7 +523,7 @@ int dest_link(struct dest *d, const char *path, const char *target)
         dir->dirty = true;
         return 0;
     }
-    if (errno != EEXIST) {
+    if (errno != EEXIST || !replace) {
         return err_of(errno);
     }
     len = readlinkat(dir->fd, name, old, sizeof old);
@@ -500,12 +536,12 @@ int dest_link(struct dest *d, const char *path, const char *target)
     }
     /* A new link under a temporary name takes the old one's place. */
     (void)unlinkat(d->temp_fd, "link", 0);
-    if (symlinkat(target, d->temp_fd, "link") != 0 ||
-        renameat(d->temp_fd, "link", dir->fd, name) != 0) {
+    if (symlinkat(target, d->temp_fd, "link") != 0) {
         return err_of(errno);
     }
-    dir->dirty = true;
-    return 0;
+    err = swap_link(d, dir->fd, name);
+    dir->dirty = dir->dirty || err == 0;
+    return err;
 }
 
 int dest_dir_attrs(struct dest *d, const char *path, mode_t mode,

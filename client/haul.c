@@ -359,9 +359,9 @@ int haul_add_dir_attrs(struct haul *h, const struct haul_file *dir,
 }
 
 int haul_add_link(struct haul *h, const char *name, const char *target,
-                  void *user)
+                  enum haul_exists exists, void *user)
 {
-    struct haul_file file = {.name = name, .user = user};
+    struct haul_file file = {.name = name, .exists = exists, .user = user};
     struct load *load;
     int err = add(h, &file, LOAD_LINK, &load);
 

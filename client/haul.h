@@ -120,12 +120,12 @@ int haul_start(struct loop *loop, const struct haul_options *options,
 int haul_add(struct haul *haul, const struct haul_file *file) MUST_USE;
 bool haul_room(const struct haul *haul);
 /* An empty directory, and the attributes of a finished one (mode 0: leave
- * it); a symbolic link.  The same rules as for haul_add(). */
+ * it); a symbolic link, which replaces only a link.  The same rules as for haul_add(). */
 int haul_add_dir(struct haul *haul, const char *name, void *user) MUST_USE;
 int haul_add_dir_attrs(struct haul *haul, const struct haul_file *dir,
                        mode_t mode) MUST_USE;
 int haul_add_link(struct haul *haul, const char *name, const char *target,
-                  void *user) MUST_USE;
+                  enum haul_exists exists, void *user) MUST_USE;
 /* Opens a directory of the destination, beneath it and through no symbolic
  * link; the caller closes it.  As rootfs_open_dir(). */
 int haul_open_dir(const struct haul *haul, const char *name,

@@ -189,6 +189,11 @@ void haul_settled(struct haul *h, struct load *load)
         /* Told now: after an interrupt the machine is not asked any more. */
         h->by_item[load->item] = NULL;
     }
+    if (load->kind == LOAD_LINK && load->err == ERR_EXISTS &&
+        load->file.exists == HAUL_KEEP) {
+        haul_tell(h, load, BELAY_SKIPPED, "exists, and is left alone");
+        return;
+    }
     if (load->err != 0) {
         haul_local_failed(h, load);
         return;

@@ -291,7 +291,8 @@ static void settle_one(struct haul *h, struct load *load)
         err = dest_dir_attrs(&h->dest, load->name, load->mode, mtime);
         break;
     case LOAD_LINK:
-        err = dest_link(&h->dest, load->name, load->target);
+        err = dest_link(&h->dest, load->name, load->target,
+                        load->file.exists == HAUL_REPLACE);
         break;
     }
     if (err != 0) {

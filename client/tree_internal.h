@@ -16,6 +16,13 @@
 #define TREE_FETCH_MEMORY ((size_t)16 << 20) /* for received data of one */
 #define TREE_LARGE_MAX 1024u
 
+/* Is it there, here? */
+enum branch_state {
+    BRANCH_UNKNOWN, /* the haul has not said */
+    BRANCH_MADE,
+    BRANCH_NOT_MADE, /* and it will not be */
+};
+
 /* A directory that is not finished. */
 struct branch {
     LIST_ENTRY(branch) all;
@@ -23,7 +30,7 @@ struct branch {
     struct branch *parent;
     unsigned depth;
     unsigned pending; /* its own listing, files, links, directories in it */
-    bool made;
+    enum branch_state state;
     bool failed; /* not all of it is here: its time would be a lie */
     int64_t mtime_s;
     uint32_t mtime_ns;

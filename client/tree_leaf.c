@@ -52,7 +52,7 @@ struct branch *tree_branch_new(struct tree *t, struct branch *parent,
     b->parent = parent;
     b->depth = dir->depth;
     b->pending = 1; /* its own listing */
-    b->made = parent == NULL;
+    b->state = parent == NULL ? BRANCH_MADE : BRANCH_UNKNOWN;
     b->mtime_s = dir->mtime_s;
     b->mtime_ns = dir->mtime_ns;
     b->mode = dir->mode;
@@ -118,7 +118,8 @@ void tree_branches_flush(struct tree *t)
     while (t->waiting != NULL && !t->stopping) {
         struct branch *b = t->waiting;
         struct branch *parent = b->parent;
-        bool plain = b->failed || !b->made || !t->options.haul.remote_time;
+        bool plain = b->failed || b->state != BRANCH_MADE ||
+                     !t->options.haul.remote_time;
 
         if (!plain && !add_attrs(t, b)) {
             return; /* no room now */
@@ -238,7 +239,9 @@ static void add_link(struct tree *t, const struct walk_action *a,
     }
     memcpy(target, view.ptr, view.len);
     target[view.len] = '\0';
-    err = haul_add_link(t->haul, leaf->path, target, leaf);
+    err = haul_add_link(t->haul, leaf->path, target,
+                        t->options.no_clobber ? HAUL_KEEP : HAUL_REPLACE,
+                        leaf);
     if (err != 0) {
         leaf_undone(t, leaf, err);
     }
@@ -300,7 +303,7 @@ void tree_done(void *arg, const struct haul_result *result)
         return;
     }
     if (leaf->self != NULL) {
-        leaf->self->made = !failed;
+        leaf->self->state = failed ? BRANCH_NOT_MADE : BRANCH_MADE;
     }
     /* A directory is worth a word only if it cannot be. */
     if (leaf->type == FILE_REGULAR || leaf->type == FILE_SYMLINK || failed) {
@@ -351,6 +354,7 @@ static int start_fetch(struct tree *t, struct leaf *leaf)
     struct fetch_options o = {
         .dir = dir,
         .name = slash != NULL ? slash + 1 : leaf->path,
+        .part_prefix = DEST_PART_PREFIX,
         .fd = -1,
         .overwrite = !t->options.no_clobber,
         .no_clobber = t->options.no_clobber,
@@ -391,13 +395,13 @@ static int start_fetch(struct tree *t, struct leaf *leaf)
     return fetch_start(t->loop, &o, &observer, &leaf->fetch);
 }
 
-/* The first large file whose directory is there. */
+/* The first large file of whose directory is known whether it is there. */
 static struct leaf *pick_large(struct tree *t)
 {
     struct leaf *before = NULL;
 
     for (struct leaf *l = t->large; l != NULL; before = l, l = l->next) {
-        if (!l->branch->made) {
+        if (l->branch->state == BRANCH_UNKNOWN) {
             continue;
         }
         if (before != NULL) {
@@ -425,13 +429,14 @@ void tree_start_large(struct tree *t)
         }
         while (!t->stopping && t->working[k] == NULL &&
                (leaf = pick_large(t)) != NULL) {
-            int err = start_fetch(t, leaf);
+            bool made = leaf->branch->state == BRANCH_MADE;
 
-            if (err == 0) {
+            if (made && start_fetch(t, leaf) == 0) {
                 t->working[k] = leaf;
             } else {
                 tree_tell(t, leaf, BELAY_DISK,
-                          "its directory cannot be opened");
+                          made ? "its directory cannot be opened"
+                               : "its directory cannot be made");
                 leaf_over(t, leaf, true);
             }
         }

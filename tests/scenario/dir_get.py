@@ -6,11 +6,14 @@ import json
 import os
 import pwd
 import re
+import signal
 import subprocess
 
+import tlskit
 import trees
 from harness import (KI, MI, Belayd, Fault, Run, case, check, check_code,
-                     get, main, names, need_root, scaled)
+                     get, main, names, need_root, same, scaled, start,
+                     wait_until, write_random)
 
 N = trees.FILES
 
@@ -125,6 +128,164 @@ def no_clobber(tmp):
         with open(tmp + "/out/d000/f0000", "rb") as file:
             check(file.read().startswith(b"mine"), "overwritten")
         check(os.path.exists(tmp + "/out/d000/f0001"), "the rest")
+
+
+@case
+def no_clobber_of_links(tmp):
+    """A link that is there stays with --no-clobber, else it is replaced;
+    what is no link stays anyway."""
+    src, out = tmp + "/src", tmp + "/out"
+    os.mkdir(src)
+    os.mkdir(out)
+    for name in ("changed", "equal", "taken", "new"):
+        os.symlink("theirs", src + "/" + name)
+    os.symlink("mine", out + "/changed")
+    os.symlink("theirs", out + "/equal")
+    with open(out + "/taken", "wb") as file:
+        file.write(b"mine")
+    with Belayd(src) as server:
+        run = get("-v", "-r", "--links", "--no-clobber", server.url(""),
+                  "-d", out, cwd=tmp)
+        check_code(run, 0)
+        check(os.readlink(out + "/changed") == "mine", "replaced", run)
+        check(run.err.count("is left alone") == 3, "told", run)
+        check(os.readlink(out + "/new") == "theirs", "the new one", run)
+        run = get("-r", "--links", server.url(""), "-d", out, cwd=tmp)
+        check_code(run, 10)
+        check(os.readlink(out + "/changed") == "theirs", "kept", run)
+        check(names(out) == ["changed", "equal", "new", "taken"], "names",
+              run)
+        with open(out + "/taken", "rb") as file:
+            check(file.read() == b"mine", "a file was replaced", run)
+
+
+def large_and_small(tmp, small, folder=""):
+    """A large file x and small ones of the names given beside it."""
+    src = os.path.join(tmp, "src", folder)
+    os.makedirs(src)
+    write_random(src + "/x", 3 * MI)
+    for number, name in enumerate(small):
+        write_random(src + "/" + name, 3000, number)
+    trees.rest(tmp + "/src")
+    return tmp + "/src"
+
+
+@case
+def names_like_those_of_a_partial(tmp):
+    """The server's x.part is a file like any other, and so is ours."""
+    src = large_and_small(tmp, ["x.part", "x.part.belay", "x.part.part"],
+                          "d")
+    write_random(src + "/d/x.part.part.belay", 2 * MI)
+    trees.rest(src)
+    with Belayd(src) as server:
+        run = get("-r", server.url(""), "-d", "out", cwd=tmp)
+        check_code(run, 0)
+        trees.same(src, tmp + "/out", run)
+        for name in ("x.part", "x.part.belay", "x.part.part",
+                     "x.part.part.belay"):
+            os.unlink(src + "/d/" + name)
+        mine = tmp + "/mine"
+        os.makedirs(mine + "/d")
+        for name in ("x.part", "x.part.belay"):
+            with open(mine + "/d/" + name, "wb") as file:
+                file.write(b"mine")
+        run = get("-r", server.url(""), "-d", "mine", cwd=tmp)
+        check_code(run, 0)
+        check(names(mine + "/d") == ["x", "x.part", "x.part.belay"],
+              "names: %r" % names(mine + "/d"), run)
+        for name in ("x.part", "x.part.belay"):
+            with open(mine + "/d/" + name, "rb") as file:
+                check(file.read() == b"mine", name + " was touched", run)
+
+
+@case
+def our_names_are_not_the_servers(tmp):
+    """What a partial is called here is not taken from a server, at any depth;
+    a partial is found again by the next run."""
+    src = large_and_small(tmp, [".belay-part-x.part", ".BELAY-part-y"], "d")
+    with Belayd(src) as server:
+        run = get("-r", server.url(""), "-d", "out", cwd=tmp)
+        check_code(run, 4)
+        check(run.err.count("not one that a file may have") == 2, "told",
+              run)
+        check(names(tmp + "/out/d") == ["x"], "names", run)
+        os.unlink(tmp + "/out/d/x")
+        os.truncate(src + "/d/.BELAY-part-y", 0)
+        with Fault(server, "--rate", MI) as fault:
+            run = start("-r", fault.url("d/"), "-d", "slow", cwd=tmp)
+            part = tmp + "/slow/.belay-part-x.part"
+            wait_until(lambda: os.path.exists(part) and
+                       os.stat(part).st_blocks * 512 > MI, "partial")
+            run.send(signal.SIGTERM)
+            run.wait()
+        check(os.path.exists(part) and not os.path.exists(tmp + "/slow/x"),
+              "partial", run)
+        run = get("-v", "-r", server.url("d/"), "-d", "slow", cwd=tmp)
+        check(names(tmp + "/slow") == ["x"], "left: %r" %
+              names(tmp + "/slow"), run)
+        check(same(src + "/d/x", tmp + "/slow/x"), "content", run)
+
+
+def as_nobody():
+    """Whom permissions bind."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+
+
+@case
+def a_directory_that_cannot_be_made(tmp):
+    """It is told, and so are the files in it, also the large ones; the rest
+    arrives."""
+    src = large_and_small(tmp, ["small"], "d/n")
+    write_random(src + "/other", 2 * MI)
+    trees.rest(src)
+    out = tmp + "/out"
+    os.makedirs(out + "/d")
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("nobody")
+        os.chown(out, user.pw_uid, user.pw_gid)
+        os.chown(out + "/d", user.pw_uid, user.pw_gid)
+    os.chmod(out + "/d", 0o555)
+    with Belayd(src) as server:
+        run = get("-r", server.url(""), "-d", out, cwd=out,
+                  preexec_fn=as_nobody)
+        check_code(run, 5)
+        check(total(run)[0] == 1 and total(run)[2] >= 3, "totals", run)
+        check(re.search("d/n/x: .*cannot be made", run.err), "told", run)
+        check(names(out) == ["d", "other"], "names", run)
+        os.chmod(out + "/d", 0o755)
+        check_code(get("-r", server.url(""), "-d", out, cwd=out,
+                       preexec_fn=as_nobody), 0)
+        trees.same(src, out, times=False)
+
+
+@case
+def a_new_key_is_told(tmp):
+    """--accept-new says once which key it recorded."""
+    src = large_and_small(tmp, ["one", "two"])
+    identity, env = tlskit.self_made(tmp), tlskit.config(tmp)
+    with tlskit.TlsBelayd(identity, root=src) as server:
+        url = server.url("")
+        for told in (1, 0):
+            run = get("-r", "--accept-new", url, "-d", "out", cwd=tmp,
+                      env=env)
+            check_code(run, 0)
+            check(run.err.count("is recorded") == told, "told", run)
+            check(identity[2] in run.err or not told, "key", run)
+        os.unlink(tlskit.known_hosts(env))
+        with open(tmp + "/list", "w") as file:
+            file.write("%s\n%s\n" % (server.url("one"), server.url("two")))
+        run = get("--accept-new", "-i", "list", "-d", "group", cwd=tmp,
+                  env=env)
+        check_code(run, 0)
+        check(run.err.count("is recorded") == 1, "told by a haul", run)
+        os.unlink(tlskit.known_hosts(env))
+        run = Run(["ls", "--accept-new", url], tmp, env=env).wait()
+        check_code(run, 0)
+        check(run.err.count("is recorded") == 1, "told by ls", run)
 
 
 @case
