@@ -120,7 +120,8 @@ int haul_start(struct loop *loop, const struct haul_options *options,
 int haul_add(struct haul *haul, const struct haul_file *file) MUST_USE;
 bool haul_room(const struct haul *haul);
 /* An empty directory, and the attributes of a finished one (mode 0: leave
- * it); a symbolic link, which replaces only a link.  The same rules as for haul_add(). */
+ * it); a symbolic link, which replaces nothing but a link.  The same rules as
+ * for haul_add(). */
 int haul_add_dir(struct haul *haul, const char *name, void *user) MUST_USE;
 int haul_add_dir_attrs(struct haul *haul, const struct haul_file *dir,
                        mode_t mode) MUST_USE;

@@ -1,7 +1,8 @@
 /* The crash-safe store of one download.
  *
  * Models: the directory of the target, the partial file NAME.part, its
- * journal NAME.part.belay (both maybe with a prefix), and the commit that turns the partial into NAME.
+ * journal NAME.part.belay (both maybe with a prefix), and the commit that
+ * turns the partial into NAME.
  * Where NAME is too long for the suffixes, a shortened name with a hash of the
  * whole stands in for it. Everything is opened relative to the directory,
  * which is opened once.
