@@ -90,12 +90,15 @@ check_known(const uint8_t pin[HASH_LEN])
 static void
 test_first(void **state)
 {
-    uint8_t pin[HASH_LEN];
+    char pin[TLS_PIN_TEXT_LEN + 1];
+    char text[TLS_TEXT_MAX];
     struct trust *trust;
     (void)state;
     assert_int_equal(settle_after(NULL, &trust), 0);
-    assert_true(trust_recorded(trust, pin));
-    assert_memory_equal(pin, server_pin, HASH_LEN);
+    assert_true(trust_recorded(trust, text, sizeof(text)));
+    tls_pin_format(server_pin, pin);
+    assert_non_null(strstr(text, pin));
+    assert_false(trust_recorded(trust, text, sizeof(text)));
     check_known(server_pin);
     trust_free(trust);
 }
@@ -104,14 +107,27 @@ static void
 test_known_meanwhile(void **state)
 {
     const uint8_t other[HASH_LEN] = { 1 };
-    uint8_t pin[HASH_LEN];
+    char text[TLS_TEXT_MAX];
     struct trust *trust;
     (void)state;
     assert_int_equal(settle_after(other, &trust), ERR_TLS);
     assert_int_equal(trust_verdict(trust), TRUST_UNTRUSTED);
     assert_non_null(strstr(trust_problem(trust), "HAS CHANGED"));
-    assert_false(trust_recorded(trust, pin));
+    assert_false(trust_recorded(trust, text, sizeof(text)));
     check_known(other);
+    trust_free(trust);
+}
+
+/* Whoever was first has told it. */
+static void
+test_same_meanwhile(void **state)
+{
+    char text[TLS_TEXT_MAX];
+    struct trust *trust;
+    (void)state;
+    assert_int_equal(settle_after(server_pin, &trust), 0);
+    assert_false(trust_recorded(trust, text, sizeof(text)));
+    check_known(server_pin);
     trust_free(trust);
 }
 
@@ -143,6 +159,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first),
         cmocka_unit_test(test_known_meanwhile),
+        cmocka_unit_test(test_same_meanwhile),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
