@@ -44,7 +44,8 @@ def listens(run, number):
 
 def reported(run):
     """Bytes verified so far, as SIGUSR1 makes the client tell."""
-    wait_until(lambda: listens(run, signal.SIGUSR1), "a handler", 10, 0.001)
+    wait_until(lambda: run.poll() is not None or
+               listens(run, signal.SIGUSR1), "handler of SIGUSR1", 10, 0.001)
     seen = len(run.err)
     run.send(signal.SIGUSR1)
 
@@ -66,7 +67,8 @@ def killed_at_random(into):
             if count % 10 == 9:
                 # However slow the machine is, this one gets somewhere.
                 least = best + SIZE // 100
-                wait_until(lambda: reported(run) >= least, "progress")
+                wait_until(lambda: run.poll() is not None or
+                           reported(run) >= least, "progress")
                 best = least
             check(run.poll() is None, "it ended by itself", run)
             run.send(signal.SIGKILL)

@@ -98,7 +98,8 @@ def used_together(into):
         run = get("-v", *sources(fa.url(), fb.url()), cwd=into)
         check_right(into, run)
         first, second = down(fa), down(fb)
-    check(first > SIZE // 10 and second > SIZE // 10,
+    # On a machine that is busy one of them may come late.
+    check(first > SIZE // 50 and second > SIZE // 50,
           "%d and %d bytes came from the two" % (first, second), run)
     check(first + second < SIZE * 1.15, "much came twice", run)
     check(re.search(r"127\.0\.0\.1:\d+: verified", run.err),

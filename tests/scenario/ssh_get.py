@@ -2,6 +2,7 @@
 the way. The server is an sshd of this script's own on loopback, with keys and
 a port of its own; without one the cases are skipped."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -171,9 +172,10 @@ def the_environment_names_the_command(tmp):
 
 @case
 def a_dropped_session_is_made_again(tmp):
-    source = served(tmp, scaled(48 * MI, 8 * MI))
+    size = scaled(48 * MI, 8 * MI)
+    source = served(tmp, size)
     with Sshd(tmp) as sshd:
-        run = start(*sshd.args("-v", "--limit-rate", "16M"),
+        run = start(*sshd.args("-v", "--limit-rate", size // 3),
                     sshd.url(source), cwd=tmp)
         part = os.path.join(tmp, "file.part")
         for _ in range(2):
@@ -181,7 +183,8 @@ def a_dropped_session_is_made_again(tmp):
                        len(sshd.sessions()) > 0, "session")
             time.sleep(0.7)
             for pid in sshd.sessions():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         run.wait()
         check_code(run, 0)
         check(same(os.path.join(tmp, "file"), source), "other bytes")

@@ -5,6 +5,7 @@ misbehave are Python's ssl module.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ import tempfile
 import threading
 
 from harness import (Listening, Peer, Skip, as_strict_as_possible, as_user,
+                     check,
                      aside, program, shelf, wait_until)
 
 ALPN = "belay/1"
@@ -116,11 +118,17 @@ class TlsBelayd(Listening):
         return "belay://%s:%d/%s" % (host, self.port, name)
 
     def reload(self, words="reload"):
-        """SIGHUP, until the log tells what came of it."""
-        before = self.whole().count(words)
+        """SIGHUP, until the log tells what came of it, for each worker: the
+        next signal must not merge with this one."""
+        def told(text):
+            return len(re.findall(r" reload(?:-failed)? worker=\d", text))
+
+        before = self.whole()
         self.signal(signal.SIGHUP)
-        wait_until(lambda: self.whole().count(words) > before,
-                   "%r in the log" % words)
+        wait_until(lambda: told(self.whole()) >= told(before) +
+                   before.count(" worker-start "), "reload of each worker")
+        check(self.whole().count(words) > before.count(words),
+              "no %r in the log" % words)
 
     def whole(self):
         with open(self.log, errors="backslashreplace") as file:
