@@ -394,7 +394,7 @@ def resets_everywhere(tmp):
 def damaged_bytes(tmp):
     src = tree(tmp, dirs=6)
     with Belayd(src) as server:
-        with Fault(server, "--flip-every", 200 * KI) as fault:
+        with Fault(server, "--flip-every", 900 * KI) as fault:
             run = get("-r", fault.url(""), "-d", "out", cwd=tmp)
             check_code(run, 0)
             trees.same(src, tmp + "/out", run)
