@@ -478,8 +478,8 @@ struct belay_tree_options {
 
 /* Adds a job that brings a directory and all that is in it.  Files that are
  * here, equal in size and time, are not asked for; others are replaced, each
- * at once when it is whole.  Nothing is deleted, nor written outside
- * `directory`; the job ends with the reason that is hardest to heal. */
+ * when it is whole.  Nothing is deleted, nor written outside `directory`.
+ * Ends with the reason hardest to heal; BELAY_UP_TO_DATE: none was fetched. */
 BELAY_API enum belay_reason belay_tree(
     struct belay_engine *engine, const struct belay_tree_options *options,
     struct belay_job **out, struct belay_error *error) BELAY_CHECKED;

@@ -57,7 +57,9 @@ static char *without_slash(const char *url)
     char *copy = strdup(url);
     size_t len = copy != NULL ? strlen(copy) : 0;
     const char *scheme = copy != NULL ? strstr(copy, "://") : NULL;
-    const char *path = scheme != NULL ? strchr(scheme + 3, '/') : NULL;
+    const char *path = scheme != NULL ? strchr(scheme + 3, '/')
+                       : copy != NULL ? strchr(copy, ':')
+                                      : NULL;
 
     if (path != NULL && len > 1 && copy[len - 1] == '/' &&
         copy + len - 1 > path) {
@@ -83,7 +85,13 @@ static enum belay_reason make(struct belay_engine *engine,
         reason = report(error, BELAY_INTERNAL, "out of memory");
     } else if (belay_url_parse(plain, NULL, error) != BELAY_DONE) {
         reason = BELAY_USAGE;
-    } else if (uri_parse(plain, &d->uri, &where) != 0 || d->uri.pinned) {
+    } else if (uri_parse(plain, &d->uri, &where) == 0 &&
+               d->uri.scheme == URI_SSH) {
+        reason = report(error, BELAY_USAGE,
+                        "%s: directories are not reached through ssh, only "
+                        "files are (belay get FILE); use belay://",
+                        d->job.shown_url);
+    } else if (d->uri.pinned) {
         reason = report(error, BELAY_USAGE,
                         "%s: a directory has no content id",
                         d->job.shown_url);

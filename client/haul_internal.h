@@ -141,7 +141,7 @@ struct haul {
     bool asked_all; /* the machine was told the end of the input */
     bool ended, stuck;
     enum belay_reason end;
-    char text[700];
+    char text[TRUST_TEXT_MAX];
     uint64_t files, bytes;
     struct haul_job job[HAUL_JOBS];
 };

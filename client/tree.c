@@ -259,6 +259,9 @@ static void summary(struct tree *t)
     char bytes[32];
 
     tree_stats(t, &s);
+    if (t->end == BELAY_DONE && s.files == 0) {
+        t->end = BELAY_UP_TO_DATE; /* nothing was fetched */
+    }
     belay_text_bytes(s.bytes, bytes, sizeof bytes);
     (void)snprintf(t->text, sizeof t->text,
                    "%" PRIu64 " files fetched (%s), %" PRIu64

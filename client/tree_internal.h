@@ -78,7 +78,7 @@ struct tree {
     bool stopping;
     bool ended, stuck;
     enum belay_reason end;
-    char text[700];
+    char text[TRUST_TEXT_MAX];
     enum belay_reason worst; /* of the files */
     uint64_t files, same, failed, skipped, bytes;
     uint64_t wire, wasted, saved; /* of large files */

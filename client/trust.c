@@ -18,7 +18,7 @@ struct trust {
     size_t pin_count;
     uint8_t pins[KNOWNHOSTS_KEYS_MAX][HASH_LEN];
     uint8_t shown_pin[HASH_LEN];
-    char problem[3 * TLS_TEXT_MAX];
+    char problem[TRUST_TEXT_MAX];
 };
 
 /* ---- life. */

@@ -36,6 +36,10 @@ struct trust_options {
 
 struct trust;
 
+/* Room for trust_problem(): it ends with a command to copy, so it must not be
+ * cut on its way to the user. */
+#define TRUST_TEXT_MAX 1024u
+
 /* Reads all files. host without brackets. On error, with a sentence in why:
  * ERR_TLS or ERR_SYNTAX (a file cannot be used), ERR_IO, ERR_NOMEM. */
 MUST_USE int trust_new(const struct trust_options *options, const char *host,

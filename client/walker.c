@@ -26,7 +26,7 @@ struct walker {
     bool paused;
     bool ended;
     enum belay_reason refused; /* before the first turn; BELAY_DONE: not */
-    char why[TLS_TEXT_MAX];
+    char why[TRUST_TEXT_MAX];
 };
 
 void walker_line_event(const struct line_note *n, char *text, size_t cap,

@@ -131,7 +131,8 @@ int cmd_verify(int argc, char **argv)
                            "'#bl1-...' are expected");
     }
     what.path = argv[optind];
-    if (what.receipt == NULL && strstr(argv[optind + 1], "://") != NULL) {
+    /* A content id has no colon; a URL has, and host:path as well. */
+    if (what.receipt == NULL && strchr(argv[optind + 1], ':') != NULL) {
         return place_run(&place, what.path, argv[optind + 1]);
     }
     if (what.receipt == NULL) {

@@ -37,7 +37,7 @@ static const char help_text[] =
     "      --no-state           neither look at nor store its serial\n"
     "\n"
     "Many files; a list holds one URL a line, then out=FILE dir=DIR\n"
-    "sha256=HEX where wanted; # begins a comment\n"
+    "sha256=HEX mirror=URL where wanted; # begins a comment\n"
     "  -i, --input-file LIST    fetch what LIST names; - is standard input\n"
     "                           (also --files-from)\n"
     "      --from0              entries end with NUL instead\n"

@@ -314,6 +314,11 @@ static int take_option(struct get_options *o, int opt, const char *value,
         o->get.remote_belayd = value;
         return -1;
     case 'i':
+        if (o->list != NULL) {
+            return usage_wrong("-i", value,
+                               "only one list is read; join them with "
+                               "'cat A B | belay get -i -'");
+        }
         o->list = value;
         return -1;
     case OPT_FAILED:
@@ -420,11 +425,12 @@ static int check_recursive(const struct get_options *o)
     }
     if (o->list != NULL || o->failed != NULL || g->output != NULL ||
         g->sha256 != NULL || g->dry_run || g->stop_on_change ||
-        g->max_size > 0 || g->chunk_size > 0 || o->manifest != NULL) {
+        g->max_size > 0 || g->chunk_size > 0 || o->manifest != NULL ||
+        g->receipt != NULL || g->seed_count > 0 || g->mirror_count > 0) {
         return usage_wrong("-r", "with an option for single files",
                            "not -i, --failed, -o, --sha256, -n, "
                            "--if-changed, --max-size, --chunk-size, "
-                           "--manifest");
+                           "--manifest, --receipt, --seed, --mirror");
     }
     return -1;
 }
@@ -478,8 +484,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->get.struct_size = sizeof out->get;
     out->run.engine.struct_size = sizeof out->run.engine;
     out->separator = '\n';
-    const char *ssh = getenv("BELAY_SSH");
-    out->get.ssh = ssh != NULL && *ssh != '\0' ? ssh : NULL;
+    out->get.ssh = ssh_default();
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcqv46h",
                               long_options, NULL)) != -1) {

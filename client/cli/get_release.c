@@ -66,17 +66,35 @@ static bool make_url(const char *base, const char *path, const char *cid,
     return true;
 }
 
+/* People write a directory with a slash behind it; a path has none, but that
+ * of the root. */
+static bool parse_base(const char *from, struct belay_error *error)
+{
+    size_t len = strlen(from);
+    char *plain = strndup(from, len > 1 && from[len - 1] == '/' ? len - 1
+                                                                : len);
+    bool good = plain != NULL &&
+                (belay_url_parse(plain, NULL, NULL) == BELAY_DONE ||
+                 belay_url_parse(from, NULL, error) == BELAY_DONE);
+
+    if (plain == NULL) {
+        error->reason = BELAY_INTERNAL;
+        (void)snprintf(error->text, sizeof error->text, "out of memory");
+    }
+    free(plain);
+    return good;
+}
+
 /* The base: the operand, or where the manifest came from; to be freed. */
 static char *find_base(const struct get_options *o, int *code)
 {
     const char *from = o->url_count == 1 ? o->urls[0] : o->manifest;
-    struct belay_url url = {.struct_size = sizeof url};
     struct belay_error error;
     size_t len = strlen(from);
     char *base = NULL;
 
     *code = EXIT_FAULT;
-    if (belay_url_parse(from, &url, &error) != BELAY_DONE) {
+    if (!parse_base(from, &error)) {
         *code = failed(&error);
         return NULL;
     }

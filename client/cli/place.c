@@ -1,6 +1,15 @@
 #include "client/cli/place.h"
 
+#include <stdlib.h>
+
 #include "client/cli/proxy_options.h"
+
+const char *ssh_default(void)
+{
+    const char *ssh = getenv("BELAY_SSH");
+
+    return ssh != NULL && *ssh != '\0' ? ssh : NULL;
+}
 
 bool place_add(const char **list, unsigned most, unsigned *count,
                const char *value)
@@ -18,6 +27,7 @@ int place_run(struct place *place, const char *file, const char *url)
     int result;
 
     proxy_defaults(&place->get);
+    place->get.ssh = ssh_default();
     result = security_finish(&place->run.security);
     if (result >= 0) {
         return result;

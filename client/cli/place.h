@@ -15,6 +15,8 @@ struct place {
 /* Adds to a list; false when it is full. */
 bool place_add(const char **list, unsigned most, unsigned *count,
                const char *value);
+/* BELAY_SSH of the environment; NULL: not set. */
+const char *ssh_default(void);
 /* Returns the exit code. */
 int place_run(struct place *place, const char *file, const char *url);
 

@@ -329,8 +329,8 @@ void line_event(struct line_set *set, unsigned i,
             (void)say(set, LINE_NOTE_BACK, i);
         }
         if (receiver_limits(l->receiver)->auth_required) {
-            line_fail(set, TRANSFER_ACCESS,
-                      "the server asks for credentials");
+            line_fail(set, TRANSFER_ACCESS, "%s",
+                      receiver_auth_text(l->receiver));
         }
         break;
     case RECEIVER_ERROR:

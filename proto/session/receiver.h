@@ -151,6 +151,8 @@ size_t receiver_head_left(const struct receiver *r);
 bool receiver_can_request(const struct receiver *r);
 unsigned receiver_outstanding(const struct receiver *r);
 const struct receiver_limits *receiver_limits(const struct receiver *r);
+/* A sentence for limits.auth_required; static. */
+const char *receiver_auth_text(const struct receiver *r);
 bool receiver_ready(const struct receiver *r); /* HELLO came, not draining */
 
 /* Each returns 0 and the request id, or ERR_LIMIT (call again later). */

@@ -49,6 +49,7 @@ struct receiver {
     bool paused;
     bool pinged;
     bool sent_token;
+    bool kept_token; /* not sent: the connection is in the open */
     bool sent_external;
     uint8_t max_chunk_log2;
     uint64_t silence_ms;

@@ -57,6 +57,13 @@ const struct receiver_limits *receiver_limits(const struct receiver *r)
     return &r->limits;
 }
 
+const char *receiver_auth_text(const struct receiver *r)
+{
+    return r->kept_token ? "the server asks for credentials, and a token is "
+                           "never sent over plain TCP; use belay://"
+                         : "the server asks for credentials";
+}
+
 bool receiver_ready(const struct receiver *r)
 {
     return r->phase == RECEIVER_ACTIVE && !r->draining;
@@ -139,6 +146,7 @@ void receiver_queue_auth(struct receiver *r, const struct receiver_auth *auth,
         r->sent_external = true;
         queue_auth(r, &m, now);
     }
+    r->kept_token = auth->token != NULL && !auth->secure;
     if (auth->token != NULL && auth->secure) {
         r->sent_token = true;
         m.method = AUTH_BEARER;

@@ -458,8 +458,8 @@ void reply_event(struct transfer *t, unsigned i,
             transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BACK});
         }
         if (receiver_limits(c->receiver)->auth_required) {
-            mirror_fail(t, i, TRANSFER_ACCESS,
-                        "the server asks for credentials");
+            mirror_fail(t, i, TRANSFER_ACCESS, "%s",
+                        receiver_auth_text(c->receiver));
         }
         break;
     case RECEIVER_INFO:

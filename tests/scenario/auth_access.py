@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import time
 
-from harness import (KI, case, check, check_code, check_one_line, get,
+from harness import (KI, Run, case, check, check_code, check_one_line, get,
                      library, main, program, same, scaled, shelf,
                      write_random)
 from rawclient import Raw, fetch, hello
@@ -134,7 +134,10 @@ def never_in_the_open(tmp):
     with TlsBelayd(identity, "--plain", "--tokens", tokens) as server:
         run = get("belay+tcp://127.0.0.1:%d/file" % server.port, cwd=tmp,
                   env={"BELAY_TOKEN": token})
-        check_one_line(run, 11, "credentials")
+        check_one_line(run, 11, "credentials", "never sent over plain TCP")
+        run = Run(["ls", "belay+tcp://127.0.0.1:%d/" % server.port], tmp,
+                  env={"BELAY_TOKEN": token}).wait()
+        check_one_line(run, 11, "never sent over plain TCP")
         for text in (token.encode(), b"wrong"):
             with Raw(server.port) as raw:
                 asked = raw.ask("AUTH", {"method": BEARER},

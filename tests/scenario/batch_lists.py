@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 
-from harness import (KI, Belayd, case, check, check_code,
+from harness import (KI, Belayd, case, check, check_code, check_one_line,
                      check_printable, get, library, lines_of, main, names,
                      same, sha256, shelf, write_random)
 
@@ -21,6 +21,12 @@ def write_list(into, *lines, end="\n", name="list"):
 
 def fetched(into, name, source):
     return same(os.path.join(into, name), os.path.join(shelf(), source))
+
+
+@case
+def one_list_only(tmp):
+    run = get("-i", "a", "-i", "b", cwd=tmp)
+    check_one_line(run, 2, "only one list")
 
 
 @case

@@ -12,8 +12,8 @@ import subprocess
 import tlskit
 import trees
 from harness import (KI, MI, Belayd, Fault, Run, case, check, check_code,
-                     get, main, names, need_root, same, scaled, start,
-                     wait_until, write_random)
+                     check_one_line, get, main, names, need_root, same,
+                     scaled, start, wait_until, write_random)
 
 N = trees.FILES
 
@@ -47,6 +47,34 @@ def whole_tree_and_again(tmp):
         check_code(run, 0)
         check(total(run) == (0, files, 0), "fetched again", run)
         trees.same(src, tmp + "/out", run)
+
+
+@case
+def nothing_was_fetched(tmp):
+    src = tree(tmp)
+    files = trees.count(src)
+    with Belayd(src) as server:
+        command = ("-r", "--error-on-nothing", "--json", server.url(""),
+                   "-d", "out")
+        for fetched, code in ((files, 0), (0, 12)):
+            run = get(*command, cwd=tmp)
+            check_code(run, code)
+            check(total(run)[0] == fetched, "totals", run)
+            lines = [json.loads(line) for line in run.out.splitlines()]
+            counts = [lines[-1][k] for k in ("fetched", "up_to_date")]
+            check(counts == ([1, 0] if fetched else [0, 1]), "summary", run)
+            check(len([e for e in lines if e["event"] == "file"]) >= fetched,
+                  "no file events", run)
+
+
+@case
+def what_directories_have_no_use_for(tmp):
+    for option in ("--receipt", "--seed=x", "--mirror=belay://localhost/y"):
+        run = get("-r", option, "belay+tcp://localhost:1/d", cwd=tmp)
+        check_one_line(run, 2, "single files")
+    for url in ("host:d", "host:d/", "belay+ssh://host/d"):
+        for run in (ls(url, cwd=tmp), get("-r", url, cwd=tmp)):
+            check_one_line(run, 2, "through ssh", "belay get FILE")
 
 
 @case

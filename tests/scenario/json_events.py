@@ -35,6 +35,7 @@ SCHEMA = {
     "wrong": {**FILE, "offset": int, "text": str},
     "verify": {**FILE, **LEDGER},
     "progress": {**FILE, **LEDGER, "connections": int, "rate": int},
+    "file": {**FILE, **END, "path": str, "size": int},
     "done": {**FILE, **LEDGER, **END},
     "failed": {**FILE, **LEDGER, **END},
     "summary": {name: int for name in

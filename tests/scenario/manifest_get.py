@@ -104,6 +104,18 @@ def a_release(tmp):
 
 
 @case
+def a_slash_behind_the_directory(tmp):
+    publish(tmp, 1, ONE)
+    with Belayd(tmp) as server:
+        for end in ("", "/"):
+            run = get("--manifest", "m", "--key", "key.pub", "--no-state",
+                      "-d", "out", server.url("srv" + end), cwd=tmp)
+            check_code(run, 0)
+            check_release(tmp, ONE)
+            shutil.rmtree(tmp + "/out")
+
+
+@case
 def the_next_release(tmp):
     publish(tmp, 1, ONE)
     with Belayd(tmp + "/srv") as server:

@@ -171,6 +171,25 @@ def the_environment_names_the_command(tmp):
 
 
 @case
+def repair_and_verify_read_it_as_well(tmp):
+    """Without any sshd: what stands for ssh runs the command here."""
+    source = served(tmp)
+    copy = shutil.copy(source, os.path.join(tmp, "copy"))
+    with open(copy, "r+b") as file:
+        file.write(b"damage")
+    path = os.path.dirname(program("BELAYD"))
+    env = {"BELAY_SSH": script(
+        os.path.join(tmp, "instead"), 'for last; do :; done\n'
+        'PATH="%s:$PATH" exec sh -c "$last"\n' % path)}
+    url = "elsewhere:" + source
+    for words, code in ((("verify", "copy", url), 14),
+                        (("repair", "copy", url), 0),
+                        (("verify", "copy", url), 0)):
+        check_code(harness.Run(list(words), tmp, env).wait(), code)
+    check(same(copy, source), "other bytes")
+
+
+@case
 def a_dropped_session_is_made_again(tmp):
     size = scaled(48 * MI, 8 * MI)
     source = served(tmp, size)

@@ -112,6 +112,10 @@ def first_use(tmp):
         run = get(server.url("small"), cwd=tmp, env=env)
         command = "belay trust localhost:%d %s" % (server.port, identity[2])
         check_refused(run, tmp, "cannot be verified", identity[2], command)
+        for args in (["ls"], ["get", "-r", "-d", "out"]):
+            run = get_belay([*args, server.url("")], tmp, env)
+            check(run.code == UNTRUSTED and command + "\n" in run.err,
+                  "the command to run is cut", run)
         trust = get_belay(command.split()[1:], tmp, env)
         check_code(trust, 0)
         with open(known_hosts(env)) as file:
