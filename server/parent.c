@@ -29,7 +29,6 @@ struct parent {
     unsigned workers;
     struct child child[SERVER_WORKERS_MAX];
     sigset_t blocked;
-    sigset_t old_mask;
     unsigned failures; /* in a row */
     bool stopping;
     bool failed;
@@ -50,15 +49,15 @@ log_num_event(struct parent *p, enum log_level level, const char *event,
 
 /* ---- Children. */
 
-/* In the child. Without its parent a worker would listen on for ever. */
+/* In the child. Without its parent a worker would listen on for ever. The
+ * signals stay blocked until it has handlers for them. */
 static void
-become_child(const struct parent *p, pid_t parent_pid)
+become_child(pid_t parent_pid)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent_pid) {
         _exit(1);
     }
-    sigprocmask(SIG_SETMASK, &p->old_mask, NULL);
 }
 
 static void
@@ -69,7 +68,7 @@ start_child(struct parent *p, unsigned index)
     pid_t pid = fork();
 
     if (pid == 0) {
-        become_child(p, parent_pid);
+        become_child(parent_pid);
         _exit(worker_run(p->server, index));
     }
     child->started = clock_mono_ms();
@@ -272,7 +271,7 @@ block_signals(struct parent *p)
     for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
         sigaddset(&p->blocked, signums[i]);
     }
-    sigprocmask(SIG_BLOCK, &p->blocked, &p->old_mask);
+    sigprocmask(SIG_BLOCK, &p->blocked, NULL);
 }
 
 int
@@ -309,7 +308,7 @@ parent_run_stdio(struct server *server)
     block_signals(&p);
     pid_t pid = fork();
     if (pid == 0) {
-        become_child(&p, parent_pid);
+        become_child(parent_pid);
         _exit(worker_run_stdio(server));
     }
     if (pid < 0) {

@@ -218,6 +218,10 @@ init_events(struct worker *w)
         err = loop_signal_new(w->loop, signums[i], on_signal, w,
                               &w->signals[i]);
     }
+    /* The parent blocked them for us: what came meanwhile comes now. */
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     return err;
 }
 

@@ -4,6 +4,7 @@ The outside witness for certificates is the openssl program; peers that
 misbehave are Python's ssl module.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,8 +15,8 @@ import subprocess
 import tempfile
 import threading
 
-from harness import (Listening, Peer, Skip, as_strict_as_possible, as_user,
-                     aside, program, shelf, wait_until)
+from harness import (Failure, Listening, Peer, Skip, as_strict_as_possible,
+                     as_user, aside, program, shelf, wait_until)
 
 ALPN = "belay/1"
 
@@ -122,14 +123,22 @@ class TlsBelayd(Listening):
         def told(text):
             return len(re.findall(r" reload(?:-failed)? worker=\d", text))
 
+        def done():
+            text = self.whole()
+            return text.count(words) > before.count(words) and (
+                words != "info reload" or told(text) >= told(before) +
+                before.count(" worker-start ") -
+                before.count(" worker-crash "))
+
         before = self.whole()
-        self.signal(signal.SIGHUP)
-        if words == "info reload":
-            wait_until(lambda: told(self.whole()) >= told(before) +
-                       before.count(" worker-start "),
-                       "reload of each worker")
-        wait_until(lambda: self.whole().count(words) > before.count(words),
-                   "%r in the log" % words)
+        # A worker that only just began may not listen yet: ask again.
+        for _ in range(10):
+            self.signal(signal.SIGHUP)
+            with contextlib.suppress(Failure):
+                wait_until(done, "reload", 6)
+                return
+        raise Failure("no %r of each worker in the log:\n%s" %
+                      (words, self.text()))
 
     def whole(self):
         with open(self.log, errors="backslashreplace") as file:
