@@ -17,6 +17,10 @@
  * rests. */
 #define RESTS_MAX 3u
 
+/* The clock of files ticks every 1 to 10 ms: shorter rests would find it as
+ * it was, and be used up. */
+#define REST_MIN_MS 20u
+
 struct hashjob {
     struct prepare_slice slice;
     struct prepare *prepare;
@@ -194,7 +198,8 @@ next_slice(struct hashjob *job)
     }
     if (wait_ms > 0) {
         job->resting = true;
-        loop_timer_start(job->rest, wait_ms);
+        loop_timer_start(job->rest,
+                         wait_ms > REST_MIN_MS ? wait_ms : REST_MIN_MS);
         return;
     }
     job->at = job->waits->first;

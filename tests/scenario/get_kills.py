@@ -19,6 +19,10 @@ KILLS = scaled(100, 10)
 
 library(file=(write_random, SIZE))
 
+# Seconds to end after a signal: 2 are promised, where nothing else runs.
+# What this is to find is an end that waits for a peer or a back-off.
+AT_ONCE = 8
+
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
@@ -96,8 +100,8 @@ def signals_keep_everything(tmp):
             have = reported(run)
             began = time.monotonic()
             run.send(number)
-            run.wait(10)
-            check(time.monotonic() - began < 2, "took longer than 2 s", run)
+            run.wait(30)
+            check(time.monotonic() - began < AT_ONCE, "took long", run)
             check_code(run, code)
             last = lines_of(run)[-1]
             check("interrupted" in last and "kept" in last and
@@ -112,10 +116,12 @@ def signals_keep_everything(tmp):
 
 
 def interrupted(run, code=130, number=signal.SIGINT):
+    wait_until(lambda: run.poll() is not None or listens(run, number),
+               "handlers of signals")
     began = time.monotonic()
     run.send(number)
-    run.wait(10)
-    check(time.monotonic() - began < 2, "took longer than 2 s", run)
+    run.wait(30)
+    check(time.monotonic() - began < AT_ONCE, "took long", run)
     check_code(run, code)
     check_printable(run)
     return run
@@ -147,7 +153,7 @@ def interrupted_while_waiting(into):
         run = start("--deadline", "1", "-o", "-", server.url(), cwd=into,
                     stdout=writer)
         os.close(writer)
-        run.wait(5)
+        run.wait(30)
         check_code(run, 9)
         os.close(reader)
 
@@ -167,7 +173,7 @@ def interrupted_while_resuming(into):
             if run.poll() is None:
                 # Before the handlers are in place a signal simply kills.
                 run.send(signal.SIGINT)
-                check(run.wait(10).code in (130, -signal.SIGINT),
+                check(run.wait(30).code in (130, -signal.SIGINT),
                       "exit code", run)
         run = get("-v", server.url(), cwd=into)
         whole(run, into)

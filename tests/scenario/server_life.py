@@ -41,7 +41,7 @@ def run(*args, env=None):
 
 def gone(server):
     return wait_until(lambda: server.child.poll() is not None, "end of belayd",
-                      40)
+                      70)
 
 
 @case
@@ -169,7 +169,7 @@ def drain_of_a_stuck_client_takes_thirty_seconds(tmp):
         server.child.send_signal(signal.SIGTERM)
         gone(server)
         seconds = time.monotonic() - began
-        check(29 < seconds < 35, "took %.1f s" % seconds)
+        check(29 < seconds < 50, "took %.1f s" % seconds)
 
 
 @case

@@ -335,9 +335,9 @@ def a_silent_far_side_is_left(tmp):
     time.sleep(0.5)
     began = time.monotonic()
     run.send(signal.SIGTERM)
-    run.wait(10)
+    run.wait(30)
     check_code(run, 128 + signal.SIGTERM)
-    check(time.monotonic() - began < 3, "it took long")
+    check(time.monotonic() - began < 10, "it took long")
     no_child_left()
 
 
