@@ -86,7 +86,7 @@ enum belay_class {
     X(BELAY_UNTRUSTED, "untrusted", BELAY_CLASS_PERMANENT)                  \
     /* The file changed on the server, and that was to end the job. */      \
     X(BELAY_CHANGED, "changed", BELAY_CLASS_PERMANENT)                      \
-    /* Cannot write, no space. */                                           \
+    /* Cannot read or write here, no space. */                              \
     X(BELAY_DISK, "disk", BELAY_CLASS_PERMANENT)                            \
     /* The target exists and may not be replaced. */                        \
     X(BELAY_EXISTS, "exists", BELAY_CLASS_PERMANENT)                        \
@@ -113,6 +113,9 @@ BELAY_API const char *belay_reason_name(enum belay_reason reason);
 BELAY_API enum belay_class belay_reason_class(enum belay_reason reason);
 /* "done", "temporary", "permanent", "limit", "usage". */
 BELAY_API const char *belay_class_name(enum belay_class class_);
+/* For errno of a named file that cannot be read: BELAY_USAGE if there is none,
+ * else BELAY_DISK. */
+BELAY_API enum belay_reason belay_reason_of_file(int error);
 
 /* Why a call failed, as one line for a person. */
 struct belay_error {
@@ -126,7 +129,6 @@ struct belay_error {
 BELAY_API const char *belay_version(void);
 /* The version of the wire protocol. */
 BELAY_API unsigned belay_protocol_version(void);
-
 /* "OpenSSL 3.0.17, zlib 1.2.13, libuv 1.44.2": the libraries it runs with;
  * `cap` >= 1 bytes at `out`, what does not fit is cut. */
 BELAY_API void belay_libraries(char *out, size_t cap);
@@ -201,7 +203,7 @@ struct belay_known_host {
     const char *known_hosts; /* NULL: the user's own */
 };
 
-/* Changes the file of known hosts. */
+/* Changes the file; BELAY_UP_TO_DATE, with a text: nothing to forget. */
 BELAY_API enum belay_reason belay_know_host(
     const struct belay_known_host *host, struct belay_error *error)
     BELAY_CHECKED;
@@ -244,7 +246,6 @@ BELAY_API enum belay_reason belay_verify(
 
 struct belay_engine;
 struct belay_job;
-
 /* X(constant, stable name). */
 #define BELAY_EVENT_LIST(X)                                                 \
     X(BELAY_EVENT_START, "start")       /* a job begins to work */          \
@@ -493,7 +494,6 @@ BELAY_API void belay_job_stop(struct belay_job *job);
 BELAY_API const char *belay_job_name(const struct belay_job *job);
 /* The URL, printable; borrowed from the job, like the name. */
 BELAY_API const char *belay_job_url(const struct belay_job *job);
-
 BELAY_API bool belay_job_is_directory(const struct belay_job *job);
 
 struct belay_job_stats {

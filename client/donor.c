@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +45,19 @@ int donors_add(struct donors *donors, const char *dir, const char *name,
     donor->size = (uint64_t)st.st_size;
     donors->count++;
     return 0;
+}
+
+enum belay_reason donors_reason(int err)
+{
+    return err == ERR_IO ? belay_reason_of_file(errno) : BELAY_USAGE;
+}
+
+const char *donors_problem(int err)
+{
+    if (err == ERR_IO && errno == ELOOP) {
+        return "it is a symbolic link, which is not followed";
+    }
+    return err == ERR_IO ? strerror(errno) : err_sentence(err);
 }
 
 void donor_refresh(const struct donor *donor)

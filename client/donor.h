@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/belay.h"
 #include "proto/base/check.h"
 #include "proto/session/transfer.h"
 
@@ -31,6 +32,11 @@ struct donors {
  * followed where `plain` says so. */
 int donors_add(struct donors *donors, const char *dir, const char *name,
                bool plain) MUST_USE;
+/* The outcome for a file that donors_add() refused with `err`; looks at
+ * errno. */
+enum belay_reason donors_reason(int err);
+/* ... and why; until the next call of the system. */
+const char *donors_problem(int err);
 /* Read from the device, not from pages that an earlier failure left behind:
  * for files that are suspected to be damaged.  Advice. */
 void donor_refresh(const struct donor *donor);

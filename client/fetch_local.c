@@ -30,8 +30,8 @@ bool copy_open(struct fetch *f)
     if (err == 0) {
         f->local_size = f->donors.donor[0].size;
     } else if (!f->options.force && !(err == ERR_IO && errno == ENOENT)) {
-        fetch_over(f, BELAY_DISK, "cannot read it: %s",
-                   err == ERR_IO ? strerror(errno) : err_sentence(err));
+        fetch_over(f, donors_reason(err), "cannot read it: %s",
+                   donors_problem(err));
         return false;
     }
     return true;
@@ -95,10 +95,8 @@ bool place_open(struct fetch *f)
                          f->options.kind == BELAY_KIND_REPAIR);
 
     if (err != 0) {
-        fetch_over(f, err == ERR_IO && errno == ENOENT ? BELAY_USAGE
-                                                       : BELAY_DISK,
-                   "cannot read it: %s",
-                   err == ERR_IO ? strerror(errno) : err_sentence(err));
+        fetch_over(f, donors_reason(err), "cannot read it: %s",
+                   donors_problem(err));
         return false;
     }
     f->donors.donor[0].self = true;

@@ -155,7 +155,8 @@ enum belay_reason belay_file_cid(const char *path, uint32_t chunk_size,
     }
     fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        return report(error, BELAY_DISK, "%s: %s", shown, strerror(errno));
+        return report(error, belay_reason_of_file(errno), "%s: %s", shown,
+                      strerror(errno));
     }
     reason = cid_of(fd, chunk_size, cid, shown, error);
     close(fd);

@@ -33,6 +33,17 @@ static enum belay_reason failed(struct belay_error *error, const char *path)
     return report(error, BELAY_DISK, "%s: %s", shown, strerror(sys_errno));
 }
 
+static enum belay_reason unreadable(struct belay_error *error,
+                                    const char *path)
+{
+    char shown[400];
+    int sys_errno = errno;
+
+    show(path, shown);
+    return report(error, belay_reason_of_file(sys_errno), "%s: %s", shown,
+                  strerror(sys_errno));
+}
+
 /* ---- making. */
 
 static enum belay_reason write_new(const char *path, mode_t mode,
@@ -213,7 +224,7 @@ enum belay_reason keyfile_load(struct hasher *hasher, const char *path,
 
     show(path, shown);
     if (fd < 0 || fstat(fd, &st) != 0) {
-        reason = failed(error, path);
+        reason = unreadable(error, path);
         goto out_close;
     }
     if ((st.st_mode & 077) != 0) {
@@ -224,7 +235,7 @@ enum belay_reason keyfile_load(struct hasher *hasher, const char *path,
     }
     text = read_file(fd, &len);
     if (text == NULL) {
-        reason = failed(error, path);
+        reason = unreadable(error, path);
         goto out_close;
     }
     reason = take_private(hasher, text, len, name, out, &why);
@@ -289,13 +300,13 @@ enum belay_reason keyfile_load_public(struct hasher *hasher, const char *what,
     show(what, shown);
     fd = open(what, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
-        return report(error, errno == ENOENT ? BELAY_USAGE : BELAY_DISK,
+        return report(error, belay_reason_of_file(errno),
                       "--key %s: neither the text of a public key nor a file "
                       "that can be read: %s", shown, strerror(errno));
     }
     text = read_file(fd, &len);
     if (text == NULL) {
-        reason = failed(error, what);
+        reason = unreadable(error, what);
     } else {
         reason = add_lines(hasher, text, shown, keys, count, error);
     }

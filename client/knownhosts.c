@@ -86,7 +86,8 @@ static int load(const char *path, struct contents *out,
     }
     if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
         errno = EINVAL;
-        err = ERR_IO;
+        (void)io_error(why, path, "read");
+        err = ERR_NOT_A_FILE;
     } else {
         err = read_fd(fd, out);
     }
@@ -95,7 +96,7 @@ static int load(const char *path, struct contents *out,
     } else if (err == ERR_LIMIT) {
         errno = EFBIG;
         (void)io_error(why, path, "read");
-    } else if (err != 0) {
+    } else if (err == ERR_NOMEM) {
         (void)snprintf(why, TLS_TEXT_MAX, "out of memory");
     }
     close(fd);

@@ -265,7 +265,8 @@ enum belay_reason belay_manifest_open(const char *path,
     report_take(&rules, sizeof rules, trust);
     (void)text_escape(shown, sizeof shown, path, strlen(path));
     if (fd < 0) {
-        reason = report(error, BELAY_DISK, "%s: %s", shown, strerror(errno));
+        reason = report(error, belay_reason_of_file(errno), "%s: %s", shown,
+                        strerror(errno));
     } else if (hasher == NULL || m == NULL) {
         reason = report(error, BELAY_INTERNAL, "out of memory");
     } else {

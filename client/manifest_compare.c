@@ -123,7 +123,8 @@ enum belay_reason belay_manifest_compare(struct belay_manifest *manifest,
 
     if (rootfs_init(&root, directory) != 0) {
         (void)text_escape(shown, sizeof shown, directory, strlen(directory));
-        return report(error, BELAY_DISK, "%s: %s", shown, strerror(errno));
+        return report(error, belay_reason_of_file(errno), "%s: %s", shown,
+                      strerror(errno));
     }
     reason = compare_all(&manifest->text, &root, threads,
                          fn != NULL ? tell : NULL, &listener, counts, error);

@@ -222,7 +222,7 @@ static int find_one(struct maker *m, const char *path)
     char *copy;
 
     if (stat(path, &st) != 0) {
-        return fail(m, BELAY_DISK, path, strerror(errno));
+        return fail(m, belay_reason_of_file(errno), path, strerror(errno));
     }
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
         return fail(m, BELAY_USAGE, path, "neither a file nor a directory");

@@ -119,8 +119,8 @@ static enum belay_reason load(struct signing *s, struct belay_error *error)
     int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0 || fstat(fd, &st) != 0) {
-        reason = report(error, BELAY_DISK, "%s: %s", s->shown,
-                        strerror(errno));
+        reason = report(error, belay_reason_of_file(errno), "%s: %s",
+                        s->shown, strerror(errno));
     } else if (!S_ISREG(st.st_mode)) {
         reason = report(error, BELAY_USAGE, "%s: not a regular file",
                         s->shown);

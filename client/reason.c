@@ -1,4 +1,6 @@
 /* Names of outcomes and events (belay.h). */
+#include <errno.h>
+
 #include "client/belay.h"
 
 const char *belay_reason_name(enum belay_reason reason)
@@ -40,6 +42,22 @@ const char *belay_class_name(enum belay_class class_)
         return "usage";
     }
     return "unknown";
+}
+
+enum belay_reason belay_reason_of_file(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EINVAL: /* a FIFO or a device, where a file is wanted */
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EFBIG:
+        return BELAY_USAGE;
+    default:
+        return BELAY_DISK;
+    }
 }
 
 const char *belay_event_name(enum belay_event_type type)

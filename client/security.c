@@ -1,12 +1,16 @@
 #include "client/security.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/knownhosts.h"
 #include "client/report.h"
 #include "proto/base/registry.h"
+#include "proto/data/text.h"
 #include "proto/data/uri.h"
 
 #define PATH_TEXT 4096
@@ -52,6 +56,42 @@ static enum belay_reason check(const struct belay_security *o,
     return BELAY_DONE;
 }
 
+/* Told once and before anybody is asked, whatever the files hold. */
+static enum belay_reason check_file(const char *what, const char *path,
+                                    struct belay_error *error)
+{
+    int fd = path != NULL ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY |
+                                           O_CLOEXEC)
+                          : -1;
+    int sys_errno = errno;
+    char shown[400];
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (path == NULL || fd >= 0) {
+        return BELAY_DONE;
+    }
+    (void)text_escape(shown, sizeof shown, path, strlen(path));
+    return report(error, belay_reason_of_file(sys_errno),
+                  "cannot read %s %s: %s", what, shown, strerror(sys_errno));
+}
+
+static enum belay_reason check_files(const struct belay_security *o,
+                                     struct belay_error *error)
+{
+    enum belay_reason reason =
+        check_file("the authorities in", o->ca_file, error);
+
+    if (reason == BELAY_DONE) {
+        reason = check_file("your certificate", o->cert_file, error);
+    }
+    if (reason == BELAY_DONE) {
+        reason = check_file("the key of your certificate", o->key_file, error);
+    }
+    return reason;
+}
+
 enum belay_reason security_init(struct security *s,
                                 const struct belay_security *options,
                                 struct belay_error *error)
@@ -64,6 +104,9 @@ enum belay_reason security_init(struct security *s,
         report_take(&o, sizeof o, options);
     }
     reason = check(&o, s, error);
+    if (reason == BELAY_DONE) {
+        reason = check_files(&o, error);
+    }
     if (reason == BELAY_DONE &&
         !(copy(&s->ca_file, o.ca_file) && copy(&s->cert_file, o.cert_file) &&
           copy(&s->key_file, o.key_file) && copy(&s->token, o.token) &&
@@ -95,6 +138,14 @@ void security_clear(struct security *s)
 
 /* ---- for one server. */
 
+/* Files that say whom to believe, and cannot be used. */
+static enum belay_reason of_files(int err)
+{
+    return err == ERR_NOMEM ? BELAY_INTERNAL
+           : err == ERR_IO  ? BELAY_DISK
+                            : BELAY_USAGE;
+}
+
 enum belay_reason security_trust(const struct security *s,
                                  const struct uri *uri, bool first,
                                  struct trust **out, char why[TLS_TEXT_MAX])
@@ -118,7 +169,7 @@ enum belay_reason security_trust(const struct security *s,
     if (err == 0) {
         return BELAY_DONE;
     }
-    return err == ERR_NOMEM ? BELAY_INTERNAL : BELAY_WRONG_HOST;
+    return of_files(err);
 }
 
 const struct receiver_auth *security_auth(const struct security *s,
@@ -186,12 +237,11 @@ static enum belay_reason remember(const struct belay_known_host *o,
                                  why);
     }
     if (err != 0) {
-        return report(error, err == ERR_IO ? BELAY_DISK : BELAY_WRONG_HOST,
-                      "%s", why);
+        return report(error, of_files(err), "%s", why);
     }
     if (o->pin == NULL && forgotten == 0) {
-        return report(error, BELAY_UNKNOWN_HOST, "%s is not a known host",
-                      uri->host);
+        return report(error, BELAY_UP_TO_DATE, "%s is not a known host; there "
+                      "is nothing to forget", uri->host);
     }
     return BELAY_DONE;
 }

@@ -80,7 +80,10 @@ static enum belay_reason with_receipt(const struct belay_verify_options *o,
                       "id; nothing of it is believed", name);
     }
     if (err != 0) {
-        return report(error, BELAY_DISK, "%s: %s", name,
+        return report(error, err == ERR_IO ? belay_reason_of_file(errno)
+                             : err == ERR_NOMEM ? BELAY_INTERNAL
+                                                : BELAY_USAGE,
+                      "%s: %s", name,
                       err == ERR_IO ? strerror(errno) : err_sentence(err));
     }
     result->want_size = receipt.size;
@@ -118,10 +121,13 @@ static enum belay_reason with_cid(const struct belay_verify_options *o,
     uint8_t want[HASH_LEN], is[HASH_LEN];
     uint8_t log2;
 
-    if (cid_parse(text, strlen(text), &log2, want) != 0 ||
-        !cid_geometry_ok(result->size, log2)) {
+    if (cid_parse(text, strlen(text), &log2, want) != 0) {
         return report(error, BELAY_USAGE, "a content id looks like bl1-18- "
                                           "and 64 hexadecimal digits");
+    }
+    if (!cid_geometry_ok(result->size, log2)) {
+        return report(error, BELAY_DIFFERS, "no file of this size has a "
+                                            "content id of such chunks");
     }
     result->want_size = result->size;
     result->chunks = cid_chunk_count(result->size, log2);
@@ -155,10 +161,8 @@ enum belay_reason belay_verify(const struct belay_verify_options *options,
     (void)text_escape(shown, sizeof shown, o.path, strlen(o.path));
     err = donors_add(&files, ".", o.path, false);
     if (err != 0) {
-        return report(error, err == ERR_IO && errno == ENOENT ? BELAY_USAGE
-                                                              : BELAY_DISK,
-                      "cannot read it: %s",
-                      err == ERR_IO ? strerror(errno) : err_sentence(err));
+        return report(error, donors_reason(err), "cannot read it: %s",
+                      donors_problem(err));
     }
     donor_refresh(&files.donor[0]);
     all.size = files.donor[0].size;

@@ -34,6 +34,7 @@ static int read_list(struct batch *batch)
 {
     bool standard = strcmp(batch->options->list, "-") == 0;
     FILE *from = standard ? stdin : fopen(batch->options->list, "re");
+    char shown[400];
     bool good;
     int code = errno;
 
@@ -48,9 +49,13 @@ static int read_list(struct batch *batch)
         fprintf(stderr, "belay: out of memory\n");
         return EXIT_FAULT;
     }
-    return good ? -1
-                : usage_wrong("cannot read the list", batch->options->list,
-                              strerror(code));
+    if (good) {
+        return -1;
+    }
+    (void)belay_text_escape(shown, sizeof shown, list_name(batch));
+    fprintf(stderr, "belay: cannot read the list %s: %s\n", shown,
+            strerror(code));
+    return (int)exit_code_of_file(code);
 }
 
 static int read_operands(struct batch *batch)

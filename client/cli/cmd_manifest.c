@@ -304,7 +304,7 @@ static int verify_files(struct request *r, struct belay_manifest *manifest,
            counts[BELAY_MATCH], counts[BELAY_MATCH_ABSENT],
            counts[BELAY_MATCH_DIFFERS], counts[BELAY_MATCH_ERROR]);
     if (counts[BELAY_MATCH_ABSENT] + counts[BELAY_MATCH_DIFFERS] > 0) {
-        return EXIT_CONTENT;
+        return EXIT_DIFFERS;
     }
     return counts[BELAY_MATCH_ERROR] > 0 ? EXIT_DISK : EXIT_DONE;
 }

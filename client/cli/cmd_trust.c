@@ -61,9 +61,9 @@ int cmd_trust(int argc, char **argv)
     }
     options.host = argv[optind];
     options.pin = forget ? NULL : argv[optind + 1];
-    if (belay_know_host(&options, &error) != BELAY_DONE) {
-        fprintf(stderr, "belay: %s\n", error.text);
-        return (int)exit_code_of(error.reason);
+    if (belay_know_host(&options, &error) == BELAY_DONE) {
+        return EXIT_DONE;
     }
-    return EXIT_DONE;
+    fprintf(stderr, "belay: %s\n", error.text);
+    return (int)exit_code_of(error.reason);
 }

@@ -108,13 +108,6 @@ static char *read_all(int fd, size_t *len)
     return NULL;
 }
 
-/* Is it the machine that fails, rather than the words? */
-static bool is_machine(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOMEM ||
-           error == EIO;
-}
-
 /* Returns -1 to go on, else the exit code. */
 static int read_file(struct addition *a, bool must_exist)
 {
@@ -135,7 +128,7 @@ static int read_file(struct addition *a, bool must_exist)
         text = read_all(fd, &len);
     }
     if (text == NULL) {
-        code = is_machine(errno) ? EXIT_FAULT : EXIT_USAGE;
+        code = (int)exit_code_of_file(errno);
         why = strerror(errno);
     } else {
         why = config_parse(text, len, add, a, &line);

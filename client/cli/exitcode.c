@@ -48,6 +48,11 @@ enum exit_code exit_code_of(enum belay_reason reason)
     return EXIT_FAULT;
 }
 
+enum exit_code exit_code_of_file(int error)
+{
+    return exit_code_of(belay_reason_of_file(error));
+}
+
 static int rank(enum exit_code code)
 {
     switch (code) {

@@ -66,6 +66,14 @@ static int bad_file(const char *path, const char *why)
     return EXIT_USAGE;
 }
 
+static int unreadable(const char *path)
+{
+    int error = errno;
+
+    (void)bad_file(path, strerror(error));
+    return (int)exit_code_of_file(error);
+}
+
 /* A token that others can read is theirs, too. */
 static bool is_private(int fd)
 {
@@ -83,7 +91,7 @@ static int read_token(int fd, const char *path, char *token)
         ssize_t n = read(fd, token + len, SECURITY_TOKEN_MAX + 1 - len);
 
         if (n < 0 && errno != EINTR) {
-            return bad_file(path, strerror(errno));
+            return unreadable(path);
         }
         if (n == 0) {
             break;
@@ -111,7 +119,7 @@ static int read_token_file(struct security_options *o)
     int result;
 
     if (fd < 0) {
-        return bad_file(o->token_file, strerror(errno));
+        return unreadable(o->token_file);
     }
     result = input || is_private(fd)
                  ? read_token(fd, o->token_file, o->token)

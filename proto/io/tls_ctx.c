@@ -29,14 +29,16 @@ static int
 complain(char why[TLS_TEXT_MAX], const char *what, const char *file)
 {
     unsigned long code = ERR_peek_error();
-    const char *reason =
-        code != 0 ? ERR_reason_error_string(code) : NULL;
+    const char *reason = ERR_SYSTEM_ERROR(code)
+                             ? strerror(ERR_GET_REASON(code))
+                         : code != 0 ? ERR_reason_error_string(code)
+                                     : NULL;
 
     (void)snprintf(why, TLS_TEXT_MAX, "%s%s%s%s%s", what,
                    file != NULL ? " " : "", file != NULL ? file : "",
                    reason != NULL ? ": " : "", reason != NULL ? reason : "");
     ERR_clear_error();
-    return ERR_TLS;
+    return ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE ? ERR_NOMEM : ERR_TLS;
 }
 
 /* Keys that need a password are refused rather than asked about. */

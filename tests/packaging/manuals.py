@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Goal: the manual pages are well-formed mdoc; belay(1) and belayd(8) know the
-options of the programs and no others, belay(1) the exit codes; belay(7) the
-variables that the programs ask for; the configuration file sets options that
-there are."""
+options of the programs and no others, belay(1) and README the exit codes;
+belay(7) the variables that the programs ask for; the configuration file sets
+options that there are."""
 
 import os
 import re
@@ -54,7 +54,9 @@ def exit_codes():
                              re.M))
     page = set(re.findall(r"^\.It (\d+)(?:\+n)?$", read("client/belay.1"),
                           re.M))
-    return differences("exit codes", printed, page)
+    readme = set(re.findall(r"^\| (\d+)(?:\+n)? \|", read("README.md"), re.M))
+    return (differences("exit codes", printed, page) +
+            differences("exit codes of README", printed, readme))
 
 
 def variables():

@@ -129,7 +129,7 @@ def key_files_that_others_read(tmp):
         run = manifest("sign", "--key", "key", "m", cwd=tmp)
         check_one_line(run, 2, "others may read", "chmod")
     check(read(tmp + "/m") == before, "signed nevertheless")
-    check_one_line(manifest("sign", "--key", "none", "m", cwd=tmp), 5, "none")
+    check_one_line(manifest("sign", "--key", "none", "m", cwd=tmp), 2, "none")
 
 
 @case
@@ -189,7 +189,7 @@ def files_by_name(tmp):
                    2, "relative")
     check_one_line(manifest("create", "--origin", "o", "../y", cwd=tmp + "/d"),
                    2, "hold this path")
-    check_one_line(manifest("create", "--origin", "o", "none", cwd=tmp), 5,
+    check_one_line(manifest("create", "--origin", "o", "none", cwd=tmp), 2,
                    "none")
     write(os.fsencode(tmp) + b"/d/\xff", b"")
     run = manifest("create", "--origin", "o", "-o", "m", "d", cwd=tmp)
@@ -302,7 +302,7 @@ def a_directory(tmp):
     data[12345] ^= 1
     write(tmp + "/d/sub/b", data)
     run = verify(tmp, "m", "d")
-    check_code(run, 4)
+    check_code(run, 14)
     check("a file%: missing" in run.err and "sub/b: differs" in run.err and
           "0 files as they should be, 1 missing, 1 differ" in run.out.decode(),
           "the report", run)
@@ -311,10 +311,10 @@ def a_directory(tmp):
     os.rename(tmp + "/d/sub", tmp + "/elsewhere")
     os.symlink("../elsewhere", tmp + "/d/sub")
     run = verify(tmp, "m", "d")
-    check_code(run, 4)
+    check_code(run, 14)
     check("sub/b: differs" in run.err or "sub/b: missing" in run.err,
           "a link was followed", run)
-    check_code(verify(tmp, "m", "none"), 5)
+    check_code(verify(tmp, "m", "none"), 2)
 
 
 @case
@@ -333,7 +333,7 @@ def many_files(tmp):
     check("files %d\n" % count in run.out.decode(), "the count", run)
     os.mkdir(tmp + "/empty")
     run = verify(tmp, "m", "empty")
-    check_code(run, 4)
+    check_code(run, 14)
     check("%d missing" % count in run.out.decode(), "the count", run)
 
 

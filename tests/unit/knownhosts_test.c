@@ -234,10 +234,10 @@ test_no_file(void **state)
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(knownhosts_find(path, "host", 1, pins, &count, why),
-                     ERR_IO);
+                     ERR_NOT_A_FILE);
     unlink(path);
     assert_int_equal(knownhosts_find(dir, "host", 1, pins, &count, why),
-                     ERR_IO);
+                     ERR_NOT_A_FILE);
     snprintf(deep, sizeof(deep), "%s/x/y/known", dir);
     assert_int_equal(knownhosts_add(deep, "host", 1, pin, why), 0);
     assert_int_equal(access(deep, R_OK), 0);
