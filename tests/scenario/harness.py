@@ -264,6 +264,29 @@ def wait_until(condition, what, timeout=PATIENCE, step=0.01):
         time.sleep(step)
 
 
+def listens(run, number):
+    """Has the client a handler of this signal?  Before that it kills."""
+    try:
+        with open("/proc/%d/status" % run.pid) as status:
+            found = re.search(r"SigCgt:\s*(\w+)", status.read())
+    except OSError:
+        return True  # it has ended
+    return found is None or int(found.group(1), 16) >> (number - 1) & 1
+
+
+def reported(run):
+    """Bytes verified so far, as SIGUSR1 makes the client tell."""
+    wait_until(lambda: run.poll() is not None or
+               listens(run, signal.SIGUSR1), "handler of SIGUSR1", 10, 0.001)
+    seen = len(run.err)
+    run.send(signal.SIGUSR1)
+
+    wait_until(lambda: run.poll() is not None or "\n" in run.err[seen:],
+               "answer to SIGUSR1", 10, 0.001)
+    found = re.search(r"%, ([\d.]+ \w+) of ", run.err[seen:])
+    return bytes_of(found.group(1)) if found else 0
+
+
 def cpu_seconds(pid):
     """User and system time of a running process."""
     with open("/proc/%d/stat" % pid) as file:

@@ -343,9 +343,10 @@ def a_silent_far_side_is_left(tmp):
 
 @case
 def several_connections_when_asked_for(tmp):
-    source = served(tmp, scaled(32 * MI, 8 * MI))
+    size = scaled(32 * MI, 8 * MI)
+    source = served(tmp, size)
     with Sshd(tmp) as sshd:
-        run = get(*sshd.args("-v", "-x", "3", "--limit-rate", "6M"),
+        run = get(*sshd.args("-v", "-x", "3", "--limit-rate", size // 6),
                   sshd.url(source), cwd=tmp)
         check_code(run, 0)
         check(same(os.path.join(tmp, "file"), source), "other bytes")
