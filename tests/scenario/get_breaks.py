@@ -170,8 +170,8 @@ def dribble(into):
 def server_killed_twenty_times(into):
     chance = random.Random(3)
     with Belayd() as server:
-        run = start("-v", "--limit-rate", LONG // 8, server.url("long"),
-                    cwd=into)
+        run = start("-v", "--retry", "inf", "--limit-rate", LONG // 8,
+                    server.url("long"), cwd=into)
         for _ in range(scaled(20, 5)):
             time.sleep(chance.uniform(0.05, 0.25))
             check(run.poll() is None, "it ended too soon", run)

@@ -68,7 +68,8 @@ def killed_at_random(into):
               "%d bytes were verified, but only %d kept" %
               (best, run.ledger["kept"]), run)
         again = run.ledger["repeated"] + run.ledger["wasted"]
-        check(again == 0, "%d bytes came in vain" % again, run)
+        check(again <= run.ledger["connections"] * CHUNK,
+              "%d bytes came in vain" % again, run)
 
 
 @case
