@@ -60,6 +60,18 @@ static void to_journal(const struct fetch *f, struct journal_identity *j)
     memcpy(j->url, f->options.url_text, j->url_len);
 }
 
+/* False: it cannot be recorded, and the fetch is over. */
+static bool to_valid_journal(struct fetch *f, struct journal_identity *j)
+{
+    to_journal(f, j);
+    if (!journal_identity_valid(j)) {
+        fetch_over(f, BELAY_REFUSED, "the server's description of the file "
+                                     "is out of bounds");
+        return false;
+    }
+    return true;
+}
+
 static void from_journal(const struct journal_identity *j,
                          struct transfer_identity *id)
 {
@@ -357,10 +369,7 @@ void fetch_store_begin(struct fetch *f)
         f->begun = true;
         return;
     }
-    to_journal(f, &j);
-    if (!journal_identity_valid(&j)) {
-        fetch_over(f, BELAY_REFUSED, "the server's description of the file "
-                                     "is out of bounds");
+    if (!to_valid_journal(f, &j)) {
         return;
     }
     if (store_space(f->store, id->size, &why) != 0 ||
@@ -414,10 +423,7 @@ void fetch_store_rebase(struct fetch *f)
     if (f->options.kind == BELAY_KIND_GET && place_keeps_from_empty(f)) {
         return; /* in its place something was changed already */
     }
-    to_journal(f, &j);
-    if (!journal_identity_valid(&j)) {
-        fetch_over(f, BELAY_REFUSED, "the server's description of the file "
-                                     "is out of bounds");
+    if (!to_valid_journal(f, &j)) {
         return;
     }
     if (store_space(f->store, id->size, &why) != 0 ||

@@ -153,6 +153,19 @@ admit_open(struct sender *s, const struct frame *f, const uint8_t *payload)
     return 0;
 }
 
+/* A request for a handle that takes requests; NULL: the answer is out. */
+static struct request *
+take_for(struct sender *s, const struct frame *f, uint32_t handle,
+         size_t tail, struct handle **h)
+{
+    *h = handle_find(s, handle);
+    if (*h == NULL || (*h)->sealed) {
+        refuse(s, f, WIRE_BAD_HANDLE);
+        return NULL;
+    }
+    return take(s, f, tail);
+}
+
 static int
 admit_get(struct sender *s, const struct frame *f, const uint8_t *payload)
 {
@@ -161,12 +174,9 @@ admit_get(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (err != 0) {
         return err;
     }
-    struct handle *h = handle_find(s, m.handle);
-    if (h == NULL || h->sealed) {
-        refuse(s, f, WIRE_BAD_HANDLE);
-        return 0;
-    }
-    struct request *r = take(s, f, m.count * sizeof(struct msg_range));
+    struct handle *h;
+    struct request *r = take_for(s, f, m.handle,
+                                 m.count * sizeof(struct msg_range), &h);
     if (r == NULL) {
         return 0;
     }
@@ -192,12 +202,8 @@ admit_digest(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (err != 0) {
         return err;
     }
-    struct handle *h = handle_find(s, m.handle);
-    if (h == NULL || h->sealed) {
-        refuse(s, f, WIRE_BAD_HANDLE);
-        return 0;
-    }
-    struct request *r = take(s, f, 0);
+    struct handle *h;
+    struct request *r = take_for(s, f, m.handle, 0, &h);
     if (r == NULL) {
         return 0;
     }
@@ -217,12 +223,8 @@ admit_close(struct sender *s, const struct frame *f, const uint8_t *payload)
     if (err != 0) {
         return err;
     }
-    struct handle *h = handle_find(s, m.handle);
-    if (h == NULL || h->sealed) {
-        refuse(s, f, WIRE_BAD_HANDLE);
-        return 0;
-    }
-    struct request *r = take(s, f, 0);
+    struct handle *h;
+    struct request *r = take_for(s, f, m.handle, 0, &h);
     if (r == NULL) {
         return 0;
     }
