@@ -90,6 +90,7 @@ conn_end(struct conn *conn, const char *reason)
     conn->dead = true;
     conn->reason = reason;
     log_closed(conn);
+    conn_tally_end(conn);
     close_io(conn);
     loop_timer_stop(conn->timer);
     if (conn->io.counted) {
@@ -427,6 +428,7 @@ conn_pump(struct conn *conn)
     if (conn->dead) {
         return;
     }
+    conn_tally(conn);
     if (more && budget == 0) {
         loop_defer_arm(conn->again); /* others first, then go on */
     }
@@ -623,6 +625,7 @@ conn_new(struct worker *worker, const struct conn_io *io)
     }
     link_conn(c);
     log_opened(c);
+    conn_tally_begin(c);
     conn_pump(c);
     return 0;
 }

@@ -54,6 +54,7 @@ struct conn {
     struct loop_timer *timer;
     struct loop_defer *again; /* pump once more at the end of the turn */
     struct sender *sender;
+    struct sender_stats told; /* what the worker's numbers have of it */
 
     /* Output that the transport has not taken yet. */
     uint8_t *left;      /* frames; NULL: none */
@@ -113,6 +114,14 @@ ssize_t conn_tls_send(struct conn *conn, const uint8_t *frames, size_t len);
 
 /* What the client has proved so far. */
 void conn_describe(const struct conn *conn, struct gate_who *who);
+
+/* ---- conn_tally.c */
+
+/* The numbers of the worker: this connection is open, did something, has
+ * ended (conn.reason). */
+void conn_tally_begin(struct conn *conn);
+void conn_tally(struct conn *conn);
+void conn_tally_end(struct conn *conn);
 
 /* ---- serve.c */
 

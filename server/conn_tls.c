@@ -88,6 +88,7 @@ on_shaken(struct conn *c)
     uint8_t key[HASH_LEN];
 
     c->wire = CONN_OPEN;
+    metrics_add(w->count, METRICS_HANDSHAKES, 1);
     c->io.secure = true;
     sender_set_transport(c->sender, true, tls_peer_pin(c->tls, key));
     if (!w->tls_told || w->server->settings->verbose) {

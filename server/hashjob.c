@@ -28,6 +28,8 @@ struct hashjob {
     bool resting;
     unsigned rests;
     struct source *source; /* a reference */
+    struct metrics_slot *count;
+    enum metrics_id state; /* ..._RUNNING_NOW, _WAITING_NOW; else neither */
     struct hashwait *waits;
     atomic_bool stop;      /* nobody waits */
     uint64_t at;           /* what the slice hashes: from here */
@@ -111,10 +113,24 @@ slice_work(struct prepare_slice *slice, struct hasher *hasher)
 /* ---- The loop's thread. */
 
 static void
+change_state(struct hashjob *job, enum metrics_id state)
+{
+    if (job->state != METRICS_IDS) {
+        metrics_sub(job->count, job->state, 1);
+    }
+    job->state = state;
+    metrics_add(job->count, state, 1);
+}
+
+static void
 job_free(struct hashjob *job)
 {
     struct source *src = job->source;
 
+    if (job->state != METRICS_IDS) {
+        metrics_sub(job->count, job->state, 1);
+        metrics_add(job->count, METRICS_HASH_DONE, 1);
+    }
     for (size_t i = 0; i < LANES; i++) {
         free(job->buf[i]);
     }
@@ -198,10 +214,12 @@ next_slice(struct hashjob *job)
     }
     if (wait_ms > 0) {
         job->resting = true;
+        change_state(job, METRICS_HASH_WAITING_NOW);
         loop_timer_start(job->rest,
                          wait_ms > REST_MIN_MS ? wait_ms : REST_MIN_MS);
         return;
     }
+    change_state(job, METRICS_HASH_RUNNING_NOW);
     job->at = job->waits->first;
     job->end = job->waits->span_end;
     prepare_slice(job->prepare, &job->slice);
@@ -223,12 +241,15 @@ slice_done(struct prepare_slice *slice)
 }
 
 static struct hashjob *
-job_new(struct loop *loop, struct prepare *prepare, struct source *src)
+job_new(struct loop *loop, struct prepare *prepare, struct hashwait *first)
 {
+    struct source *src = first->source;
     struct hashjob *job = calloc(1, sizeof(*job));
     if (job == NULL) {
         return NULL;
     }
+    job->count = first->count;
+    job->state = METRICS_IDS;
     job->source = src;
     source_hold(src);
     src->hashjob = job;
@@ -253,7 +274,7 @@ hashjob_join(struct loop *loop, struct prepare *prepare, struct hashwait *wait)
     struct source *src = wait->source;
     bool first = src->hashjob == NULL;
 
-    if (first && job_new(loop, prepare, src) == NULL) {
+    if (first && job_new(loop, prepare, wait) == NULL) {
         return ERR_NOMEM;
     }
     struct hashjob *job = src->hashjob;

@@ -11,6 +11,7 @@
 
 #include "proto/base/check.h"
 #include "proto/base/err.h"
+#include "server/metrics.h"
 #include "server/prepare.h"
 #include "server/source.h"
 
@@ -23,6 +24,7 @@ struct hashwait {
     uint64_t end;
     uint64_t span_first; /* [span_first, span_end) will be wanted later */
     uint64_t span_end;
+    struct metrics_slot *count; /* has the worker's jobs, too */
     void (*done)(struct hashwait *wait, int err);
     uint64_t done_bytes; /* progress within the span, after each slice */
     uint64_t total_bytes;

@@ -23,6 +23,10 @@
 #define SERVER_CRASH_SOON_MS 10000u
 #define SERVER_RESTART_PAUSE_MS 500u
 
+/* For the process of --metrics, which serving does not need, the pause
+ * doubles with each time, so often at most: up to 32 seconds. */
+#define SERVER_EXPORTER_DOUBLINGS 6u
+
 /* After SIGTERM: what clients get (TIMER_GOAWAY_GAP_MS + TIMER_DRAIN_MS),
  * and a little to write logs, before the parent kills. */
 #define SERVER_STOP_MS 35000u
@@ -55,6 +59,17 @@
 /* TCP_USER_TIMEOUT: beyond TIMER_WRITE_BLOCKED_MS, because a client whose
  * disk is slow acknowledges nothing new for that long and is not dead. */
 #define SERVER_TCP_TIMEOUT_MS 130000u
+
+/* ---- Those who ask for numbers (--metrics). */
+
+/* Connections at the same time; each has one request, of so many bytes with
+ * its answer's head, and all of it takes so long at most. */
+#define SERVER_SCRAPERS_MAX 16u
+#define SERVER_SCRAPE_BYTES (8u * 1024u)
+#define SERVER_SCRAPE_MS 5000u
+
+/* Descriptors of that process: connections, log, loop, port. */
+#define SERVER_SCRAPER_FILES 64u
 
 /* ---- Memory. */
 

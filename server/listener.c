@@ -123,6 +123,7 @@ on_exhausted(struct listener *l, int listen_fd)
         }
         l->spare_fd = take_spare(l->worker);
     }
+    metrics_add(l->worker->count, METRICS_LIMIT_DESCRIPTORS, 1);
     if (l->complained == 0 || now - l->complained >= SERVER_COMPLAINT_MS) {
         struct log_line line;
         l->complained = now;
@@ -148,15 +149,18 @@ on_connection(struct listener *l, int fd, const struct net_addr *peer)
     case CENSUS_ENTERED:
         break;
     case CENSUS_FULL:
+        metrics_add(w->count, METRICS_LIMIT_CONNECTIONS, 1);
         log_refused(l, peer, "connections");
         refuse(fd);
         return;
     case CENSUS_SOURCE_FULL:
+        metrics_add(w->count, METRICS_LIMIT_PER_ADDRESS, 1);
         log_refused(l, peer, "connections-of-address");
         refuse(fd);
         return;
     }
     if (conn_new(w, &io) != 0) {
+        metrics_add(w->count, METRICS_LIMIT_MEMORY, 1);
         log_refused(l, peer, "memory");
         census_leave(w->server->census, w->index, peer);
     }

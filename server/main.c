@@ -10,6 +10,7 @@
 #include "proto/base/err.h"
 #include "proto/data/hash.h"
 #include "proto/data/zpack.h"
+#include "proto/io/clock.h"
 #include "proto/io/loop.h"
 #include "proto/io/rand.h"
 #include "server/cachedir.h"
@@ -38,7 +39,7 @@ complain(int status, const char *what, const char *arg, const char *why)
 /* ---- Listening. */
 
 static int
-print_listening(int fd)
+print_port(const char *what, int fd)
 {
     struct net_addr addr;
     char text[NET_TEXT_MAX];
@@ -47,7 +48,7 @@ print_listening(int fd)
         return complain(EXIT_FAILED, "cannot listen", NULL, strerror(errno));
     }
     net_addr_text(&addr, text);
-    printf("listening on %s\n", text);
+    printf("%s %s\n", what, text);
     return 0;
 }
 
@@ -71,6 +72,33 @@ listen_on(struct server *server, const char *text)
                         strerror(errno));
     }
     server->listen_fd[server->listen_count++] = fd;
+    return 0;
+}
+
+/* ":PORT" is for this machine alone. */
+static int
+listen_metrics(struct server *server, const char *text)
+{
+    char whole[NET_TEXT_MAX];
+    struct net_addr addr;
+
+    int n = snprintf(whole, sizeof(whole), "%s%s",
+                     text[0] == ':' ? "127.0.0.1" : "", text);
+    int err = n < 0 || (size_t)n >= sizeof(whole) ? ERR_SYNTAX
+                                                  : net_addr_parse(whole,
+                                                                   &addr);
+    if (err == ERR_NOMEM) {
+        return complain(EXIT_FAILED, "cannot listen on", text,
+                        err_sentence(err));
+    }
+    if (err != 0) {
+        return complain(EXIT_USAGE, "--metrics takes ADDR:PORT, "
+                        "[ADDR]:PORT or :PORT, not", text, NULL);
+    }
+    if (net_listen(&addr, false, &server->metrics_fd) != 0) {
+        return complain(EXIT_FAILED, "cannot listen on", text,
+                        strerror(errno));
+    }
     return 0;
 }
 
@@ -122,7 +150,10 @@ print_all(const struct server *server)
     int status = 0;
 
     for (size_t i = 0; i < server->listen_count && status == 0; i++) {
-        status = print_listening(server->listen_fd[i]);
+        status = print_port("listening on", server->listen_fd[i]);
+    }
+    if (status == 0 && server->metrics_fd >= 0) {
+        status = print_port("metrics on", server->metrics_fd);
     }
     if (fflush(stdout) != 0) {
         clearerr(stdout); /* nobody reads it; serving goes on */
@@ -280,6 +311,9 @@ start(struct server *server, const struct settings *settings)
     struct cachedir cache = { .fd = -1 };
     int status = 0;
 
+    if (metrics_new(&server->metrics) != 0) {
+        return complain(EXIT_FAILED, "cannot start", NULL, strerror(errno));
+    }
     rand_bytes(server->tree_id, sizeof(server->tree_id));
     status = open_cache(server, settings, &cache);
     if (status == 0) {
@@ -290,6 +324,7 @@ start(struct server *server, const struct settings *settings)
         digestcache_mark_clean(server->cache_dir);
     }
     cachedir_close(&cache);
+    metrics_free(server->metrics);
     return status;
 }
 
@@ -368,7 +403,11 @@ run_logged(struct server *server, const struct settings *settings)
 static int
 run(const struct settings *settings)
 {
-    struct server server = { .settings = settings };
+    struct server server = {
+        .settings = settings,
+        .began_ms = clock_mono_ms(),
+        .metrics_fd = -1,
+    };
     struct privileges_user user = { .uid = 0 };
 
     set_rlimits();
@@ -386,6 +425,9 @@ run(const struct settings *settings)
     if (settings->mode == SETTINGS_SERVE) {
         status = listen_all(&server, settings);
     }
+    if (status == 0 && settings->metrics != NULL) {
+        status = listen_metrics(&server, settings->metrics);
+    }
     if (status == 0) {
         status = drop_root(&user);
     }
@@ -393,6 +435,7 @@ run(const struct settings *settings)
         status = run_logged(&server, settings);
     }
     server_stop_listening(&server);
+    server_stop_telling(&server);
     rootfs_clear(&server.root);
     return status;
 }

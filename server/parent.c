@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "proto/io/clock.h"
+#include "server/exporter.h"
 #include "server/limits.h"
 #include "server/service.h"
 #include "server/vault.h"
@@ -28,6 +29,9 @@ struct parent {
     struct server *server;
     unsigned workers;
     struct child child[SERVER_WORKERS_MAX];
+    struct child exporter;
+    unsigned exporter_failures; /* in a row */
+    struct metrics_slot *count;
     sigset_t blocked;
     unsigned failures; /* in a row */
     bool stopping;
@@ -79,6 +83,8 @@ start_child(struct parent *p, unsigned index)
     }
     child->pid = pid;
     census_worker_started(p->server->census, index);
+    metrics_add(p->count, METRICS_WORKERS_NOW, 1);
+    metrics_add(p->count, METRICS_WORKER_STARTS, 1);
     log_num_event(p, LOG_LEVEL_INFO, "worker-start", index, "pid",
                   (uint64_t)pid);
 }
@@ -112,6 +118,9 @@ on_child_end(struct parent *p, unsigned index, int status)
 
     child->pid = 0;
     census_worker_died(p->server->census, index);
+    metrics_worker_died(p->server->metrics, index);
+    metrics_sub(p->count, METRICS_WORKERS_NOW, 1);
+    metrics_add(p->count, METRICS_WORKER_CRASHES, !good);
     if (WIFSIGNALED(status)) {
         log_num_event(p, LOG_LEVEL_ERROR, "worker-crash", index, "signal",
                       (uint64_t)WTERMSIG(status));
@@ -130,6 +139,54 @@ on_child_end(struct parent *p, unsigned index, int status)
     child->restart_at = soon ? now + SERVER_RESTART_PAUSE_MS : now;
 }
 
+/* ---- The process that tells numbers: serving goes on without. */
+
+static void
+start_exporter(struct parent *p)
+{
+    struct child *child = &p->exporter;
+    pid_t parent_pid = getpid();
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        become_child(parent_pid);
+        _exit(exporter_run(p->server));
+    }
+    child->started = clock_mono_ms();
+    if (pid < 0) {
+        child->restart_at = child->started + SERVER_RESTART_PAUSE_MS;
+        return;
+    }
+    child->pid = pid;
+}
+
+static void
+on_exporter_end(struct parent *p, int status)
+{
+    struct child *child = &p->exporter;
+    uint64_t now = clock_mono_ms();
+    struct log_line line;
+
+    child->pid = 0;
+    if (p->stopping) {
+        return;
+    }
+    log_begin(&line, &p->server->log, LOG_LEVEL_ERROR, "exporter-exit");
+    if (WIFSIGNALED(status)) {
+        log_num(&line, "signal", (uint64_t)WTERMSIG(status));
+    } else {
+        log_num(&line, "status", (uint64_t)WEXITSTATUS(status));
+    }
+    log_end(&line);
+    if (now - child->started >= SERVER_CRASH_SOON_MS) {
+        p->exporter_failures = 0;
+    }
+    child->restart_at =
+        now + (SERVER_RESTART_PAUSE_MS << p->exporter_failures);
+    p->exporter_failures +=
+        p->exporter_failures < SERVER_EXPORTER_DOUBLINGS;
+}
+
 static void
 reap(struct parent *p)
 {
@@ -137,6 +194,9 @@ reap(struct parent *p)
     pid_t pid;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == p->exporter.pid) {
+            on_exporter_end(p, status);
+        }
         for (unsigned i = 0; i < p->workers; i++) {
             if (p->child[i].pid == pid) {
                 on_child_end(p, i, status);
@@ -152,6 +212,15 @@ tell_all(const struct parent *p, int signum)
         if (p->child[i].pid != 0) {
             kill(p->child[i].pid, signum);
         }
+    }
+}
+
+/* Numbers are to be had until they do not change any more. */
+static void
+tell_exporter(const struct parent *p, int signum)
+{
+    if (p->exporter.pid != 0) {
+        kill(p->exporter.pid, signum);
     }
 }
 
@@ -178,6 +247,12 @@ stop(struct parent *p)
     tell_all(p, SIGTERM);
 }
 
+static bool
+wants_exporter(const struct parent *p)
+{
+    return p->server->metrics_fd >= 0 && p->exporter.pid == 0;
+}
+
 static void
 restart_due(struct parent *p)
 {
@@ -193,6 +268,9 @@ restart_due(struct parent *p)
             start_child(p, i);
         }
     }
+    if (wants_exporter(p) && p->exporter.restart_at <= now) {
+        start_exporter(p);
+    }
 }
 
 static uint64_t
@@ -204,6 +282,9 @@ next_wake(const struct parent *p)
         if (p->child[i].pid == 0 && p->child[i].restart_at < at) {
             at = p->child[i].restart_at;
         }
+    }
+    if (wants_exporter(p) && !p->stopping && p->exporter.restart_at < at) {
+        at = p->exporter.restart_at;
     }
     return at;
 }
@@ -277,7 +358,11 @@ block_signals(struct parent *p)
 int
 parent_run(struct server *server, unsigned workers, parent_ready_fn *ready)
 {
-    struct parent p = { .server = server, .workers = workers };
+    struct parent p = {
+        .server = server,
+        .workers = workers,
+        .count = metrics_of_parent(server->metrics),
+    };
 
     block_signals(&p);
     int status = ready(server);
@@ -285,14 +370,18 @@ parent_run(struct server *server, unsigned workers, parent_ready_fn *ready)
         return status;
     }
     restart_due(&p);
-    while (!p.stopping || running(&p) > 0) {
+    while (!p.stopping || running(&p) > 0 || p.exporter.pid != 0) {
         on_signal(&p, wait_signal(&p));
         reap(&p);
         if (!p.stopping) {
             restart_due(&p);
         } else if (clock_mono_ms() >= p.kill_at) {
             tell_all(&p, SIGKILL);
+            tell_exporter(&p, SIGKILL);
             p.kill_at = clock_mono_ms() + SERVER_RESTART_PAUSE_MS;
+        }
+        if (p.stopping && running(&p) == 0) {
+            tell_exporter(&p, SIGTERM);
         }
     }
     return p.failed ? 1 : 0;

@@ -620,6 +620,7 @@ prepare_start(struct prepare *p, struct piece *piece)
     piece->hashing = !state.settled ||
                      (piece->zlib_ok && !(state.zero && piece->zero_ok));
     piece->verify = state.published;
+    piece->known = state.settled;
     memcpy(piece->digest, state.digest, HASH_LEN);
     check_source(piece);
     if (piece->code != 0) {

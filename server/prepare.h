@@ -46,6 +46,7 @@ struct piece {
     /* The result. */
     uint16_t code;     /* 0, or a wire code, */
     bool has_offset;   /* with the place of the fault */
+    bool known;        /* its digest did not have to be computed */
     uint8_t codec;
     uint32_t stored_len;
     const uint8_t *data; /* stored bytes; NULL: by sendfile, or none */

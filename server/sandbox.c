@@ -100,7 +100,9 @@ add_dir_of(struct rules *rules, const char *file, unsigned access)
 static int
 add_places(struct rules *rules, const struct sandbox_places *places)
 {
-    int err = add_fd(rules, places->root_fd, CONFINE_READ);
+    int err = places->root_fd < 0
+                  ? 0
+                  : add_fd(rules, places->root_fd, CONFINE_READ);
 
     rules->first_owned = rules->count;
     if (err == 0 && places->cache_dir != NULL) {
@@ -185,14 +187,15 @@ calls(const struct sandbox *s)
 }
 
 void
-sandbox_log(const struct sandbox *sandbox, struct log *log, unsigned worker)
+sandbox_log(const struct sandbox *sandbox, struct log *log, const char *kind,
+            uint64_t number)
 {
     const struct sandbox *s = sandbox;
     struct log_line line;
     bool whole = s->kinds == KINDS && s->filtered;
 
     log_begin(&line, log, whole ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "sandbox");
-    log_num(&line, "worker", worker);
+    log_num(&line, kind, number);
     log_num(&line, "landlock", (uint64_t)s->version);
     log_word(&line, "files", state(s, KINDS_NEEDED));
     log_word(&line, "tcp", state(s, CONFINE_TCP));

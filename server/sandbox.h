@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "proto/base/check.h"
 #include "proto/base/err.h"
@@ -30,7 +31,7 @@ enum sandbox_mode {
 
 /* Places beside the root; paths are borrowed for sandbox_confine(). */
 struct sandbox_places {
-    int root_fd;                        /* read */
+    int root_fd;                        /* read; -1: none */
     const char *cache_dir;              /* read and write; NULL: none */
     const char *log_file;               /* opened anew; NULL: none */
     const char *files[SANDBOX_DIRS_MAX]; /* read anew, as keys are */
@@ -61,8 +62,8 @@ MUST_USE int sandbox_confine(struct sandbox *sandbox, enum sandbox_mode mode,
  * new processes and threads. Errors as above. */
 MUST_USE int sandbox_filter(struct sandbox *sandbox);
 
-/* One line of what is in force. */
+/* One line of what is in force for a process, by its kind and number. */
 void sandbox_log(const struct sandbox *sandbox, struct log *log,
-                 unsigned worker);
+                 const char *kind, uint64_t number);
 
 #endif

@@ -374,7 +374,10 @@ serve_chunk(struct conn *c, const struct sender_job *job)
         .job = job->id,
         .used = true,
     };
-    if (prepare_start(c->worker->prepare, &cp->piece)) {
+    bool ready = prepare_start(c->worker->prepare, &cp->piece);
+    metrics_add(c->worker->count, cp->piece.known ? METRICS_DIGEST_HITS
+                                                  : METRICS_DIGEST_MISSES, 1);
+    if (ready) {
         answer_chunk(c, cp);
         return;
     }

@@ -225,6 +225,7 @@ task_new(struct conn *c, const struct sender_job *job)
         .span_first = d->whole_tree ? 0 : d->span_first,
         .span_end = d->whole_tree ? digests_count(src->digests)
                                   : d->span_first + d->span_count,
+        .count = c->worker->count,
         .done = hash_done,
         .progress = hash_progress,
     };
@@ -243,6 +244,9 @@ serve_digest(struct conn *conn, const struct sender_job *job)
                                  : d->first + d->count;
     bool known = digests_unknown(src->digests, first, end) == end;
 
+    if (known) {
+        metrics_add(conn->worker->count, METRICS_DIGEST_HITS, d->count);
+    }
     if (known && !tree_is_missing(job)) {
         answer_page(conn, job);
         return;
@@ -260,6 +264,9 @@ serve_digest(struct conn *conn, const struct sender_job *job)
     if (task == NULL) {
         serve_code(conn, job->id, WIRE_BUSY);
         return;
+    }
+    if (!known) {
+        metrics_add(conn->worker->count, METRICS_DIGEST_MISSES, d->count);
     }
     if (known) {
         start_tree(task);

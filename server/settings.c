@@ -52,6 +52,8 @@ const char settings_help[] =
     "strict:\n"
     "                         also end a worker at a forbidden system call;\n"
     "                         off\n"
+    "  --metrics ADDR:PORT    tell numbers over HTTP for Prometheus, at\n"
+    "                         /metrics; :PORT is that of 127.0.0.1\n"
     "  --log-file FILE        log to FILE, opened again on SIGHUP (default:\n"
     "                         standard error)\n"
     "  --verbose              log every request that fails\n"
@@ -82,6 +84,7 @@ enum option_id {
     OPT_NO_COMPRESSION,
     OPT_USER,
     OPT_SANDBOX,
+    OPT_METRICS,
     OPT_LOG_FILE,
     OPT_VERBOSE,
     OPT_VERSION,
@@ -105,6 +108,7 @@ static const struct option long_options[] = {
     { "no-compression", no_argument, NULL, OPT_NO_COMPRESSION },
     { "user", required_argument, NULL, OPT_USER },
     { "sandbox", required_argument, NULL, OPT_SANDBOX },
+    { "metrics", required_argument, NULL, OPT_METRICS },
     { "log-file", required_argument, NULL, OPT_LOG_FILE },
     { "verbose", no_argument, NULL, OPT_VERBOSE },
     { "version", no_argument, NULL, OPT_VERSION },
@@ -202,6 +206,9 @@ take_value(struct parse *p, int id, const char *arg)
     case OPT_LOG_FILE:
         o->log_file = arg;
         return 0;
+    case OPT_METRICS:
+        o->metrics = arg;
+        return 0;
     case OPT_USER:
         o->user = arg;
         return 0;
@@ -286,6 +293,9 @@ judge(struct parse *p)
     }
     if (o->mode == SETTINGS_STDIO && o->listen_count > 0) {
         return complain(p, "--stdio and --listen exclude each other", NULL);
+    }
+    if (o->mode == SETTINGS_STDIO && o->metrics != NULL) {
+        return complain(p, "--stdio and --metrics exclude each other", NULL);
     }
     return judge_doors(p);
 }

@@ -30,6 +30,7 @@ struct settings {
     const char *client_ca; /* NULL: clients show no certificates */
     const char *tokens;    /* NULL: no tokens */
     const char *access;    /* NULL: who comes in may read everything */
+    const char *metrics; /* ADDR:PORT or :PORT for numbers; NULL: none */
     const char *user;     /* to become once ports are open; NULL: none */
     enum sandbox_mode sandbox;
     bool plain;

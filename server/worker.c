@@ -63,6 +63,15 @@ server_stop_listening(struct server *server)
     server->listen_count = 0;
 }
 
+void
+server_stop_telling(struct server *server)
+{
+    if (server->metrics_fd >= 0) {
+        close(server->metrics_fd);
+        server->metrics_fd = -1;
+    }
+}
+
 /* ---- Signals. */
 
 static void
@@ -309,6 +318,8 @@ worker_init(struct worker *w, struct server *server, unsigned index)
     w->log = &server->log;
     w->root = &server->root;
     w->index = index;
+    w->count = metrics_of_worker(server->metrics, index);
+    server_stop_telling(server);
     loop_set_workers(SERVER_THREADS);
     const struct sigaction ignore = { .sa_handler = SIG_IGN };
     sigaction(SIGPIPE, &ignore, NULL);
@@ -317,7 +328,7 @@ worker_init(struct worker *w, struct server *server, unsigned index)
         err = init_all(w);
     }
     if (err == 0) {
-        sandbox_log(&w->sandbox, w->log, index);
+        sandbox_log(&w->sandbox, w->log, "worker", index);
     }
     return err;
 }

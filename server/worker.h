@@ -15,6 +15,7 @@
 #include "server/bufpool.h"
 #include "server/census.h"
 #include "server/digestcache.h"
+#include "server/metrics.h"
 #include "server/prepare.h"
 #include "server/sandbox.h"
 #include "server/settings.h"
@@ -40,6 +41,9 @@ struct server {
     const char *cache_dir; /* of the digest cache; NULL: none */
     struct vault *vault; /* NULL with --stdio, where ssh is the door */
     struct census *census;
+    struct metrics *metrics;
+    uint64_t began_ms; /* on the monotonic clock */
+    int metrics_fd;    /* listens for those who ask for them; -1: none */
     int listen_fd[SERVER_LISTEN_MAX];
     size_t listen_count;
     uint8_t tree_id[DIGESTCACHE_TREE_ID]; /* when there is no cache */
@@ -51,6 +55,7 @@ struct worker {
     struct rootfs *root;
     struct sandbox sandbox;
     unsigned index;
+    struct metrics_slot *count; /* our numbers */
     struct loop *loop;
     struct bufpool *buffers;
     struct prepare *prepare;
@@ -82,6 +87,9 @@ MUST_USE int worker_run_stdio(struct server *server);
 /* This process takes no more connections: the last one to say so closes the
  * port. */
 void server_stop_listening(struct server *server);
+
+/* ... or has nothing to do with the port for the server's numbers. */
+void server_stop_telling(struct server *server);
 
 /* A connection is gone. */
 void worker_conn_ended(struct worker *worker);

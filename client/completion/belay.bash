@@ -173,12 +173,13 @@ _belayd()
     token)
         _belay_reply -W "add"
         ;;
-    --listen | --workers | --max-connections | --max-per-address) ;;
+    --listen | --metrics | --workers | --max-connections | \
+        --max-per-address) ;;
     *)
         _belay_reply -W "init token --root --listen --tls-cert --tls-key
             --plain --client-ca --tokens --access --stdio --cache --workers
             --max-connections --max-per-address --no-compression --user
-            --sandbox --log-file --verbose --version --help"
+            --sandbox --metrics --log-file --verbose --version --help"
         ;;
     esac
 }

@@ -122,6 +122,7 @@ sender_fail(struct sender *s, uint16_t code, const char *reason)
     }
     s->phase = PHASE_CLOSING;
     s->reason = reason;
+    s->stats.errors_of_class[err_wire_class(code)]++;
     s->close_error = code;
     s->close_goaway = code != WIRE_VERSION_REJECTED;
     s->goaway_code = code;

@@ -281,12 +281,22 @@ bool sender_is_idle(const struct sender *s);
  * while it lives. */
 const char *sender_reason(const struct sender *s);
 
+/* Classes of errors, by their numbers; 0 is not used. */
+#define SENDER_CLASSES (WIRE_CLASS_CANCELLED + 1u)
+
+/* Codecs that are used: raw, zlib, zero, by their numbers. */
+#define SENDER_CODECS (CODEC_ZERO + 1u)
+
 struct sender_stats {
     uint64_t requests;
     uint64_t cancelled;
     uint64_t errors; /* requests answered by ERROR */
+    uint64_t errors_of_class[SENDER_CLASSES]; /* ... and connections */
+    uint64_t too_many_requests; /* refused, because others are open */
+    uint64_t too_many_handles;
     uint64_t auth_refused; /* AUTH with wrong or exposed credentials */
     uint64_t chunks;
+    uint64_t chunks_of_codec[SENDER_CODECS];
     uint64_t raw_bytes;  /* of these chunks */
     uint64_t bytes_out;  /* taken by the transport */
     uint64_t bytes_in;

@@ -434,6 +434,7 @@ done_chunk(struct sender *s, const struct job *j,
         }
         return;
     }
+    BELAY_ASSERT(result->codec < SENDER_CODECS);
     slot->piece = result->piece;
     slot->codec = result->codec;
     slot->stored_len = result->stored_len;
@@ -450,6 +451,7 @@ slot_sent(struct sender *s, struct slot *slot)
     r->get.raw_bytes += slot->raw_len;
     r->get.pieces--;
     s->stats.chunks++;
+    s->stats.chunks_of_codec[slot->codec]++;
     s->stats.raw_bytes += slot->raw_len;
     slot_clear(slot);
     get_settle(s, r);

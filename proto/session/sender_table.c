@@ -165,6 +165,9 @@ request_error(struct sender *s, struct request *r, uint16_t code)
 {
     r->code = code;
     s->stats.errors++;
+    s->stats.errors_of_class[err_wire_class(code)]++;
+    s->stats.too_many_requests += code == WIRE_TOO_MANY_REQUESTS;
+    s->stats.too_many_handles += code == WIRE_TOO_MANY_HANDLES;
     request_answer(s, r, ANSWER_ERROR);
 }
 

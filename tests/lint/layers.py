@@ -24,6 +24,7 @@ DOORS = [
     (r"libdeflate\.h", r"proto/data/zpack\.c"),
     (r"uv\.h", r"proto/io/loop[a-z_]*\.[ch]"),
     (r"lmdb\.h", r"server/digestcache[a-z_]*\.[ch]"),
+    (r"microhttpd\.h", r"server/exporter\.c"),
     (r"seccomp\.h", r"server/filter\.c"),
     (r"linux/landlock\.h", r"proto/io/confine\.c"),
     (r"openssl/(evp|pem)\.h",

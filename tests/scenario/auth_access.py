@@ -16,7 +16,7 @@ from harness import (KI, Run, case, check, check_code, check_one_line, get,
                      library, main, program, same, scaled, shelf,
                      write_random)
 from rawclient import Raw, fetch, hello
-from tlskit import (Authority, TlsBelayd, client_context, openssl,
+from tlskit import (Authority, TlsBelayd, TlsRaw, client_context, openssl,
                     self_made)
 
 import belay_wire as W
@@ -48,29 +48,6 @@ def tree(tmp):
         os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
         write_random(os.path.join(root, name), 5000, len(name))
     return root
-
-
-class TlsRaw(Raw):
-    """Single frames over TLS that checks nothing."""
-
-    def __init__(self, port, cert=None, greet=True, **options):
-        context = client_context()
-        if cert:
-            context.load_cert_chain(*cert)
-        super().__init__(port, greet=False, **options)
-        self.sock = context.wrap_socket(self.sock)
-        if greet:
-            self.send(hello())
-            self.greeting()
-
-    def auth(self, method=BEARER, token=None):
-        tlvs = [] if token is None else [(R.TLV_TOKEN, token)]
-        return self.ask("AUTH", {"method": method}, tlvs)
-
-    def judged(self, *args, **options):
-        """0, or the code of the refusal."""
-        last = self.answer(self.auth(*args, **options))[-1]
-        return 0 if last.name == "DONE" else last.fields["code"]
 
 
 def methods(raw):

@@ -17,6 +17,9 @@ import threading
 
 from harness import (Failure, Listening, Peer, Skip, as_strict_as_possible,
                      as_user, aside, program, shelf, wait_until)
+from rawclient import Raw, hello
+
+import registry as R
 
 ALPN = "belay/1"
 
@@ -233,3 +236,26 @@ def client_context(alpn=(ALPN,), version=None):
     if alpn:
         context.set_alpn_protocols(list(alpn))
     return context
+
+
+class TlsRaw(Raw):
+    """Single frames over TLS that checks nothing."""
+
+    def __init__(self, port, cert=None, greet=True, **options):
+        context = client_context()
+        if cert:
+            context.load_cert_chain(*cert)
+        super().__init__(port, greet=False, **options)
+        self.sock = context.wrap_socket(self.sock)
+        if greet:
+            self.send(hello())
+            self.greeting()
+
+    def auth(self, method=R.AUTH_BEARER, token=None):
+        tlvs = [] if token is None else [(R.TLV_TOKEN, token)]
+        return self.ask("AUTH", {"method": method}, tlvs)
+
+    def judged(self, *args, **options):
+        """0, or the code of the refusal."""
+        last = self.answer(self.auth(*args, **options))[-1]
+        return 0 if last.name == "DONE" else last.fields["code"]

@@ -42,6 +42,7 @@ test_defaults(void **state)
     assert_true(s.plain);
     assert_true(s.compression);
     assert_false(s.verbose);
+    assert_null(s.metrics);
     assert_int_equal(s.workers, 0);
     assert_int_equal(s.connections, MAX_CONNECTIONS);
     assert_int_equal(s.per_source, MAX_CONNECTIONS_PER_SOURCE);
@@ -56,7 +57,8 @@ test_everything(void **state)
     assert_int_equal(
         parse("--root=/srv --plain --listen 127.0.0.1:1 --listen [::1]:2 "
               "--cache /c --workers 8 --max-connections 5 "
-              "--max-per-address 3 --no-compression --log-file /l --verbose",
+              "--max-per-address 3 --no-compression --log-file /l --verbose "
+              "--metrics :9",
               &s, message),
         0);
     assert_int_equal(s.listen_count, 2);
@@ -64,6 +66,7 @@ test_everything(void **state)
     assert_string_equal(s.listen[1], "[::1]:2");
     assert_string_equal(s.cache, "/c");
     assert_string_equal(s.log_file, "/l");
+    assert_string_equal(s.metrics, ":9");
     assert_false(s.compression);
     assert_true(s.verbose);
     assert_int_equal(s.workers, 8);
@@ -130,6 +133,8 @@ test_wrong(void **state)
         "--root /srv --plain --client-ca /a",
         "--root /srv --stdio --tls-cert /c --tls-key /k",
         "--root /srv --stdio --access /r",
+        "--root /srv --stdio --metrics :9",
+        "--root /srv --plain --metrics",
         "--root /srv --stdio --tokens /t",
     };
     (void)state;
