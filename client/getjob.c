@@ -197,13 +197,6 @@ static enum belay_reason set_lists(struct get_job *job,
 }
 
 /* ssh counts in seconds. */
-static unsigned connect_seconds(uint64_t ms)
-{
-    uint64_t seconds = ((ms != 0 ? ms : TIMER_DIAL_MS) + 999) / 1000;
-
-    return seconds < 86400 ? (unsigned)seconds : 86400;
-}
-
 /* Through ssh each connection would ask for a password again, so there is one
  * unless more are wished for. */
 static enum belay_reason set_ssh(struct get_job *job,
@@ -214,7 +207,7 @@ static enum belay_reason set_ssh(struct get_job *job,
         .command = o->ssh,
         .server = o->remote_belayd,
         .family = o->family,
-        .connect_s = connect_seconds(o->connect_timeout_ms),
+        .connect_s = ssh_connect_seconds(o->connect_timeout_ms),
     };
     struct uri *uri = malloc(sizeof *uri);
     struct uri_error where;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/aide.h"
 #include "proto/data/text.h"
 
 /* "[host]:port", */
@@ -457,6 +458,9 @@ int knownhosts_add(const char *path, const char *host, uint16_t port,
 {
     struct change change = {.path = path, .pin = pin};
 
+    if (aide_records(path)) {
+        return aide_record(host, port, pin, why);
+    }
     make_name(host, port, change.name);
     return apply_locked(&change, why);
 }
@@ -466,6 +470,9 @@ int knownhosts_add_first(const char *path, const char *host, uint16_t port,
 {
     struct change change = {.path = path, .pin = pin, .first = true};
 
+    if (aide_records(path)) {
+        return aide_record(host, port, pin, why);
+    }
     make_name(host, port, change.name);
     return apply_locked(&change, why);
 }

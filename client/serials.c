@@ -46,8 +46,7 @@ enum belay_reason serials_refuse(int err, const struct manifest *manifest,
 
 /* ---- the directory. */
 
-/* "DIR/manifests", to be freed; NULL when memory is out or there is no home. */
-static char *path_of(const char *directory)
+char *serials_path(const char *directory)
 {
     const char *state = getenv("XDG_STATE_HOME");
     const char *home = getenv("HOME");
@@ -178,7 +177,7 @@ enum belay_reason serials_accept(struct hasher *hasher, const char *directory,
     uint8_t digest[HASH_LEN];
     char name[NAME_LEN + 1];
     char shown[400];
-    char *path = path_of(directory);
+    char *path = serials_path(directory);
     int dir = -1;
 
     if (path == NULL) {

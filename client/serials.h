@@ -17,6 +17,10 @@ enum belay_reason serials_accept(struct hasher *hasher, const char *directory,
                                  const struct manifest *manifest, int64_t now,
                                  struct belay_error *error) MUST_USE;
 
+/* The directory, to be freed; NULL when memory is out or nothing says where it
+ * is. */
+char *serials_path(const char *directory);
+
 /* The message of manifest_accept()'s errors. */
 enum belay_reason serials_refuse(int err, const struct manifest *manifest,
                                  const struct manifest_memory *memory,

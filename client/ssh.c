@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proto/base/check.h"
+#include "proto/base/registry.h"
 
 /* Characters that mean nothing to any shell. */
 #define PLAIN_CHARS \
@@ -127,6 +128,13 @@ static void add_remote(struct ssh_command *c, const struct uri *uri,
     add_bytes(c, root, sizeof root - 1);
     add_bytes(c, uri->absolute ? "/" : ".", 1);
     end_arg(c, begin);
+}
+
+unsigned ssh_connect_seconds(uint64_t ms)
+{
+    uint64_t seconds = ((ms != 0 ? ms : TIMER_DIAL_MS) + 999) / 1000;
+
+    return seconds < 86400 ? (unsigned)seconds : 86400;
 }
 
 int ssh_command_make(const struct uri *uri, const struct ssh_options *options,

@@ -7,6 +7,7 @@
 #define CLIENT_SSH_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "proto/base/check.h"
 #include "proto/base/err.h"
@@ -29,6 +30,9 @@ struct ssh_options {
     unsigned family;     /* 4, 6, or 0 */
     unsigned connect_s;  /* for reaching the host; at least 1 */
 };
+
+/* connect_s for a time in milliseconds; 0: the default. */
+unsigned ssh_connect_seconds(uint64_t ms);
 
 /* uri is of scheme URI_SSH (asserted). ERR_SYNTAX: the command has no words
  * or too many. ERR_NOMEM. */

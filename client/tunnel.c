@@ -9,10 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "client/aide.h"
 #include "proto/base/registry.h"
 #include "proto/data/text.h"
 #include "proto/io/loop.h"
-#include "proto/io/spawn.h"
 
 /* Start-up files of a shell may say something, but not for ever. */
 #define NOISE_MAX ((size_t)64 << 10)
@@ -46,7 +46,7 @@ struct tunnel {
     char *host;
     enum state state;
     bool told; /* done was called */
-    struct spawn child;
+    struct aide_program ssh;
     struct loop_poll *in;
     struct loop_poll *err;
     struct loop_poll *end;
@@ -95,8 +95,8 @@ static void on_conclude(void *arg)
     loop_poll_free(t->in);
     t->in = NULL;
     if (t->state == READY) {
-        fd = t->child.fd;
-        t->child.fd = -1;
+        fd = t->ssh.child.fd;
+        t->ssh.child.fd = -1;
     }
     t->done(t->arg, fd, t->hopeless, t->text); /* may free the tunnel */
 }
@@ -129,7 +129,7 @@ static void read_errors(struct tunnel *t)
     uint8_t bytes[4096];
 
     for (int i = 0; i < 4; i++) {
-        ssize_t n = read(t->child.err_fd, bytes, sizeof bytes);
+        ssize_t n = read(t->ssh.child.err_fd, bytes, sizeof bytes);
 
         if (n > 0) {
             take_errors(t, bytes, (size_t)n);
@@ -153,7 +153,7 @@ static void on_errors(void *arg, unsigned events)
 
 static void explain(struct tunnel *t)
 {
-    int status = t->child.status;
+    int status = t->ssh.child.status;
     const char *colon = t->last[0] != '\0' ? ": " : "";
 
     if (WIFSIGNALED(status)) {
@@ -205,14 +205,15 @@ static void on_ended(void *arg, unsigned events)
     struct tunnel *t = arg;
 
     (void)events;
-    if (!spawn_ended(&t->child)) {
+    if (!aide_ended(&t->ssh)) {
         return;
     }
     loop_poll_set(t->end, 0);
     read_errors(t); /* its last words are in the pipe */
     tell_line(t);
     if (t->state == ENDING && t->noise_len > 0 &&
-        WIFEXITED(t->child.status) && WEXITSTATUS(t->child.status) == 0) {
+        WIFEXITED(t->ssh.child.status) &&
+        WEXITSTATUS(t->ssh.child.status) == 0) {
         fail_of_noise(t);
     } else if (t->state == ENDING) {
         explain(t);
@@ -257,7 +258,7 @@ static void skip_noise(struct tunnel *t, const uint8_t *bytes, size_t len)
     }
     t->noise_len += len;
     while (left > 0) {
-        ssize_t n = recv(t->child.fd, scrap,
+        ssize_t n = recv(t->ssh.child.fd, scrap,
                          left < sizeof scrap ? left : sizeof scrap, 0);
         if (n <= 0) {
             return; /* they were there: nobody else reads */
@@ -285,7 +286,7 @@ static void become_ready(struct tunnel *t)
 static void look(struct tunnel *t)
 {
     uint8_t bytes[4096];
-    ssize_t n = recv(t->child.fd, bytes, sizeof bytes, MSG_PEEK);
+    ssize_t n = recv(t->ssh.child.fd, bytes, sizeof bytes, MSG_PEEK);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
@@ -345,13 +346,14 @@ static void on_timeout(void *arg)
 
 static int watch(struct tunnel *t)
 {
-    int err = loop_poll_new(t->loop, t->child.fd, on_input, t, &t->in);
+    const struct spawn *ssh = &t->ssh.child;
+    int err = loop_poll_new(t->loop, ssh->fd, on_input, t, &t->in);
 
     if (err == 0) {
-        err = loop_poll_new(t->loop, t->child.err_fd, on_errors, t, &t->err);
+        err = loop_poll_new(t->loop, ssh->err_fd, on_errors, t, &t->err);
     }
     if (err == 0) {
-        err = loop_poll_new(t->loop, t->child.pidfd, on_ended, t, &t->end);
+        err = loop_poll_new(t->loop, ssh->pidfd, on_ended, t, &t->end);
     }
     if (err == 0) {
         loop_poll_set(t->in, LOOP_READ);
@@ -398,7 +400,7 @@ int tunnel_start(struct loop *loop, const struct tunnel_options *options,
     if (err == 0) {
         err = loop_defer_new(loop, on_conclude, t, &t->conclude);
     }
-    if (err == 0 && spawn_start(options->argv, &t->child) != 0) {
+    if (err == 0 && aide_start(options->argv, &t->ssh) != 0) {
         fail_start(t, options->argv[0]);
     } else if (err == 0) {
         err = watch(t);
@@ -423,7 +425,7 @@ void tunnel_free(struct tunnel *tunnel)
     loop_timer_free(tunnel->timeout);
     loop_timer_free(tunnel->again);
     loop_defer_free(tunnel->conclude);
-    spawn_finish(&tunnel->child);
+    aide_finish(&tunnel->ssh);
     free(tunnel->host);
     free(tunnel);
 }

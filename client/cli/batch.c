@@ -315,10 +315,54 @@ static void on_end(void *arg, size_t id, const struct belay_event *event)
     }
 }
 
+/* Where the files go, and which hosts are reached through ssh. */
+static bool jail_item(struct batch *batch, const struct list_item *item)
+{
+    const struct belay_get_options *get = &batch->options->get;
+    struct jail *jail = batch->options->run.jail;
+    const char *dir = item->dir != NULL ? item->dir : get->directory;
+    bool good = jail_url(jail, item->url);
+
+    if (item->mirror != NULL) {
+        const struct batch_mirrors *m = split_mirrors(batch, item->mirror);
+
+        for (unsigned k = 0; m != NULL && k < m->count; k++) {
+            good = good && jail_url(jail, m->url[k]);
+        }
+    }
+    if (get->to_fd || get->dry_run) {
+        return good;
+    }
+    return good && jail_file(jail, dir, item->out != NULL ? item->out : "");
+}
+
+static bool jail_batch(struct batch *batch)
+{
+    const struct get_options *o = batch->options;
+    bool good = true;
+
+    for (size_t k = 0; k < batch->list.count && good; k++) {
+        good = jail_item(batch, &batch->list.items[k]);
+    }
+    for (unsigned k = 0; k < o->get.mirror_count && good; k++) {
+        good = jail_url(o->run.jail, o->get.mirrors[k]);
+    }
+    if (o->get.receipt != NULL && o->get.receipt[0] != '\0' &&
+        !o->get.dry_run) {
+        good = good && jail_file(o->run.jail, NULL, o->get.receipt);
+    }
+    o->run.jail->make = o->list != NULL && !o->get.dry_run;
+    return good;
+}
+
 int batch_run(struct batch *batch)
 {
     int result;
 
+    if (!jail_batch(batch)) {
+        fprintf(stderr, "belay: out of memory\n");
+        return EXIT_FAULT;
+    }
     if (!open_failed(batch)) {
         return EXIT_DISK;
     }

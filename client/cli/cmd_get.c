@@ -5,25 +5,33 @@
 #include "client/cli/get_release.h"
 #include "client/cli/get_tree.h"
 
-int cmd_get(int argc, char **argv)
+static int get(struct get_options *options)
 {
-    struct get_options options;
     struct batch batch;
-    int result = get_options_parse(argc, argv, &options);
+    int result;
 
-    if (result >= 0) {
-        return result;
+    if (options->manifest != NULL) {
+        return get_release(options);
     }
-    if (options.manifest != NULL) {
-        return get_release(&options);
+    if (options->recursive) {
+        return get_tree(options);
     }
-    if (options.recursive) {
-        return get_tree(&options);
-    }
-    result = batch_read(&batch, &options);
+    result = batch_read(&batch, options);
     if (result < 0) {
         result = batch_run(&batch);
     }
     batch_clear(&batch);
+    return result;
+}
+
+int cmd_get(int argc, char **argv)
+{
+    struct get_options options;
+    int result = get_options_parse(argc, argv, &options);
+
+    if (result < 0) {
+        result = get(&options);
+        jail_clear(&options.jail);
+    }
     return result;
 }

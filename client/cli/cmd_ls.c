@@ -10,6 +10,7 @@
 #include "client/belay.h"
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
+#include "client/cli/jail.h"
 #include "client/cli/security_options.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
@@ -294,6 +295,38 @@ static int take_option(struct listing *l, int opt, const char *argument)
                               "expected a positive number");
 }
 
+static void tell_jail(void *arg, bool detail, const char *text)
+{
+    (void)arg;
+    if (!detail) {
+        fprintf(stderr, "belay: %s\n", text);
+    }
+}
+
+/* A listing writes no files. */
+static int enter_jail(struct listing *l, char **urls, int count)
+{
+    const struct belay_get_options job = {
+        .struct_size = sizeof job,
+        .family = l->options.family,
+        .connect_timeout_ms = l->options.connect_timeout_ms,
+    };
+    struct jail jail = {.job = &job};
+    bool good = true;
+    int result = EXIT_FAULT;
+
+    for (int k = 0; k < count && good; k++) {
+        good = jail_url(&jail, urls[k]);
+    }
+    if (good) {
+        result = jail_enter(&jail, &l->security, tell_jail, NULL);
+    } else {
+        fputs("belay: out of memory\n", stderr);
+    }
+    jail_clear(&jail);
+    return result;
+}
+
 static int list_all(struct listing *l, char **urls, int count)
 {
     struct belay_engine_options engine = {.struct_size = sizeof engine,
@@ -348,6 +381,10 @@ int cmd_ls(int argc, char **argv)
         return usage_wrong("missing", "URL", "nothing to do");
     }
     opt = security_finish(&l.security);
+    if (opt >= 0) {
+        return opt;
+    }
+    opt = enter_jail(&l, argv + optind, argc - optind);
     if (opt >= 0) {
         return opt;
     }

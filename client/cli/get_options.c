@@ -485,6 +485,8 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->run.engine.struct_size = sizeof out->run.engine;
     out->separator = '\n';
     out->get.ssh = ssh_default();
+    out->run.jail = &out->jail;
+    out->jail.job = &out->get;
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcqv46h",
                               long_options, NULL)) != -1) {

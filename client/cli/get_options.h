@@ -15,6 +15,7 @@ struct get_options {
     struct run_options run;
     struct belay_get_options get; /* what all files share */
     struct filter filter;
+    struct jail jail; /* each way of getting says what goes in */
     bool recursive;     /* the URLs are of directories; then these two: */
     bool links;
     bool check;

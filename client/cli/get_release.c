@@ -1,10 +1,12 @@
 #include "client/cli/get_release.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,7 +120,7 @@ static char *find_base(const struct get_options *o, int *code)
 
 /* ---- the manifest itself. */
 
-static int fetch_manifest(const struct get_options *o, const char *path)
+static int fetch_manifest(const struct get_options *o, int fd)
 {
     struct run_options options = o->run;
     struct belay_get_options get = o->get;
@@ -130,10 +132,13 @@ static int fetch_manifest(const struct get_options *o, const char *path)
     options.progress = PROGRESS_NONE;
     options.error_on_nothing = false;
     get.url = o->manifest;
-    get.output = path;
+    get.to_fd = true;
+    get.fd = fd;
     get.directory = NULL;
+    get.seed_count = 0;
+    get.receipt = NULL;
     get.dry_run = false;
-    get.overwrite = true;
+    get.overwrite = false;
     get.no_clobber = false;
     get.max_size = MANIFEST_SIZE_MAX;
     code = run_open(&run, &options, 1);
@@ -155,52 +160,39 @@ static int open_manifest(struct get_options *o, const char *path,
                : failed(&error);
 }
 
-/* Removes what a download may leave. */
-static void remove_all(char *dir)
+/* A file without a name: in the directory for temporary files, or else in
+ * memory. */
+static int open_nameless(void)
 {
-    static const char *const names[] = {"manifest", "manifest.part",
-                                        "manifest.part.belay"};
+    const char *dir = getenv("TMPDIR");
+    int fd = open(dir != NULL && dir[0] == '/' ? dir : "/tmp",
+                  O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
-    for (unsigned k = 0; k < 3; k++) {
-        char *path;
-
-        if (asprintf(&path, "%s/%s", dir, names[k]) >= 0) {
-            (void)unlink(path);
-            free(path);
-        }
-    }
-    (void)rmdir(dir);
+    return fd >= 0 ? fd : memfd_create("belay-manifest", MFD_CLOEXEC);
 }
 
 /* A manifest of a URL is a file only while it is read. */
 static int load_manifest(struct get_options *o, struct belay_manifest **out)
 {
-    const char *tmp = getenv("TMPDIR");
-    char *dir = NULL, *path = NULL;
-    int code = EXIT_FAULT;
+    char path[64];
+    int code;
+    int fd;
 
     if (strstr(o->manifest, "://") == NULL) {
         return open_manifest(o, o->manifest, out);
     }
-    if (asprintf(&dir, "%s/belay-XXXXXX",
-                 tmp != NULL && tmp[0] == '/' ? tmp : "/tmp") < 0) {
-        fputs("belay: out of memory\n", stderr);
-        return EXIT_FAULT;
-    }
-    if (mkdtemp(dir) == NULL) {
-        fprintf(stderr, "belay: %s: %s\n", dir, strerror(errno));
-        free(dir);
+    fd = open_nameless();
+    if (fd < 0) {
+        fprintf(stderr, "belay: no place for the manifest: %s\n",
+                strerror(errno));
         return EXIT_DISK;
     }
-    if (asprintf(&path, "%s/manifest", dir) >= 0) {
-        code = fetch_manifest(o, path);
-        if (code == EXIT_DONE) {
-            code = open_manifest(o, path, out);
-        }
-        free(path);
+    code = fetch_manifest(o, fd);
+    if (code == EXIT_DONE) {
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        code = open_manifest(o, path, out);
     }
-    remove_all(dir);
-    free(dir);
+    close(fd);
     return code;
 }
 
@@ -330,6 +322,27 @@ static int install(struct release *r, const struct belay_manifest_info *info)
     return EXIT_DONE;
 }
 
+static bool jail_release(struct get_options *o)
+{
+    const struct belay_get_options *get = &o->get;
+    struct jail *jail = &o->jail;
+    bool good = jail_url(jail, o->manifest);
+
+    if (o->url_count == 1) {
+        good = good && jail_url(jail, o->urls[0]);
+    }
+    /* It is made in a dry run as well. */
+    good = good && jail_directory(jail, get->directory != NULL
+                                            ? get->directory
+                                            : ".");
+    jail->make = true;
+    if (get->receipt != NULL && get->receipt[0] != '\0') {
+        good = good && jail_file(jail, NULL, get->receipt);
+    }
+    jail->trust = o->trust.trust.no_state ? NULL : trust_of(&o->trust);
+    return good;
+}
+
 int get_release(struct get_options *options)
 {
     const char *dir = options->get.directory;
@@ -344,6 +357,11 @@ int get_release(struct get_options *options)
         return code;
     }
     r.base = base;
+    if (!jail_release(options)) {
+        fputs("belay: out of memory\n", stderr);
+        code = EXIT_FAULT;
+        goto out_free;
+    }
     code = load_manifest(options, &manifest);
     if (code != EXIT_DONE) {
         goto out_free;

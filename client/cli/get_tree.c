@@ -91,11 +91,38 @@ static bool add(struct run *run, const struct get_options *o, int k)
     return good;
 }
 
+static bool jail_tree(const struct get_options *o)
+{
+    struct jail *jail = o->run.jail;
+    char name[4097];
+    bool good = true;
+
+    for (int k = 0; k < o->url_count && good; k++) {
+        if (!name_of(o->urls[k], name)) {
+            return false;
+        }
+        char *directory = choose_directory(o, name);
+
+        good = directory != NULL && jail_url(jail, o->urls[k]) &&
+               (o->get.dry_run || jail_directory(jail, directory));
+        free(directory);
+        if (!good) {
+            fprintf(stderr, "belay: out of memory\n");
+        }
+    }
+    jail->make = true;
+    return good;
+}
+
 int get_tree(const struct get_options *options)
 {
     struct run run;
-    int result = run_open(&run, &options->run, (size_t)options->url_count);
+    int result;
 
+    if (!jail_tree(options)) {
+        return EXIT_USAGE;
+    }
+    result = run_open(&run, &options->run, (size_t)options->url_count);
     if (result >= 0) {
         return result;
     }

@@ -1,5 +1,6 @@
 #include "client/cli/place.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "client/cli/proxy_options.h"
@@ -21,9 +22,41 @@ bool place_add(const char **list, unsigned most, unsigned *count,
     return true;
 }
 
-int place_run(struct place *place, const char *file, const char *url)
+/* Comparing writes nothing. */
+static bool jail_place(struct place *place)
+{
+    struct belay_get_options *get = &place->get;
+    struct jail *jail = &place->jail;
+    bool good = jail_url(jail, get->url);
+
+    for (unsigned k = 0; k < get->mirror_count && good; k++) {
+        good = jail_url(jail, get->mirrors[k]);
+    }
+    if (get->kind == BELAY_KIND_REPAIR) {
+        good = good && jail_file(jail, NULL, get->output);
+    }
+    if (get->receipt != NULL && get->receipt[0] != '\0') {
+        good = good && jail_file(jail, NULL, get->receipt);
+    }
+    jail->job = get;
+    place->run.jail = jail;
+    return good;
+}
+
+static int run_one(struct place *place)
 {
     struct run run;
+    int result = run_open(&run, &place->run, 1);
+
+    if (result >= 0) {
+        return result;
+    }
+    return run_get(&run, &place->get, 0) ? run_close(&run)
+                                         : run_abandon(&run, EXIT_USAGE);
+}
+
+int place_run(struct place *place, const char *file, const char *url)
+{
     int result;
 
     proxy_defaults(&place->get);
@@ -36,12 +69,12 @@ int place_run(struct place *place, const char *file, const char *url)
     place->get.output = file;
     place->get.mirrors = place->mirrors;
     place->get.seeds = place->seeds;
-    result = run_open(&run, &place->run, 1);
-    if (result >= 0) {
-        return result;
+    if (jail_place(place)) {
+        result = run_one(place);
+    } else {
+        fputs("belay: out of memory\n", stderr);
+        result = EXIT_FAULT;
     }
-    if (!run_get(&run, &place->get, 0)) {
-        return run_abandon(&run, EXIT_USAGE);
-    }
-    return run_close(&run);
+    jail_clear(&place->jail);
+    return result;
 }

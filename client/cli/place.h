@@ -8,6 +8,7 @@
 struct place {
     struct run_options run;
     struct belay_get_options get; /* but url, output and the lists */
+    struct jail jail;
     const char *mirrors[BELAY_MIRRORS_MAX];
     const char *seeds[BELAY_SEEDS_MAX];
 };

@@ -455,10 +455,20 @@ static uint64_t tick_of(const struct run *run)
                                     : 0;
 }
 
+static void tell_jail(void *arg, bool detail, const char *text)
+{
+    struct run *run = arg;
+
+    if (!detail || (run->options->verbose > 0 && !run->options->quiet)) {
+        display_say(&run->display, NULL, text);
+    }
+}
+
 int run_open(struct run *run, const struct run_options *options, size_t files)
 {
     struct belay_engine_options engine = options->engine;
     struct belay_error error;
+    int result;
 
     *run = (struct run){.options = options, .worst = EXIT_DONE};
     run->totals.files = files;
@@ -469,6 +479,11 @@ int run_open(struct run *run, const struct run_options *options, size_t files)
         fprintf(stderr, "belay: cannot open the log file: %s\n",
                 strerror(errno));
         return EXIT_DISK;
+    }
+    result = jail_enter(options->jail, &options->security, tell_jail, run);
+    if (result >= 0) {
+        display_close(&run->display);
+        return result;
     }
     engine.event = on_event;
     engine.arg = run;

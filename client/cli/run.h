@@ -17,6 +17,7 @@
 #include "client/cli/display.h"
 #include "client/cli/events.h"
 #include "client/cli/exitcode.h"
+#include "client/cli/jail.h"
 #include "client/cli/progress.h"
 #include "client/cli/security_options.h"
 
@@ -30,6 +31,7 @@ struct run_options {
     const char *log_file;  /* NULL: none */
     struct belay_engine_options engine; /* but event, arg, tick_ms, */
     struct security_options security;   /* ... and security, from here */
+    struct jail *jail; /* entered by run_open() */
 };
 
 /* One file of the run. */

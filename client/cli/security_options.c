@@ -22,7 +22,10 @@ const char security_help[] =
     "      --cert FILE, --cert-key FILE\n"
     "                           your certificate and its key, PEM\n"
     "      --token-file FILE    your token; - is standard input (default: the\n"
-    "                           variable BELAY_TOKEN, if it is set)\n";
+    "                           variable BELAY_TOKEN, if it is set)\n"
+    "      --sandbox MODE       what this process may do while it talks to\n"
+    "                           servers: auto (default) confines it as far\n"
+    "                           as the kernel can, require insists, off\n";
 
 bool security_option(struct security_options *o, int opt, const char *value)
 {
@@ -49,6 +52,9 @@ bool security_option(struct security_options *o, int opt, const char *value)
         return true;
     case OPT_TOKEN_FILE:
         o->token_file = value;
+        return true;
+    case OPT_SANDBOX:
+        o->sandbox_word = value;
         return true;
     default:
         return false;
@@ -130,10 +136,38 @@ static int read_token_file(struct security_options *o)
     return result;
 }
 
+/* try is what belayd calls it. */
+static int parse_sandbox(struct security_options *o)
+{
+    static const struct {
+        const char *word;
+        enum sandbox_mode mode;
+    } modes[] = {
+        {"auto", SANDBOX_AUTO},
+        {"try", SANDBOX_AUTO},
+        {"require", SANDBOX_REQUIRE},
+        {"off", SANDBOX_OFF},
+    };
+
+    for (size_t k = 0; k < sizeof modes / sizeof modes[0]; k++) {
+        if (o->sandbox_word == NULL ||
+            strcmp(o->sandbox_word, modes[k].word) == 0) {
+            o->sandbox = modes[k].mode;
+            return -1;
+        }
+    }
+    return usage_wrong("bad sandbox mode", o->sandbox_word,
+                       "expected auto, require or off");
+}
+
 int security_finish(struct security_options *o)
 {
     const char *given = getenv("BELAY_TOKEN");
-    int result = -1;
+    int result = parse_sandbox(o);
+
+    if (result >= 0) {
+        return result;
+    }
 
     o->options.struct_size = sizeof o->options;
     if (o->token_file != NULL) {

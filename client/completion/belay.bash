@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2207 # words of compgen hold no blanks
 
 _belay_security_options="--cacert --pin --accept-new --known-hosts --cert
-    --cert-key --token-file"
+    --cert-key --token-file --sandbox"
 
 _belay_get_options="--output --directory --directory-prefix --overwrite
     --no-clobber --no-remote-time --max-size --sha256 --checksum --if-changed
@@ -49,6 +49,9 @@ _belay_value()
         ;;
     --if-changed)
         _belay_reply -W "reuse stop"
+        ;;
+    --sandbox)
+        _belay_reply -W "auto require off"
         ;;
     --checksum | --pin)
         _belay_reply -W "sha256:"

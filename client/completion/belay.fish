@@ -80,6 +80,7 @@ complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l known
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l cert -r -F -d "your certificate"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l cert-key -r -F -d "its key"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l token-file -r -F -d "your token"
+complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l sandbox -x -a 'auto require off' -d "what this process may do"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s h -l help -d "print the options"
 
 complete -c belay -n '__fish_seen_subcommand_from get repair' -l mirror -x -d "the same content is there, too"

@@ -1,6 +1,7 @@
 #include "proto/io/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +23,7 @@ struct ruleset_attr {
 #define FS_WRITE_FILE (UINT64_C(1) << 1)
 #define FS_READ_FILE (UINT64_C(1) << 2)
 #define FS_READ_DIR (UINT64_C(1) << 3)
+#define FS_REMOVE_DIR (UINT64_C(1) << 4)
 #define FS_MAKE_AND_REMOVE (UINT64_C(0x1ff) << 4)
 #define FS_REFER (UINT64_C(1) << 13)    /* since 2 */
 #define FS_TRUNCATE (UINT64_C(1) << 14) /* since 3 */
@@ -49,6 +51,9 @@ fs_rights(unsigned kinds, int version)
     }
     if ((kinds & CONFINE_EXEC) != 0) {
         rights |= FS_EXECUTE;
+    }
+    if ((kinds & CONFINE_RMDIR) != 0) {
+        rights |= FS_REMOVE_DIR;
     }
     if ((kinds & CONFINE_WRITE) != 0) {
         rights |= FS_WRITE_FILE | FS_MAKE_AND_REMOVE;
@@ -82,16 +87,15 @@ make_ruleset(unsigned kinds, int version, unsigned *in_force)
 /* A rule may only name rights that the ruleset handles, and for a file only
  * those that files have. */
 static bool
-add_rule(int ruleset, const struct confine_rule *rule, uint64_t handled,
-         int version)
+add_rule_of_fd(int ruleset, int fd, uint64_t allowed)
 {
     struct stat st;
     struct landlock_path_beneath_attr attr = {
-        .allowed_access = fs_rights(rule->access, version) & handled,
-        .parent_fd = rule->fd,
+        .allowed_access = allowed,
+        .parent_fd = fd,
     };
 
-    if (fstat(rule->fd, &st) != 0) {
+    if (fstat(fd, &st) != 0) {
         return false;
     }
     if (!S_ISDIR(st.st_mode)) {
@@ -100,6 +104,26 @@ add_rule(int ruleset, const struct confine_rule *rule, uint64_t handled,
     return attr.allowed_access == 0 ||
            syscall(SYS_landlock_add_rule, ruleset,
                    LANDLOCK_RULE_PATH_BENEATH, &attr, 0) == 0;
+}
+
+static bool
+add_rule(int ruleset, const struct confine_rule *rule, uint64_t handled,
+         int version)
+{
+    uint64_t allowed = fs_rights(rule->access, version) & handled;
+
+    if (rule->path == NULL) {
+        return add_rule_of_fd(ruleset, rule->fd, allowed);
+    }
+    int fd = open(rule->path, O_PATH | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool good = add_rule_of_fd(ruleset, fd, allowed);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return good;
 }
 
 int

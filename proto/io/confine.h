@@ -21,10 +21,15 @@
 #define CONFINE_EXEC 0x04u  /* running programs */
 #define CONFINE_TCP 0x08u   /* binding and connecting; accepting goes on */
 #define CONFINE_IPC 0x10u   /* signals and abstract sockets to outside */
+#define CONFINE_RMDIR 0x20u /* removing empty directories: a part of writing,
+                               for rules */
 
 struct confine_rule {
-    int fd;          /* a directory or file, O_PATH will do; borrowed */
-    unsigned access; /* CONFINE_READ, _WRITE, _EXEC: allowed beneath it */
+    const char *path; /* a directory or file, opened for a moment; borrowed */
+    int fd;           /* ... or, without a path, one that is open: O_PATH will
+                         do; borrowed */
+    unsigned access;  /* CONFINE_READ, _WRITE, _EXEC, _RMDIR: allowed beneath
+                         it */
 };
 
 /* The Landlock version of the running kernel; 0: it has none. */

@@ -19,7 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 EPOCH = "1700000000"
 
 FILES = (
-    "bin/belay", "bin/belayd", "include/belay.h", "lib*/libbelay.so",
+    "bin/belay", "bin/belayd", "include/belay.h",
+    "include/belay-sandbox.h", "lib*/libbelay.so",
     "lib*/libbelay.so.0", "lib*/pkgconfig/libbelay.pc",
     "lib*/cmake/belay/belay-config.cmake",
     "lib*/cmake/belay/belay-targets.cmake",

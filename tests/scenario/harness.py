@@ -294,12 +294,33 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+SYS_LANDLOCK_CREATE_RULESET = 444
+
+
+def landlock_version():
+    """Of the running kernel; 0: it has none."""
+    return max(0, LIBC.syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
+
+
+CONFINED = ["--sandbox=require"] if landlock_version() >= 2 else []
+
+
+def confined(args):
+    """A client that cannot confine itself fails, so that no scenario passes
+    without its sandbox; except where the kernel has no Landlock."""
+    args = [*map(str, args)]
+    if args[:1] and args[0] in ("get", "ls", "repair", "verify") and \
+            not any(word.startswith("--sandbox") for word in args):
+        args[1:1] = CONFINED
+    return args
+
+
 class Run:
     """One run of the client: what it said, how it ended, what it used."""
 
     def __init__(self, args, cwd, env=None, stdout=None, stdin=None,
                  preexec_fn=None, prefix=()):
-        self.args = [program("BELAY"), *map(str, args)]
+        self.args = [program("BELAY"), *confined(args)]
         self.out_file = tempfile.TemporaryFile() if stdout is None else None
         self.err_file = tempfile.TemporaryFile()
         self.began = time.monotonic()
@@ -425,11 +446,14 @@ def lines_of(run):
     return [line for line in run.err.splitlines() if line.strip()]
 
 
+# Lines of -v that are about the program, not about what it did.
+PROGRAM_LINE = re.compile("belay: (sandbox: |running as root)|Try 'belay")
+
+
 def check_one_line(run, code, *words):
     """One clear line, the right code, none of the peer's raw bytes."""
     check_code(run, code)
-    lines = [line for line in lines_of(run)
-             if not line.startswith("Try 'belay")]
+    lines = [line for line in lines_of(run) if not PROGRAM_LINE.match(line)]
     check(len(lines) == 1, "%d lines of text instead of one" % len(lines),
           run)
     for word in words:
@@ -523,14 +547,10 @@ def as_user():
     return ["--user", "root"] if os.geteuid() == 0 else []
 
 
-SYS_LANDLOCK_CREATE_RULESET = 444
-
-
 def as_strict_as_possible():
     """Workers die at a call that their sandbox forbids, so that no scenario
     passes with one; except where the kernel has no Landlock."""
-    version = LIBC.syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
-    return ["--sandbox", "strict" if version > 0 else "try"]
+    return ["--sandbox", "strict" if landlock_version() > 0 else "try"]
 
 
 class Belayd(Listening):

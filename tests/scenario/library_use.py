@@ -104,12 +104,14 @@ def example_by_cmake(into):
 
 @case
 def only_the_public_names(into):
-    """The library exports what the header declares, and no more; the program
+    """The library exports what its headers declare, and no more; the program
     that was installed runs and needs nothing of the build tree."""
     prefix = installed(into)
     lib = os.path.join(find(prefix, "libbelay.so"), "libbelay.so")
-    with open(os.path.join(find(prefix, "belay.h"), "belay.h")) as file:
-        header = file.read()
+    header = ""
+    for name in ("belay.h", "belay-sandbox.h"):
+        with open(os.path.join(find(prefix, name), name)) as file:
+            header += file.read()
     exported = [line.split()[-1] for line in
                 run("nm", "-D", "--defined-only", lib).splitlines()]
     foreign = [name for name in exported
