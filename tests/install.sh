@@ -1,12 +1,15 @@
 #!/bin/sh
 # Install the Debian packages of packages.txt that are missing.
-# "sh tests/install.sh build" stops before the packages of the tests.
+# "sh tests/install.sh build" stops before the packages of the tests; "sh
+# tests/install.sh bench" takes the peers of the benchmarks.
 set -eu
 list=$(dirname "$0")/packages.txt
 if [ "${1:-all}" = build ]; then
     wanted=$(sed '/needs* besides/q' "$list" | grep -v '^#')
 elif [ "${1:-all}" = demo ]; then
     wanted=$(sed '/tests need besides/q' "$list" | grep -v '^#')
+elif [ "${1:-all}" = bench ]; then
+    wanted=$(grep -v '^#' "$(dirname "$0")/packages-bench.txt")
 else
     wanted=$(grep -v '^#' "$list")
 fi

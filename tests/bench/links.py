@@ -5,8 +5,9 @@ usage: links.py --link NETLAB-LINK [--belay PATH --belayd PATH] [options]
 
 Each run gets a fresh link (100 Mbit/s, 40 ms round trip), fresh servers in
 the server namespace (nginx, rsync --daemon, belayd) and an empty directory,
-and fetches one file of random bytes. The table shows for each client and
-scenario:
+and fetches one file of random bytes. Every peer runs in the loop that its
+user would write, with a limit of 10 s on silence. The table shows for each
+client and scenario:
 
   done    exit status 0 within the time limit
   right   the file's SHA-256 is that of the source
@@ -15,7 +16,8 @@ scenario:
   bytes   TCP payload delivered at the client / size (retransmitted bytes
           count again)
 
-Needs root; ends with status 77 where the lab cannot run.
+Needs root; ends with status 77 where the lab cannot run. Peers that are not
+installed are reported as skipped ("sh tests/install.sh bench" gets them).
 """
 
 import argparse
@@ -28,6 +30,7 @@ import shlex
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,14 +44,26 @@ RSYNC_PORT = 8730
 BELAY_PORT = 4433
 NAME = "file"
 
+# Settings of the link, and what happens to it while the client runs: pairs
+# of seconds and a function of the lab.
 SCENARIOS = {
-    "clean": {},
-    "rst-3s": {"rst_every": 3},
-    "rst-0.7s": {"rst_every": 0.7},
-    "loss-1%": {"loss": "1%"},
-    "blackout": {"blackout": "1:2"},
+    "clean": ({}, ()),
+    "rst-3s": ({"rst_every": 3}, ()),
+    "rst-0.7s": ({"rst_every": 0.7}, ()),
+    "loss-1%": ({"loss": "1%"}, ()),
+    "loss-2%": ({"loss": "2%"}, ()),
+    "bursts": ({"burst": "0.2%,20%"}, ()),
+    "blackout-2s": ({"blackout": "1:2"}, ()),
+    "blackout-10s": ({"blackout": "1:10"}, ()),
+    # One packet in so many that a MiB holds one wrong bit.
+    "wrong-bits": ({"corrupt_down": f"{1448 / (1 << 20):.6f}"}, ()),
+    "new-address": ({}, [(1.5, lambda lab: lab.change_address(
+        "client", "10.99.0.77"))]),
+    "half-open": ({}, [(1.5, lambda lab: lab.half_open())]),
 }
-STANDARD = ("clean", "rst-3s", "rst-0.7s")
+STANDARD = ("clean", "rst-3s", "rst-0.7s", "loss-2%", "bursts",
+            "blackout-10s", "wrong-bits", "new-address", "half-open")
+SILENCE = 10  # seconds that every client is told to bear, if it can be told
 
 NGINX = """
 daemon off;
@@ -87,9 +102,9 @@ def http_url():
 
 
 class Client:
-    """A row of the table. needs: programs; command(): what to run, in an
-    empty directory where the file shall appear as NAME; serve(): the
-    server's command line, its configuration written to directory."""
+    """A row of the table. needs: programs; command: what to run, in an empty
+    directory where the file shall appear as NAME; serve(): the server's
+    command line, its configuration written to directory."""
 
     def __init__(self, name, needs, command, serve, port):
         self.name = name
@@ -119,32 +134,47 @@ def serve_rsync(root, directory):
 
 
 def http_client(name, command):
-    return Client(name, [command[0], "nginx"], command, serve_nginx,
+    return Client(name, [command[0], "nginx"], loop(*command), serve_nginx,
                   HTTP_PORT)
+
+
+def loop(*words):
+    """What users write around a program that gives up."""
+    return ["sh", "-c", f"until {shlex.join(words)}; do sleep 0.2; done"]
 
 
 def peers():
     """Every peer gets the flags that let it finish, if it can at all."""
     url = http_url()
-    aria2 = ["aria2c", "-q", "-m0", "--no-conf", "--file-allocation=none",
-             "-o", NAME]
-    rsync = (f"until rsync -q --inplace --timeout=30 "
-             f"rsync://{Lab.SERVER}:{RSYNC_PORT}/m/{NAME} {NAME}; "
-             f"do sleep 0.1; done")
-    lftp = (f"set net:max-retries 1000; set net:reconnect-interval-base 1; "
+    curl = ["curl", "-q", "-sS", "-f", "-C", "-", "--connect-timeout",
+            f"{SILENCE}", "--speed-limit", "1", "--speed-time", f"{SILENCE}",
+            "-o", NAME, url]
+    wget = ["wget", "-q", "--no-config", "-c", "-t0", f"-T{SILENCE}",
+            "--waitretry=1", url]
+    aria2 = ["aria2c", "-q", "-c", "-m0", "--no-conf", f"-t{SILENCE}",
+             "--retry-wait=1", "--file-allocation=none", "-o", NAME]
+    rsync = [f"--timeout={SILENCE}",
+             f"rsync://{Lab.SERVER}:{RSYNC_PORT}/m/{NAME}", NAME]
+    lftp = (f"set net:max-retries 1000; set net:timeout {SILENCE}; "
+            f"set net:reconnect-interval-base 1; "
             f"set net:reconnect-interval-multiplier 1; "
-            f"set cmd:fail-exit yes; get -c {url} -o {NAME}")
+            f"set cmd:fail-exit yes; pget -n 4 -c {url} -o {NAME}")
     return [
-        http_client("curl --retry -C -", [
-            "curl", "-q", "-sS", "-f", "-C", "-", "--retry", "1000",
-            "--retry-all-errors", "--retry-delay", "1", "-o", NAME, url]),
-        http_client("wget -t0", ["wget", "-q", "--no-config", "-t0", url]),
-        http_client("aria2c -m0", aria2 + [url]),
-        http_client("aria2c -x8 -s8 -m0",
-                    aria2 + ["-x8", "-s8", "-k1M", url]),
-        http_client("lftp get -c", ["lftp", "-c", lftp]),
-        Client("rsync --inplace, loop", ["rsync"], ["sh", "-c", rsync],
-               serve_rsync, RSYNC_PORT),
+        http_client("curl -C -", curl),
+        http_client("curl -C - --retry", [
+            *curl[:-1], "--retry", "1000", "--retry-all-errors",
+            "--retry-delay", "1", url]),
+        http_client("wget -c -t0", wget),
+        http_client("aria2c", aria2 + [url]),
+        http_client("aria2c -x8 -s8", aria2 + ["-x8", "-s8", "-k1M", url]),
+        http_client("lftp pget -c", ["lftp", "-c", lftp]),
+        Client("rsync --append-verify", ["rsync"],
+               loop("rsync", "-q", "--append-verify", *rsync), serve_rsync,
+               RSYNC_PORT),
+        Client("rsync --inplace", ["rsync"],
+               loop("rsync", "-q", "--inplace", *rsync), serve_rsync,
+               RSYNC_PORT),
+        http_client("zsync", ["zsync", "-q", url + ".zsync"]),
     ]
 
 
@@ -163,8 +193,8 @@ def belay_clients(arguments):
     for extra in [""] + arguments.belay_args:
         clients.append(Client(
             f"belay get {extra}".rstrip(), [belay, belayd],
-            [belay, "get", *shlex.split(extra), url, "-o", NAME], serve,
-            BELAY_PORT))
+            [belay, "get", "--no-config", f"--timeout={SILENCE}",
+             *shlex.split(extra), url, "-o", NAME], serve, BELAY_PORT))
     return clients
 
 
@@ -205,6 +235,10 @@ class Bench:
                 file.write(generator.randbytes(block))
                 left -= block
         self.digest = digest(source)
+        if shutil.which("zsyncmake"):
+            subprocess.run(["zsyncmake", "-u", NAME, "-o",
+                            source + ".zsync", source], check=True,
+                           capture_output=True)
         self.ideal = arguments.size * 8 / arguments.rate
 
     def run(self, client, scenario):
@@ -229,16 +263,18 @@ class Bench:
 
     def transfer(self, client, scenario, directory, target, log):
         arguments = self.arguments
+        settings, events = SCENARIOS[scenario]
         with Lab(arguments.link, congestion=arguments.congestion,
                  rate=arguments.rate, delay=arguments.delay,
-                 seed=arguments.seed, **SCENARIOS[scenario]) as lab:
+                 seed=arguments.seed, **settings) as lab:
             server = lab.popen("server",
                                client.serve(self.root, directory),
                                stdout=log, stderr=log)
             wait_for_port(lab, client.port, server)
             start = time.monotonic()
-            status = lab.run("client", client.command, arguments.timeout,
-                             cwd=target, stdout=log, stderr=log)
+            status = self.watch(lab, events, lab.popen(
+                "client", client.command, cwd=target, stdout=log,
+                stderr=log))
             seconds = time.monotonic() - start
             stats = lab.stats()
         return {
@@ -253,6 +289,22 @@ class Bench:
             "resets": stats["rst_events"],
             "link": stats,
         }
+
+
+    def watch(self, lab, events, child):
+        """Wait for the client while the events of the scenario happen.
+        Returns its exit status, or None if its time was over."""
+        end = time.monotonic() + self.arguments.timeout
+        start = time.monotonic()
+        for at, happen in events:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(start + at - time.monotonic())
+            happen(lab)
+        try:
+            return child.wait(end - time.monotonic())
+        except subprocess.TimeoutExpired:
+            lab.kill(child)
+            return None
 
 
 def best(results):
@@ -270,7 +322,7 @@ def best(results):
 
 def show(row):
     if row.get("skipped"):
-        print(f"{row['scenario']:10} {row['client']:24} "
+        print(f"{row['scenario']:12} {row['client']:22} "
               f"skipped: {row['skipped']}", flush=True)
         return
     why = ""
@@ -278,11 +330,30 @@ def show(row):
         why = "  stopped at the time limit"
     elif row["status"] != 0:
         why = f"  exit status {row['status']}"
-    print(f"{row['scenario']:10} {row['client']:24} "
+    print(f"{row['scenario']:12} {row['client']:22} "
           f"{'yes' if row['done'] else 'no':5} "
           f"{'yes' if row['right'] else 'no':5} "
           f"{row['seconds']:8.2f} {row['time']:7.3f} {row['bytes']:7.3f} "
           f"{row['connections']:6} {row['resets']:6}{why}", flush=True)
+
+
+def cell(row):
+    if row.get("skipped"):
+        return "–"
+    if row["right"]:
+        return f"{row['time']:.2f}, {row['bytes']:.2f}"
+    return "**wrong bytes**" if row["done"] else "not in time"
+
+
+def show_markdown(rows):
+    """A table for people: time / ideal and bytes / size of each run."""
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    print("\n| |", " | ".join(scenarios), "|")
+    print("| --- |" + " --- |" * len(scenarios))
+    for client in dict.fromkeys(row["client"] for row in rows):
+        print("|", client, "|",
+              " | ".join(cell(row) for row in rows
+                         if row["client"] == client), "|")
 
 
 def bench(arguments, directory):
@@ -295,7 +366,7 @@ def bench(arguments, directory):
           f"{2 * arguments.delay:g} ms round trip, {arguments.congestion}, "
           f"ideal {bench.ideal:.2f} s, limit {arguments.timeout:g} s, "
           f"{arguments.repeat} run(s) each")
-    print(f"{'scenario':10} {'client':24} done  right  seconds    time "
+    print(f"{'scenario':12} {'client':22} done  right  seconds    time "
           f"  bytes  conns resets")
     for scenario in arguments.scenario or STANDARD:
         for client in clients:
@@ -350,6 +421,8 @@ def parse():
     parser.add_argument("--client", action="append", metavar="WORD",
                         help="only clients with WORD in their name; "
                         "repeatable")
+    parser.add_argument("--markdown", action="store_true",
+                        help="print a short table as well")
     parser.add_argument("--json", metavar="FILE",
                         help="write all figures there")
     parser.add_argument("--directory", metavar="DIR",
@@ -367,6 +440,8 @@ def run():
     with tempfile.TemporaryDirectory(prefix="belay-links-",
                                      dir=arguments.directory) as directory:
         table = bench(arguments, directory)
+    if arguments.markdown:
+        show_markdown(table["rows"])
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(table, file, indent=1)

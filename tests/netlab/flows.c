@@ -94,6 +94,7 @@ flows_begin(struct flows *flows, struct flows_entry *entry)
 {
     entry->generation++;
     entry->cut = false;
+    entry->mute = false;
     entry->live = true;
     memset(entry->side, 0, sizeof(entry->side));
     flows->seen++;
@@ -131,6 +132,10 @@ flows_enter(struct flows *flows, const struct packet_info *info,
     bool again = side->sent && info->seq + info->span == side->snd_next;
     if (syn && !(entry->live && again)) {
         flows_begin(flows, entry);
+    }
+    if (entry->mute) {
+        verdict.drop = true;
+        return verdict;
     }
     if (entry->cut) {
         /* Who goes on talking has not believed the reset; its own packet
@@ -219,6 +224,20 @@ flows_cut(struct flows *flows, uint32_t index, struct packet_reset reset[2])
         set |= 1u << e;
     }
     return set;
+}
+
+bool
+flows_mute(struct flows *flows, uint32_t index)
+{
+    assert(index < flows->count);
+    struct flows_entry *entry = &flows->entry[index];
+    if (!entry->live) {
+        return false;
+    }
+    entry->live = false;
+    entry->mute = true;
+    entry->generation++;
+    return true;
 }
 
 void

@@ -44,6 +44,7 @@ struct flows_entry {
     uint32_t next;       /* in the bucket or the free list */
     bool live;
     bool cut;
+    bool mute;           /* its packets vanish without a word */
     int64_t used_ns;
     struct flows_side side[2];
 };
@@ -84,6 +85,10 @@ void flows_deliver(struct flows *flows, struct flows_ticket ticket,
  * to get; returns a bit mask 1 << e of those that are set, 0 if not live. */
 unsigned flows_cut(struct flows *flows, uint32_t index,
     struct packet_reset reset[2]);
+
+/* The flow at index (< count) falls silent for good if it is live, as when the
+ * peer of both ends had lost its power. Returns whether it was live. */
+bool flows_mute(struct flows *flows, uint32_t index);
 
 /* Forget the flows that were silent for FLOWS_IDLE_NS. No packet may stay
  * inside the link that long. */

@@ -240,6 +240,11 @@ class Lab:
         """Reset every live TCP connection, at both ends, now."""
         self.control("rst")
 
+    def half_open(self):
+        """Every live TCP connection falls silent for good, as if the other
+        end had lost its power; new ones pass."""
+        self.control("half-open")
+
     def dark(self, seconds):
         """Nothing passes from now on for so long."""
         self.control(f"dark {seconds}")

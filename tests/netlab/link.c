@@ -97,6 +97,14 @@ link_cut_all(struct link *link)
 }
 
 void
+link_mute_all(struct link *link)
+{
+    for (uint32_t i = 0; i < link->flows.count; i++) {
+        link->flows_muted += flows_mute(&link->flows, i);
+    }
+}
+
+void
 link_darken(struct link *link, int64_t now_ns, int64_t len_ns)
 {
     link->dark_until_ns = now_ns + len_ns;
@@ -251,11 +259,12 @@ link_report(const struct link *link, int64_t now_ns,
     int len = snprintf(line, LINK_REPORT_MAX,
         "{\"seconds\":%.3f,\"flows\":%" PRIu64 ",\"live\":%" PRIu32
         ",\"untracked\":%" PRIu64 ",\"rst_events\":%" PRIu64
-        ",\"flows_cut\":%" PRIu64 ",\"rsts_sent\":%" PRIu64
+        ",\"flows_cut\":%" PRIu64 ",\"flows_muted\":%" PRIu64
+        ",\"rsts_sent\":%" PRIu64
         ",\"up\":%s,\"down\":%s}\n",
         (double)(now_ns - link->started_ns) / 1e9, link->flows.seen, live,
         link->flows.untracked, link->rst_events, link->flows_cut,
-        link->rsts_sent, up, down);
+        link->flows_muted, link->rsts_sent, up, down);
     assert(len > 0 && len < LINK_REPORT_MAX);
     return (size_t)len;
 }

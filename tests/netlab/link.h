@@ -25,6 +25,7 @@ struct link {
     int64_t expire_ns;          /* next look for idle flows */
     uint64_t rst_events;        /* cuts that hit at least one connection */
     uint64_t flows_cut;
+    uint64_t flows_muted;
     uint64_t rsts_sent;         /* forged packets, answers included */
 };
 
@@ -47,6 +48,9 @@ int64_t link_tick(struct link *link, int64_t now_ns);
 
 /* Reset every live connection now. */
 void link_cut_all(struct link *link);
+
+/* Every live connection falls silent for good now; new ones pass. */
+void link_mute_all(struct link *link);
 
 /* Nothing passes for len_ns from now on. */
 void link_darken(struct link *link, int64_t now_ns, int64_t len_ns);

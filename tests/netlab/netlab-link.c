@@ -52,6 +52,8 @@ static const char help[] =
     "\n"
     "Commands on standard input: all of the above (\"rate 20M\"), and\n"
     "  rst            reset all TCP connections now\n"
+    "  half-open      every live TCP connection falls silent for good,\n"
+    "                 new ones pass\n"
     "  dark SEC       nothing passes from now on for SEC\n"
     "  stats          the counters; also on SIGUSR1 and at the end\n"
     "The end of standard input, SIGTERM and SIGINT end the program.\n";
@@ -124,6 +126,9 @@ netlab_command(struct netlab *lab, char *line)
         netlab_print_stats(lab);
     } else if (strcmp(key, "rst") == 0) {
         link_cut_all(&lab->link);
+        netlab_answer(NULL);
+    } else if (strcmp(key, "half-open") == 0) {
+        link_mute_all(&lab->link);
         netlab_answer(NULL);
     } else {
         netlab_answer("unknown command");
