@@ -206,7 +206,7 @@
 #define WIRE_INSECURE 0x0404u
 /* the server has a fault of its own */
 #define WIRE_INTERNAL 0x0501u
-/* reading the file failed at OFFSET */
+/* the server could not read the file */
 #define WIRE_IO_ERROR 0x0502u
 /* the server is stopping */
 #define WIRE_SHUTTING_DOWN 0x0503u
@@ -620,7 +620,7 @@ enum frame_end_rule {
     X(INTERNAL, WIRE_INTERNAL, \
       "the server has a fault of its own") \
     X(IO_ERROR, WIRE_IO_ERROR, \
-      "reading the file failed at OFFSET") \
+      "the server could not read the file") \
     X(SHUTTING_DOWN, WIRE_SHUTTING_DOWN, \
       "the server is stopping") \
     X(CORRUPT_STREAM, WIRE_CORRUPT_STREAM, \

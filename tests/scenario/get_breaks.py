@@ -7,12 +7,14 @@ import random
 import signal
 import time
 
-from harness import (KI, MI, PATIENCE, Belayd, Fault, case, check,
+from harness import (GI, KI, MI, PATIENCE, Belayd, Fault, case, check,
                      check_code, cpu_seconds, get, library, main, names,
                      same, scaled, shelf, start, together, wait_until,
                      write_random)
 
 CHUNK = 256 * KI
+# The lengths of the catalogue, or small ones.
+CATALOGUE = bool(os.environ.get("BELAY_LONG"))
 SIZE = scaled(24, 6) * MI + 4321
 LONG = scaled(60, 8) * MI
 
@@ -200,6 +202,82 @@ def no_server_for_a_while(into):
         check(run.poll() is None, "gave up at once", run)
         server.restart()
         finished(run.wait(PATIENCE), "file", into)
+
+
+@case
+def server_stopped_and_continued(into):
+    """N16: the server stands still, longer than the client bears silence."""
+    with Belayd() as server:
+        run = start("-v", "--timeout", "1", "--limit-rate", SIZE // 2,
+                    server.url(), cwd=into)
+        wait_until(lambda: ".part" in str(names(into)), "partial file")
+        time.sleep(0.3)
+        os.killpg(server.child.pid, signal.SIGSTOP)
+        time.sleep(120 if CATALOGUE else 4)
+        check(run.poll() is None, "gave up", run)
+        os.killpg(server.child.pid, signal.SIGCONT)
+        finished(run.wait(), "file", into)
+        thrifty(run, 80, 8)
+
+
+@case
+def last_frames_are_lost(tmp):
+    """N15: all data is there, what ends it is not: nothing comes again."""
+    into = os.path.join(tmp, "measure")
+    os.mkdir(into)
+    with Belayd() as server:
+        with Fault(server) as fault:
+            finished(get("-x", "1", fault.url("small"), cwd=into), "small",
+                     into)
+            total = fault.stats()["bytes_down"]
+
+        def one(back):
+            into = os.path.join(tmp, str(back))
+            os.mkdir(into)
+            with Fault(server, "--cut-at", "%d,-" % (total - back)) as fault:
+                run = get("-v", "-x", "1", fault.url("small"), cwd=into)
+                finished(run, "small", into, "%d bytes less" % back)
+                check(run.ledger["repeated"] <= 64 * KI,
+                      "data came again", run)
+
+        together(one, range(1, scaled(60, 10), 3))
+
+
+@case
+def a_thousand_resets(into):
+    """N13: a reset in each MiB; less than a tenth comes in vain, and the
+    client does not grow."""
+    size = GI if CATALOGUE else scaled(48, 8) * MI
+    path = write_random(os.path.join(into, "root"), size)
+    os.mkdir(os.path.join(into, "served"))
+    os.mkdir(os.path.join(into, "into"))
+    os.rename(path, os.path.join(into, "served", "file"))
+    with Belayd(os.path.join(into, "served")) as server:
+        with Fault(server, "--rst-every", MI) as fault:
+            run = start("-v", "-x", "1", fault.url(),
+                        cwd=os.path.join(into, "into"))
+            seen = []
+            while run.poll() is None:
+                seen.append(open_files(run.pid))
+                time.sleep(0.1)
+            check_code(run, 0)
+            check(same(os.path.join(into, "served", "file"),
+                       os.path.join(into, "into", "file")), "other bytes",
+                  run)
+            stats = fault.stats()
+            check(stats["faults"] >= size // MI - 1, "few resets")
+            check(stats["bytes_down"] <= 1.1 * size, "%.3f times the size" %
+                  (stats["bytes_down"] / size), run)
+            check(max(seen) < 60, "%d descriptors" % max(seen))
+            check(scaled(100) < 100 or run.peak_rss < 64 * MI, "memory",
+                  run)
+
+
+def open_files(pid):
+    try:
+        return len(os.listdir("/proc/%d/fd" % pid))
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

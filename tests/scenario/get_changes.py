@@ -241,5 +241,36 @@ def a_file_that_grows_all_the_time(tmp):
                 check(data.startswith(file.read()), "not a prefix", run)
 
 
+@case
+def two_files_swap_names(tmp):
+    """S16: whoever fetches both gets one content under each name."""
+    size = 3 * MI
+    path, root, into = world(tmp, size)
+    other = write_random(os.path.join(root, "other"), size, 7)
+    settle(path, other)
+    contents = {sha256(path), sha256(other)}
+    for number, pause in enumerate((0.02, 0.2)):
+        where = os.path.join(into, str(number))
+        os.mkdir(where)
+        with Belayd(root) as server:
+            run = start("-r", "--include", "file", "--include", "other",
+                        "--limit-rate", 3 * MI, server.url(""), "-d", "tree",
+                        cwd=where)
+            # It ends in an odd number of swaps, at the latest here.
+            for _ in range(int(1.2 / pause) | 1):
+                os.rename(path, path + ".x")
+                os.rename(other, path)
+                os.rename(path + ".x", other)
+                time.sleep(pause)
+            run.wait()
+        check(run.code in (0, 3, 4, 75), "exit code %s" % run.code, run)
+        tree = os.path.join(where, "tree")
+        found = [name for name in names(tree) if name in ("file", "other")]
+        for name in found:
+            check(sha256(os.path.join(tree, name)) in contents,
+                  name + " is a mix", run)
+        check(run.code != 0 or len(found) == 2, "one is missing", run)
+
+
 if __name__ == "__main__":
     main()

@@ -1,7 +1,10 @@
 """Files that change while they are served: one version or an error, never a
 mix, never a crash."""
 
+import mmap
 import os
+import shutil
+import tempfile
 import time
 
 import harness
@@ -199,6 +202,55 @@ def deleted_file_is_served_or_refused(tmp):
         if end != "DONE":
             check_not_a_mix(end)
         check(raw.error(raw.open("f", handle=2)) == R.WIRE_NOT_FOUND, "gone")
+
+
+@case
+def changed_through_a_mapping(tmp):
+    """S8: bytes that change while no time does: written through a mapping
+    that could be written to before, on a file system in memory. The digests
+    are known already, so a chunk no longer has its own; nothing wrong gets a
+    final name, and nobody tries for ever."""
+    if not os.path.isdir("/dev/shm"):
+        raise harness.Skip("no file system in memory")
+    root = tempfile.mkdtemp(prefix="belay-scenario-", dir="/dev/shm")
+    try:
+        path = write_random(os.path.join(root, "f"), 2 * MI)
+        with open(path, "r+b") as file, \
+                mmap.mmap(file.fileno(), 0) as view:
+            view[MI] = 1
+            settle(path)
+            mapped_and_served(tmp, root, path, view)
+    finally:
+        shutil.rmtree(root)
+
+
+def mapped_and_served(tmp, root, path, view):
+    into = os.path.join(tmp, "into")
+    got = os.path.join(into, "f")
+    os.mkdir(into)
+    with Belayd(root) as server:
+        harness.check_code(harness.get(server.url("f"), cwd=into), 0)
+        os.unlink(got)
+        before = os.stat(path)
+        view[MI + 5:MI + 9] = b"mmap"
+        after = os.stat(path)
+        check((before.st_mtime_ns, before.st_ctime_ns) ==
+              (after.st_mtime_ns, after.st_ctime_ns), "the change shows")
+        run = harness.get("-v", "--deadline", "50", server.url("f"), cwd=into)
+        check(run.code in (0, 4, 75), "exit code %s" % run.code, run)
+        if run.code == 0:
+            check(harness.same(path, got), "other bytes", run)
+        else:
+            harness.check_nothing_final(into)
+            check("digest" in run.err or "damaged" in run.err, "not told",
+                  run)
+        check(len(harness.lines_of(run)) < 30, "a storm of tries", run)
+        # A change that shows heals it.
+        os.utime(path)
+        settle(path)
+        harness.check_code(harness.get("--overwrite", server.url("f"),
+                                       cwd=into), 0)
+        check(harness.same(path, got), "other bytes")
 
 
 @case

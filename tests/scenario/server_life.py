@@ -3,6 +3,7 @@ says when it is used wrongly."""
 
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -500,6 +501,47 @@ def hot_file_for_many_at_once(tmp):
             check(b"".join(chunk_bytes(f) for f in frames[:-1]) == data,
                   "bytes")
             raw.sock.close()
+
+
+@case
+def address_space_is_used_up(tmp):
+    """M3: no memory in the greeting, in a listing, in a download: that
+    connection ends, and the worker serves again when there is some."""
+    root = os.path.join(tmp, "root")
+    os.mkdir(root)
+    settle(write_random(os.path.join(root, "f"), MI))
+    for number in range(3000):
+        open(os.path.join(root, "name%d" % number), "w").close()
+    with Belayd(root, "--workers", "1") as server:
+        with Raw(server.port) as raw:
+            fetch(raw, "f")
+        worker, = wait_until(lambda: workers(server), "worker")
+        for spare in (0, 100 << 10, MI, 3 * MI):
+            with open("/proc/%d/statm" % worker) as file:
+                now = int(file.read().split()[0]) * resource.getpagesize()
+            resource.prlimit(worker, resource.RLIMIT_AS,
+                             (now + spare, resource.RLIM_INFINITY))
+            held = []
+            for turn in range(scaled(120, 40)):
+                try:
+                    raw = Raw(server.port, source="127.0.3.%d" %
+                              (1 + turn // 20))
+                    held.append(raw)
+                    raw.send(W.encode("LIST", 1, {"path": b"", "flags": 0}))
+                    raw.open("f", handle=2)
+                    raw.get(handle=2)
+                except OSError:
+                    pass
+                except harness.Failure:
+                    pass  # it was closed before its greeting
+            for raw in held:
+                raw.sock.close()
+            resource.prlimit(worker, resource.RLIMIT_AS,
+                             (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            check(workers(server) == [worker], "the worker died: " +
+                  server.text())
+            with Raw(server.port) as raw:
+                fetch(raw, "f")
 
 
 if __name__ == "__main__":
