@@ -72,7 +72,7 @@ enum belay_class {
     X(BELAY_SERVER, "server", BELAY_CLASS_TEMPORARY)                        \
     /* Not found, denied, not a file. */                                    \
     X(BELAY_REFUSED, "refused", BELAY_CLASS_PERMANENT)                      \
-    /* Credentials are needed or were refused. */                           \
+    /* Credentials, or TLS, needed or refused. */                            \
     X(BELAY_ACCESS, "access", BELAY_CLASS_PERMANENT)                        \
     /* Not this protocol, or no common version. */                          \
     X(BELAY_NOT_BELAY, "not-belay", BELAY_CLASS_PERMANENT)                  \

@@ -150,7 +150,7 @@ const char *channel_problem(const struct channel *c, int err)
     }
     if (err == ERR_EOF && c->shaking) {
         return "the server closed the connection within the TLS handshake; "
-               "perhaps it does not serve TLS";
+               "perhaps it does not serve TLS (belay+tcp:// is without)";
     }
     if (err == ERR_EOF) {
         return "the server closed the connection";

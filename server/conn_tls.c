@@ -27,28 +27,32 @@ conn_wire_begin(struct conn *c)
     c->wire = tls ? CONN_UNDECIDED : CONN_OPEN;
 }
 
-/* Rule W1: the first byte tells. It stays where it is. */
+/* Rules W1 and W1a: the first byte tells, or what came with it. All stays
+ * where it is. */
 static void
 decide(struct conn *c)
 {
     const struct settings *settings = c->worker->server->settings;
-    uint8_t first = 0;
-    ssize_t n = recv(c->io.in_fd, &first, 1, MSG_PEEK);
+    uint8_t first[PREFACE_LEN];
+    ssize_t n = recv(c->io.in_fd, first, sizeof(first), MSG_PEEK);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
     if (n <= 0) {
         conn_end(c, n == 0 ? "eof" : "reset");
-    } else if (first == TLS_FIRST_BYTE) {
+    } else if (first[0] == TLS_FIRST_BYTE) {
         int err = tls_new(gate_tls(c->gate), c->io.in_fd, NULL, &c->tls);
         if (err != 0) {
             conn_end(c, "memory");
         } else {
             c->wire = CONN_SHAKING;
         }
-    } else if (settings->plain && preface_possible(&first, 1)) {
+    } else if (preface_possible(first, (size_t)n)) {
         c->wire = CONN_OPEN;
+        if (!settings->plain) {
+            sender_refuse(c->sender, WIRE_INSECURE, "not-tls");
+        }
     } else {
         conn_end(c, "not-tls");
     }

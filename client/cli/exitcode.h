@@ -25,7 +25,8 @@
     X(EXIT_PROTOCOL, 8, 6, "not a Belay server, or no common version")       \
     X(EXIT_LIMIT, 9, 4, "an own limit was reached: --deadline, --max-size")  \
     X(EXIT_EXISTS, 10, 5, "the target exists and is another file")           \
-    X(EXIT_ACCESS, 11, 6, "credentials are needed or were refused")          \
+    X(EXIT_ACCESS, 11, 6,                                                    \
+      "credentials, or TLS, are needed or were refused")                     \
     X(EXIT_NOTHING, 12, 1,                                                   \
       "all was there already, and --error-on-nothing was said")              \
     X(EXIT_HOST, 13, 8,                                                      \

@@ -285,7 +285,8 @@ static void tell_failure(struct run *run, const struct belay_event *event,
         belay_text_bytes(stats->size, size, sizeof size);
         (void)snprintf(kept, sizeof kept, "; %s of %s are kept, the same "
                        "command goes on from there", have, size);
-    } else if (goes_on(event->reason) && stats->resumable) {
+    } else if (goes_on(event->reason) && stats->resumable &&
+               !belay_job_is_directory(event->job)) {
         (void)snprintf(kept, sizeof kept, "; the partial file is kept, the "
                        "same command goes on from there");
     }

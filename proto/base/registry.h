@@ -202,7 +202,7 @@
 #define WIRE_AUTH_FAILED 0x0402u
 /* the credentials are no longer valid */
 #define WIRE_AUTH_EXPIRED 0x0403u
-/* a token must not travel on a plain connection */
+/* not over a plain connection: TLS is needed (belay://) */
 #define WIRE_INSECURE 0x0404u
 /* the server has a fault of its own */
 #define WIRE_INTERNAL 0x0501u
@@ -616,7 +616,7 @@ enum frame_end_rule {
     X(AUTH_EXPIRED, WIRE_AUTH_EXPIRED, \
       "the credentials are no longer valid") \
     X(INSECURE, WIRE_INSECURE, \
-      "a token must not travel on a plain connection") \
+      "not over a plain connection: TLS is needed (belay://)") \
     X(INTERNAL, WIRE_INTERNAL, \
       "the server has a fault of its own") \
     X(IO_ERROR, WIRE_IO_ERROR, \

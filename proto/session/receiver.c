@@ -177,10 +177,19 @@ void receiver_start(struct receiver *r, const struct receiver_config *config,
 
 /* ---- input. */
 
+/* How a TLS server complains of bytes that are no TLS. */
+#define TLS_ALERT 0x15
+#define TLS_MAJOR 0x03
+
 static int foreign_peer(struct receiver *r)
 {
     char shown[120];
 
+    if (r->in[0] == TLS_ALERT && r->in_len > 1 && r->in[1] == TLS_MAJOR) {
+        return receiver_error(r, ERR_MAGIC, "the peer speaks TLS, which is "
+                                            "for belay:// instead of "
+                                            "belay+tcp://");
+    }
     (void)text_escape(shown, sizeof shown, r->in,
                       r->in_len < 64 ? r->in_len : 64);
     return receiver_error(r, ERR_MAGIC,

@@ -130,6 +130,12 @@ sender_fail(struct sender *s, uint16_t code, const char *reason)
 }
 
 void
+sender_refuse(struct sender *s, uint16_t code, const char *reason)
+{
+    sender_fail(s, code, reason);
+}
+
+void
 sender_close(struct sender *s, const char *reason)
 {
     if (s->phase < PHASE_FINISHED) {

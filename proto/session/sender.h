@@ -268,6 +268,10 @@ void sender_tick(struct sender *s, uint64_t now);
 /* Operator stop: announce, finish what is outstanding, close. */
 void sender_goaway(struct sender *s, uint64_t now);
 
+/* Instead of anything else: says `code` by the last words, and ends.  `reason`
+ * is one word for the log, static. */
+void sender_refuse(struct sender *s, uint16_t code, const char *reason);
+
 /* Nothing more will come: send what sender_emit() wrote last, then close. */
 bool sender_finished(const struct sender *s);
 

@@ -47,6 +47,8 @@ static void test_strangers(void **state)
         {"SSH-2.0-x\033[2J", 13, ERR_MAGIC, "SSH-2.0-x"},
         {"\x89""BLY\r\n\x1a\r", 8, ERR_MAGIC, "not a Belay server"},
         {"\x89PNG\r\n\x1a\n", 8, ERR_MAGIC, "not a Belay server"},
+        {"\x15\x03\x03\x00\x02\x02\x46", 7, ERR_MAGIC, "speaks TLS"},
+        {"\x15\x02\x03\x00\x02\x02\x46", 7, ERR_MAGIC, "not a Belay"},
     };
 
     (void)state;

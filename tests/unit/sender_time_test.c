@@ -50,6 +50,21 @@ test_handshake_timeout_behind_a_preface(void **state)
     fixture_clear(&f);
 }
 
+/* B1-W1a: before the client has said anything. */
+static void
+test_refusal(void **state)
+{
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, &usual);
+    sender_refuse(f.s, WIRE_INSECURE, "not-tls");
+    fixture_pump(&f);
+    f.out_read = PREFACE_LEN; /* no HELLO follows */
+    expect_last_words(&f, WIRE_INSECURE);
+    assert_string_equal(sender_reason(f.s), "not-tls");
+    fixture_clear(&f);
+}
+
 static void
 test_idle(void **state)
 {
@@ -229,6 +244,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_greeting_for_who_waits),
         cmocka_unit_test(test_handshake_timeout_behind_a_preface),
+        cmocka_unit_test(test_refusal),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_pings),
