@@ -120,6 +120,7 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     c->handle = 0;
     c->handle_open = false;
     c->delivered = 0;
+    c->listed = false;
     c->pause_until = 0;
     c->data_at = now;
     c->span = SPAN_FIRST;
@@ -293,11 +294,17 @@ static void schedule(struct transfer *t, unsigned i, bool progress,
     }
 }
 
+/* Did this connection bring anything that lasts? */
+static bool conn_progress(const struct conn *c)
+{
+    return c->delivered > 0 || c->listed;
+}
+
 /* Common to losing a connection and leaving it. */
 static void conn_end(struct transfer *t, unsigned i, const char *text)
 {
     struct conn *c = &t->conn[i];
-    bool progress = c->delivered > 0;
+    bool progress = conn_progress(c);
 
     conn_release(t, i);
     c->state = CONN_IDLE;
@@ -334,7 +341,7 @@ void transfer_lost(struct transfer *t, unsigned i, const char *text,
         return;
     }
     if (c->draining && receiver_outstanding(c->receiver) == 0) {
-        bool progress = c->delivered > 0;
+        bool progress = conn_progress(c);
 
         conn_release(t, i); /* the server said that it would close */
         c->state = CONN_IDLE;

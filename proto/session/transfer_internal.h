@@ -139,6 +139,7 @@ struct conn {
     uint64_t pause_until; /* the server asked to wait */
     unsigned fruitless;   /* lost in a row without a verified chunk */
     uint64_t delivered;   /* whole chunks in this life of the connection */
+    bool listed;          /* ... and more of the digest list than was there */
     uint64_t current;     /* chunk whose data is coming, if piping */
     uint32_t current_stored;
     bool piping;
@@ -193,6 +194,7 @@ struct listing {
     unsigned conn;
     uint32_t request;
     uint64_t next;
+    uint64_t best; /* most that `next` ever was */
     uint64_t count;
     uint64_t retry_at;
     uint8_t (*digest)[HASH_LEN];

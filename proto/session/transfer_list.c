@@ -217,6 +217,10 @@ void list_digests(struct transfer *t, unsigned i,
         memcpy(list->digest[list->next], digests->digests.ptr,
                digests->digests.len);
         list->next += digests->count;
+        if (list->next > list->best) {
+            list->best = list->next;
+            t->conn[i].listed = true;
+        }
     }
     if (!end) {
         return;

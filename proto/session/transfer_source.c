@@ -113,6 +113,13 @@ static unsigned load_of(const struct transfer *t, unsigned s)
     return load;
 }
 
+/* Is the content still to be proven by the one that named it?  No other can
+ * be of use then, and changing to one means to begin again. */
+static bool home_needed(const struct transfer *t)
+{
+    return mirror_many(t) && t->confirmed && !mirror_more(t);
+}
+
 /* The source for one more connection: one that works, with the least to do;
  * earlier ones first.  When none works, one that had other content may be
  * asked for that. */
@@ -125,6 +132,7 @@ unsigned mirror_pick(struct transfer *t)
         const struct source *s = &t->source[k];
         unsigned cost = load_of(t, k);
 
+        cost += home_needed(t) && k != t->home ? TRANSFER_CONNS_MAX / 2 : 0;
         if (s->aside && !s->stale) {
             continue;
         }

@@ -303,6 +303,34 @@ static void make_client(struct world *w)
     w->client.hold_percent = sometimes(r, 10, 20);
 }
 
+static void tell_plan(const struct world *w)
+{
+    static const char *const manners[] = {"honest", "forges", "damages"};
+    const struct plan *p = &w->plan;
+    const struct transfer_config *c = &w->client.config;
+
+    tell(w, "size %" PRIu64 ", chunks 2^%u (asked for: 2^%u), quiet at %" PRIu64
+         ", %u connections, latency %" PRIu64 ", rate %" PRIu64,
+         w->source.contents->size, w->server.chunk_log2, c->want_chunk_log2,
+         p->quiet_at, c->conns, p->latency, p->rate);
+    tell(w, "cut %u%%, narrow %" PRIu64 ", stall %u%%, flips %u%% and %u%%, "
+         "refuse %u%%, kill %u ms, spoil %u%%, reboot %u ms",
+         p->cut, p->narrow, p->stall, p->flip_down, p->flip_up, p->refuse,
+         p->kill_ms, p->spoil, p->reboot_ms);
+    tell(w, "changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
+         p->change_ms, p->frantic ? ", frantic" : "", p->sly ? ", sly" : "",
+         p->vanish, p->pinned ? ", pinned" : "",
+         c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
+         p->donor, p->donor_self ? ", itself" : "");
+    for (unsigned k = 0; k < p->mirrors; k++) {
+        const struct mirror *m = &w->mirror[k];
+
+        tell(w, "mirror %u %s%s, size %" PRIu64, k + 1,
+             manners[m->server.manner], m->dead ? ", dead" : "",
+             m->source.contents->size);
+    }
+}
+
 /* ---- connections. */
 
 static void line_close(struct world *w, unsigned conn)
@@ -764,6 +792,7 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     w->change_at = after(w, w->plan.change_ms);
     w->kill_at = after(w, w->plan.kill_ms);
     w->reboot_at = after(w, w->plan.reboot_ms);
+    tell_plan(w);
     begin_run(w);
     loop(w);
     result->trace = w->client.trace;

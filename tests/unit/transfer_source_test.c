@@ -583,6 +583,41 @@ static void test_list_overtakes(void **state)
     version_free(&v);
 }
 
+/* A line that breaks within the digest list: whoever named the content is
+ * asked for the rest of it.  With another server all would begin again, and
+ * with the next break once more, for ever. */
+static void test_list_in_parts(void **state)
+{
+    struct version v = large("v@zero", false);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 3);
+    begin(&b);
+    for (uint64_t parts = 0; parts < 4; parts++) {
+        join(&b, 0);
+        assert_int_equal(transfer_conn_source(b.t, 0), 0);
+        greet(&b, 0);
+        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
+        feed(&b, 0);
+        while ((q = peek(&b, 0)) != NULL && q->type != FRAME_DIGEST) {
+            b.peer[0].answered++;
+        }
+        q = expect(&b, 0, FRAME_DIGEST);
+        assert_int_equal(q->digest.first_block, 9 * parts);
+        peer_digests(&b.peer[0], q->id, 9 * parts, 9, q->digest.block_log2,
+                     v.digest, false);
+        feed(&b, 0);
+        cut(&b, 0);
+        /* It was of use, so it is dialled again at once. */
+        pass(&b, 0);
+        assert_true(b.dial[0]);
+    }
+    bench_free(&b);
+    version_free(&v);
+}
+
 /* In order: nothing is put out before the list is there to judge it. */
 static void test_in_order(void **state)
 {
@@ -622,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_nothing_good),
         cmocka_unit_test(test_list_overtakes),
+        cmocka_unit_test(test_list_in_parts),
         cmocka_unit_test(test_in_order),
     };
 
