@@ -38,8 +38,10 @@ maybe_grease(struct sender *s)
     if (!s->config.grease || sender_grease_pick(s, 4) != 0) {
         return (struct tlv){ .type = 0 };
     }
-    return tlv_grease(sender_grease_pick(s, GREASE_TLV_COUNT),
-                      view(filler, sender_grease_pick(s, 4) + 1));
+    /* One after the other: equal seeds give equal bytes with any compiler. */
+    uint32_t type = sender_grease_pick(s, GREASE_TLV_COUNT);
+    uint32_t len = sender_grease_pick(s, 4) + 1;
+    return tlv_grease(type, view(filler, len));
 }
 
 /* ---- Greeting and last words. */
@@ -124,9 +126,9 @@ emit_grease(struct sender *s, struct writer *w)
     static const uint8_t filler[16] = "nothing to see";
 
     s->grease_frame_due = false;
-    return written(s, frame_encode_grease(
-                          w, sender_grease_pick(s, GREASE_FRAME_COUNT), 0,
-                          view(filler, sender_grease_pick(s, 16))));
+    uint32_t type = sender_grease_pick(s, GREASE_FRAME_COUNT);
+    uint32_t len = sender_grease_pick(s, 16);
+    return written(s, frame_encode_grease(w, type, 0, view(filler, len)));
 }
 
 /* Room for preface and HELLO is there: they come first. */

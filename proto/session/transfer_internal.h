@@ -186,8 +186,6 @@ struct listing {
     bool asked;
     bool pieced; /* more than one answer made it */
     bool strong; /* all of them under strong versions */
-    unsigned barren; /* connections in a row that brought none of it */
-    uint64_t piece;  /* digests to ask for at once; 0: all */
     uint64_t from;   /* what was asked for: [from, end) */
     uint64_t end;
     uint8_t block_log2; /* as asked */
@@ -271,6 +269,9 @@ struct transfer {
     bool compared; /* compare_only: TRANSFER_COMPARED is due */
 
     struct listing list;
+    /* What the line carries shows over many lists: these outlive them. */
+    unsigned list_barren; /* connections in a row that brought none of one */
+    uint64_t list_piece;  /* digests to ask for at once; 0: all */
     unsigned contradictions;
 
     struct source source[TRANSFER_SOURCES_MAX];
@@ -436,6 +437,9 @@ void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
                  const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void mirror_differs(struct transfer *t, unsigned i, const char *why);
+/* The bytes are not the pinned content: who named theirs is wrong.  False:
+ * there is nobody else to ask. */
+bool mirror_disproved(struct transfer *t);
 void mirror_forget(struct transfer *t);
 void mirror_adopt(struct transfer *t, unsigned i);
 bool mirror_prove(struct transfer *t, unsigned i,

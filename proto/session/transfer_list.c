@@ -54,8 +54,9 @@ static void list_request(struct transfer *t, const struct conn *c,
     }
     list->from = list->next;
     list->end = list->count;
-    if (join && list->piece > 0 && list->piece < list->count - list->next) {
-        list->end = list->next + list->piece;
+    if (join && t->list_piece > 0 &&
+        t->list_piece < list->count - list->next) {
+        list->end = list->next + t->list_piece;
     }
     if (list->from > 0 || list->end < list->count) {
         list->pieced = true;
@@ -77,13 +78,17 @@ void list_lost(struct transfer *t)
 
     list->asked = false;
     if (list->next > list->from) {
-        list->barren = 0;
-    } else if (++list->barren >= BARREN_MAX) {
-        list->barren = 0;
-        if (list->piece == 0) {
-            list->piece = PIECE_FIRST;
-        } else if (list->piece > PIECE_MIN) {
-            list->piece /= 2;
+        t->list_barren = 0;
+    } else if (++t->list_barren >= BARREN_MAX) {
+        t->list_barren = 0;
+        if (t->list_piece == 0) {
+            t->list_piece = list->count / 2 < PIECE_FIRST ? list->count / 2
+                                                          : PIECE_FIRST;
+        } else {
+            t->list_piece /= 2;
+        }
+        if (t->list_piece < PIECE_MIN) {
+            t->list_piece = PIECE_MIN;
         }
     }
 }

@@ -272,7 +272,10 @@ void mirror_differs(struct transfer *t, unsigned i, const char *why)
         t->source[t->home].aside && !t->expect_final) {
         /* What was begun was of one that could not prove it. */
         change_begin(t, i, why);
-    } else if (mirror_many(t) && t->config.pinned) {
+    } else if (mirror_many(t) && t->config.pinned &&
+               (t->phase == PHASE_NEW ||
+                t->config.pin_log2 == t->grid.log2)) {
+        /* (A pin of another grid does not tell yet who is right.) */
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "its file is not the pinned content");
     } else if (!other_usable(t, s)) {
@@ -280,6 +283,29 @@ void mirror_differs(struct transfer *t, unsigned i, const char *why)
     } else {
         set_aside(t, s, true, "it has another content");
     }
+}
+
+bool mirror_disproved(struct transfer *t)
+{
+    static const char *const why = "its bytes are not the content asked for";
+
+    if (t->config.in_order || t->config.stop_on_change ||
+        !other_ever(t, t->home)) {
+        return false;
+    }
+    for (unsigned k = 0; k < t->source_count; k++) {
+        const struct source *s = &t->source[k];
+
+        if (k == t->home || s->known) {
+            /* Without a content id of its own it only went along. */
+            set_aside(t, k, k != t->home && !s->named, why);
+        }
+    }
+    if (!other_ever(t, t->home)) {
+        return false;
+    }
+    change_begin(t, 0, why);
+    return true;
 }
 
 /* Whose version is what is open again. */

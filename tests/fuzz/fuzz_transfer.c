@@ -406,7 +406,10 @@ static void op_restart(struct game *g, uint8_t percent)
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         line_close(g, i);
     }
-    disk_spoil(&g->disk, &g->rng, percent % 100u);
+    if (percent % 3u == 0) {
+        disk_power_cut(&g->disk, false);
+    }
+    (void)disk_spoil(&g->disk, DISK_TARGET ".part", percent % 100u);
     client_start(&g->c, g->clock);
     run(g);
 }
@@ -468,19 +471,29 @@ static void check_finished(struct game *g)
 {
     const struct transfer_identity *id = transfer_identity(g->c.transfer);
     const struct transfer_ledger *ledger = transfer_ledger(g->c.transfer);
-    FUZZ_CHECK(ledger->have == id->size);
-    for (uint64_t i = 0; i < transfer_chunks(g->c.transfer); i++) {
+    const struct pages *target = disk_look(&g->disk, DISK_TARGET);
+    uint8_t *data;
+    FUZZ_CHECK(target != NULL);
+    data = malloc(target->len + 1);
+    FUZZ_CHECK(data != NULL);
+    pages_read(target, 0, data, target->len);
+    if (g->c.config.pinned) {
+        FUZZ_CHECK(target->len == g->content[0].size);
+        FUZZ_CHECK(memcmp(data, g->content[0].data, target->len) == 0);
+    }
+    FUZZ_CHECK(g->c.settled ||
+               (ledger->have == id->size && target->len == id->size));
+    for (uint64_t i = 0; i < transfer_chunks(g->c.transfer) &&
+                         !g->c.settled;
+         i++) {
         uint8_t digest[HASH_LEN];
-        FUZZ_CHECK(hash_sha256(g->hasher, g->disk.data + (i << id->chunk_log2),
+        FUZZ_CHECK(hash_sha256(g->hasher, data + (i << id->chunk_log2),
                                cid_chunk_len(id->size, id->chunk_log2, i),
                                digest) == 0);
         FUZZ_CHECK(memcmp(digest, transfer_digest(g->c.transfer, i),
                           HASH_LEN) == 0);
     }
-    if (g->c.config.pinned) {
-        FUZZ_CHECK(id->size == g->content[0].size);
-        FUZZ_CHECK(memcmp(g->disk.data, g->content[0].data, id->size) == 0);
-    }
+    free(data);
 }
 
 static void game_init(struct game *g)
@@ -498,7 +511,7 @@ static void game_init(struct game *g)
     g->now = &g->content[0];
     g->clock = 1000;
     g->rng.state = bits;
-    disk_init(&g->disk, DISK_CAP);
+    disk_init(&g->disk, bits);
     c->path = (const uint8_t *)"demo";
     c->path_len = 4;
     c->max_chunk_log2 = 16;
@@ -515,6 +528,9 @@ static void game_init(struct game *g)
     }
     c->want_chunk_log2 = bits & 64u && !c->pinned ? 12 : 0;
     g->c.disk = &g->disk;
+    g->c.hasher = g->hasher;
+    g->c.zpack = zpack_new();
+    FUZZ_CHECK(g->c.zpack != NULL);
     g->c.dial = on_dial;
     g->c.closed = on_closed;
     g->c.arg = g;
@@ -537,7 +553,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (g.c.state == CLIENT_DONE) {
         check_finished(&g);
     }
-    client_kill(&g.c);
+    client_end(&g.c);
+    zpack_free(g.c.zpack);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         line_close(&g, i);
         peer_free(&g.line[i].peer);

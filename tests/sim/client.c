@@ -6,10 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/err.h"
 #include "proto/data/cid.h"
 
 /* A step at one moment that does not come to rest is a busy loop. */
 #define ACTIONS_MAX 20000u
+#define HINTS_AT_ONCE 64u
+/* As in client/fetch_store.c, but for small files. */
+#define SYNC_BYTES ((uint64_t)256 << 10)
+#define SYNC_MS 10000u
 
 static void *need(void *p)
 {
@@ -40,33 +45,171 @@ static void say(const struct client *c, const char *format, ...)
     va_end(args);
 }
 
+/* ---- the record. */
+
+/* A call of the store ended so; false: the run is over. */
+static bool stored(struct client *c, int rc, const struct store_error *why)
+{
+    if (rc == 0) {
+        return true;
+    }
+    /* These would be faults of the program. */
+    BELAY_ASSERT(rc != ERR_STATE && rc != ERR_RANGE && rc != ERR_LOCKED &&
+                 rc != ERR_NOMEM);
+    say(c, "cannot %s: %s", why->operation, err_sentence(rc));
+    c->state = CLIENT_FAILED;
+    c->store_error = rc;
+    return false;
+}
+
+static void to_journal(const struct client *c, struct journal_identity *j)
+{
+    const struct transfer_identity *id = transfer_identity(c->transfer);
+
+    memset(j, 0, sizeof *j);
+    j->size = id->size;
+    j->chunk_log2 = id->chunk_log2;
+    j->version_len = id->version_len;
+    j->version_strong = id->strong;
+    memcpy(j->version, id->version, id->version_len);
+    j->cid_known = id->cid_known;
+    memcpy(j->cid, id->cid, HASH_LEN);
+    j->mtime_known = true;
+    j->mtime_s = id->mtime_s;
+    j->mtime_ns = id->mtime_ns;
+    j->mode = id->mode & 0777;
+}
+
+static void from_journal(const struct journal_identity *j,
+                         struct transfer_identity *id)
+{
+    memset(id, 0, sizeof *id);
+    id->size = j->size;
+    id->chunk_log2 = j->chunk_log2;
+    id->version_len = j->version_len;
+    id->strong = j->version_strong;
+    memcpy(id->version, j->version, j->version_len);
+    id->cid_known = j->cid_known;
+    memcpy(id->cid, j->cid, HASH_LEN);
+    id->mtime_s = j->mtime_s;
+    id->mtime_ns = j->mtime_ns;
+    id->mode = j->mode;
+}
+
+static void resume(struct client *c)
+{
+    const struct journal_identity *j = store_identity(c->store);
+    struct transfer_identity id;
+    struct store_hint hints[HINTS_AT_ONCE];
+    struct store_error why;
+    enum store_reread reread;
+    uint64_t next = 0;
+
+    if (!stored(c, store_resume_prepare(c->store, &reread, &why), &why)) {
+        return;
+    }
+    from_journal(j, &id);
+    if (transfer_resume(c->transfer, &id) != 0) {
+        return; /* begin afresh instead */
+    }
+    c->begun = true;
+    while (next < journal_chunks(j)) {
+        size_t count = HINTS_AT_ONCE;
+
+        if (!stored(c, store_hints(c->store, &next, hints, &count, &why),
+                    &why)) {
+            return;
+        }
+        for (size_t k = 0; k < count; k++) {
+            transfer_hint(c->transfer, hints[k].index, hints[k].digest);
+        }
+    }
+}
+
+static void open_store(struct client *c)
+{
+    struct store_opts opts = {.dir_path = ".",
+                              .name = DISK_TARGET,
+                              .policy = STORE_REPLACE,
+                              .sys = &disk_sys};
+    struct store_report report;
+    struct store_error why;
+    unsigned warnings;
+    int rc = c->in_place
+                 ? store_open_in_place(&opts, &c->store, &report, &why)
+                 : store_open(&opts, &c->store, &report, &why);
+
+    if (!stored(c, rc, &why)) {
+        return;
+    }
+    say(c, "found %d", (int)report.found);
+    if (report.found == STORE_FOUND_DONE) {
+        if (stored(c, store_settle(c->store, &warnings, &why), &why)) {
+            c->state = CLIENT_DONE;
+            c->settled = true;
+        }
+    } else if (report.found == STORE_FOUND_PARTIAL) {
+        resume(c);
+    }
+}
+
+static void remark(struct client *c, uint64_t first, uint64_t count)
+{
+    struct store_error why;
+
+    for (uint64_t i = first; i < first + count; i++) {
+        if (transfer_have(c->transfer, i) &&
+            !stored(c,
+                    store_mark(c->store, i, 1,
+                               (const uint8_t (*)[HASH_LEN])transfer_digest(
+                                   c->transfer, i),
+                               &why),
+                    &why)) {
+            return;
+        }
+    }
+}
+
+static void sync_now_and_then(struct client *c)
+{
+    struct store_error why;
+
+    if (c->store == NULL || !c->begun || c->unsynced == 0 ||
+        (c->unsynced < SYNC_BYTES && c->now < c->synced_at + SYNC_MS)) {
+        return;
+    }
+    c->unsynced = 0;
+    c->synced_at = c->now;
+    (void)stored(c, store_sync(c->store, &why), &why);
+}
+
 /* ---- life. */
 
 void client_start(struct client *c, uint64_t now)
 {
-    struct disk *d = c->disk;
+    const struct pages *target;
 
+    disk_use(c->disk);
+    target = disk_look(c->disk, DISK_TARGET);
     c->now = now;
     c->state = CLIENT_RUNS;
+    c->reason = TRANSFER_OK;
+    c->store_error = 0;
+    c->settled = false;
     c->begun = false;
     c->rebased = false;
     c->out_next = 0;
-    c->hasher = need(hasher_new());
-    c->zpack = need(zpack_new());
+    c->unsynced = 0;
+    c->synced_at = now;
+    pages_clear(&c->out);
+    if (c->in_place) {
+        c->config.donors[0].size = target->len;
+    }
     c->config.seed = rng_next(&c->rng);
     c->transfer = need(transfer_new(&c->config, now));
-    say(c, "client starts%s", d->recorded ? " from a record" : "");
-    if (d->recorded && !c->config.in_order) {
-        int err = transfer_resume(c->transfer, &d->identity);
-
-        BELAY_ASSERT(err == 0);
-        for (uint64_t i = 0; i < d->marks; i++) {
-            if (d->mark[i].there) {
-                transfer_hint(c->transfer, i, d->mark[i].digest);
-            }
-        }
-        c->begun = true;
-        c->rebased = true; /* as if: marks are written again when hashed */
+    say(c, "client starts");
+    if (!c->config.in_order) {
+        open_store(c);
     }
 }
 
@@ -88,6 +231,16 @@ static void link_close(struct client *c, unsigned conn)
 
 void client_kill(struct client *c)
 {
+    c->disk->dead = true;
+    client_end(c);
+    disk_kill(c->disk);
+}
+
+void client_end(struct client *c)
+{
+    (void)store_close(c->store, NULL);
+    c->store = NULL;
+    pages_clear(&c->out);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         link_close(c, i);
     }
@@ -106,10 +259,6 @@ void client_kill(struct client *c)
     c->local_count = 0;
     transfer_free(c->transfer);
     c->transfer = NULL;
-    hasher_free(c->hasher);
-    c->hasher = NULL;
-    zpack_free(c->zpack);
-    c->zpack = NULL;
 }
 
 /* ---- connections. */
@@ -262,20 +411,46 @@ static bool verify(struct client *c, const struct cpiece *p, uint8_t *raw,
            memcmp(digest, p->chunk.digest, HASH_LEN) == 0;
 }
 
+/* As the pipeline: zeros may become a hole. */
+static int put_chunk(struct client *c, const struct cpiece *p, uint8_t *raw,
+                     struct store_error *why)
+{
+    struct iovec iov = {raw, p->chunk.raw_len};
+
+    return p->chunk.codec == CODEC_ZERO
+               ? store_zero(c->store, p->chunk.offset, p->chunk.raw_len, why)
+               : store_pwrite(c->store, p->chunk.offset, &iov, 1, why);
+}
+
+static bool keep(struct client *c, const struct cpiece *p, uint8_t *raw,
+                 const uint8_t digest[HASH_LEN])
+{
+    struct store_error why;
+
+    if (c->config.in_order) {
+        pages_write(&c->out, p->chunk.offset, raw, p->chunk.raw_len);
+        return true;
+    }
+    c->unsynced += p->chunk.raw_len;
+    return stored(c, put_chunk(c, p, raw, &why), &why) &&
+           stored(c,
+                  store_mark(c->store, p->chunk.index, 1,
+                             (const uint8_t (*)[HASH_LEN])digest, &why),
+                  &why);
+}
+
 static void piece_finish(struct client *c, struct cpiece *p)
 {
-    uint8_t *raw = need(calloc(1, (size_t)p->chunk.raw_len + 1));
+    uint8_t *raw = need(malloc((size_t)p->chunk.raw_len + 1));
     uint8_t digest[HASH_LEN];
     bool ok = verify(c, p, raw, digest);
+    bool kept = !ok || keep(c, p, raw, digest);
 
-    if (ok) {
-        disk_write(c->disk, p->chunk.offset, raw, p->chunk.raw_len);
-        if (!c->config.in_order) {
-            disk_mark(c->disk, p->chunk.index, digest);
-        }
-    }
     free(raw);
     trace(c, p->chunk.index, ok);
+    if (!kept) {
+        return;
+    }
     if (ok && c->config.in_order) {
         p->waits = true;
         return;
@@ -286,7 +461,8 @@ static void piece_finish(struct client *c, struct cpiece *p)
 
 static void finish_pieces(struct client *c)
 {
-    for (struct cpiece **at = &c->pieces; *at != NULL;) {
+    for (struct cpiece **at = &c->pieces;
+         *at != NULL && c->state == CLIENT_RUNS;) {
         struct cpiece *p = *at;
 
         if (p->waits || p->due > c->now) {
@@ -321,12 +497,20 @@ static bool release(struct client *c)
 
 /* ---- local work. */
 
-static const uint8_t *bytes_of(const struct client *c,
-                               const struct transfer_action *a)
+static bool local_read(struct client *c, unsigned donor, uint64_t at,
+                       uint8_t *out, uint32_t len)
 {
-    return a->donor == TRANSFER_NO_DONOR || c->donor[a->donor] == NULL
-               ? c->disk->data
-               : c->donor[a->donor];
+    struct store_error why;
+
+    if (donor != TRANSFER_NO_DONOR && c->donor[donor] != NULL) {
+        memcpy(out, c->donor[donor] + at, len);
+        return true;
+    }
+    if (c->config.in_order) {
+        pages_read(&c->out, at, out, len);
+        return true;
+    }
+    return store_pread(c->store, at, out, len, &why) == 0;
 }
 
 static void hash_chunks(struct client *c, const struct transfer_action *a)
@@ -336,19 +520,19 @@ static void hash_chunks(struct client *c, const struct transfer_action *a)
                         : c->config.donors[a->donor].size;
     bool grid = own && a->chunk_log2 ==
                            transfer_identity(c->transfer)->chunk_log2;
-    const uint8_t *data = bytes_of(c, a);
+    uint8_t *data = need(malloc(((size_t)1 << a->chunk_log2) + 1));
 
     for (uint64_t i = a->first; i < a->first + a->count; i++) {
+        uint32_t len = cid_chunk_len(size, a->chunk_log2, i);
         uint8_t digest[HASH_LEN];
-        int err = hash_sha256(c->hasher,
-                              data + (i << a->chunk_log2),
-                              cid_chunk_len(size, a->chunk_log2, i), digest);
+        bool ok = local_read(c, a->donor, i << a->chunk_log2, data, len) &&
+                  hash_sha256(c->hasher, data, len, digest) == 0;
 
-        BELAY_ASSERT(err == 0);
-        transfer_hashed(c->transfer, i, digest, c->now);
-        if (grid && c->rebased && transfer_have(c->transfer, i)) {
-            disk_mark(c->disk, i, transfer_digest(c->transfer, i));
-        }
+        transfer_hashed(c->transfer, i, ok ? digest : NULL, c->now);
+    }
+    free(data);
+    if (grid && c->rebased && c->store != NULL) {
+        remark(c, a->first, a->count);
     }
 }
 
@@ -359,25 +543,28 @@ static void copy_chunk(struct client *c, const struct local *l)
                                  a->chunk_log2, a->first);
     uint8_t *copy = need(malloc((size_t)len + 1));
     uint8_t digest[HASH_LEN];
-    const uint8_t *data = bytes_of(c, a);
-    bool ok = data != c->disk->data || a->from_offset + len <= c->disk->cap;
+    struct iovec iov = {copy, len};
+    struct store_error why = {0};
+    bool ok = local_read(c, a->donor, a->from_offset, copy, len) &&
+              hash_sha256(c->hasher, copy, len, digest) == 0 &&
+              memcmp(digest, l->digest, HASH_LEN) == 0 &&
+              store_pwrite(c->store, a->first << a->chunk_log2, &iov, 1,
+                           &why) == 0 &&
+              store_mark(c->store, a->first, 1,
+                         (const uint8_t (*)[HASH_LEN])digest, &why) == 0;
 
-    if (ok) {
-        memcpy(copy, data + a->from_offset, len);
-        ok = hash_sha256(c->hasher, copy, len, digest) == 0 &&
-             memcmp(digest, l->digest, HASH_LEN) == 0;
-    }
-    if (ok) {
-        disk_write(c->disk, a->first << a->chunk_log2, copy, len);
-        disk_mark(c->disk, a->first, digest);
-    }
     free(copy);
+    c->unsynced += len;
+    if (why.code == ERR_NO_SPACE) {
+        (void)stored(c, why.code, &why);
+    }
     transfer_copied(c->transfer, ok, c->now);
 }
 
 static void finish_locals(struct client *c)
 {
-    for (struct local **at = &c->locals; *at != NULL;) {
+    for (struct local **at = &c->locals;
+         *at != NULL && c->state == CLIENT_RUNS;) {
         struct local *l = *at;
 
         if (l->due > c->now) {
@@ -414,18 +601,64 @@ static void local_add(struct client *c, const struct transfer_action *a)
 
 static void on_record(struct client *c, bool rebase)
 {
+    struct journal_identity j;
+    struct store_error why;
+
     /* Nothing of the old version may be written behind this. */
     if (rebase) {
         BELAY_ASSERT(c->pieces == NULL && c->locals == NULL);
     }
     c->out_next = 0;
-    disk_record(c->disk, transfer_identity(c->transfer));
+    pages_clear(&c->out);
+    if (c->config.in_order) {
+        c->begun = true;
+        return;
+    }
+    to_journal(c, &j);
+    if (!journal_identity_valid(&j)) {
+        c->state = CLIENT_FAILED;
+        c->reason = TRANSFER_REFUSED;
+        return;
+    }
+    if (!stored(c,
+                rebase ? store_rebase(c->store, &j, &why)
+                       : store_begin(c->store, &j, &why),
+                &why)) {
+        return;
+    }
     c->begun = true;
     c->rebased |= rebase;
-    for (uint64_t i = 0; rebase && i < transfer_chunks(c->transfer); i++) {
-        if (transfer_have(c->transfer, i)) {
-            disk_mark(c->disk, i, transfer_digest(c->transfer, i));
-        }
+    if (rebase) {
+        remark(c, 0, transfer_chunks(c->transfer));
+    }
+}
+
+static void on_identity(struct client *c)
+{
+    struct journal_identity j;
+    struct store_error why;
+
+    BELAY_ASSERT(c->begun);
+    if (c->store != NULL) {
+        to_journal(c, &j);
+        (void)stored(c, store_update_identity(c->store, &j, &why), &why);
+    }
+}
+
+static void on_finish(struct client *c)
+{
+    const struct transfer_identity *id = transfer_identity(c->transfer);
+    struct store_attrs attrs = {.mode = id->mode,
+                                .mtime_known = true,
+                                .mtime_s = id->mtime_s,
+                                .mtime_ns = id->mtime_ns};
+    struct store_error why;
+    unsigned warnings;
+
+    BELAY_ASSERT(c->pieces == NULL && c->locals == NULL);
+    if (c->store == NULL ||
+        stored(c, store_finish(c->store, &attrs, &warnings, &why), &why)) {
+        c->state = CLIENT_DONE;
     }
 }
 
@@ -464,13 +697,7 @@ static void act(struct client *c, const struct transfer_action *a)
         on_record(c, true);
         break;
     case TRANSFER_IDENTITY:
-        BELAY_ASSERT(c->begun);
-        /* A record of another grid is not written over: REBASE is for that. */
-        BELAY_ASSERT(c->disk->identity.size ==
-                         transfer_identity(c->transfer)->size &&
-                     c->disk->identity.chunk_log2 ==
-                         transfer_identity(c->transfer)->chunk_log2);
-        c->disk->identity = *transfer_identity(c->transfer);
+        on_identity(c);
         break;
     case TRANSFER_HASH:
     case TRANSFER_COPY:
@@ -478,8 +705,7 @@ static void act(struct client *c, const struct transfer_action *a)
         local_add(c, a);
         break;
     case TRANSFER_FINISH:
-        BELAY_ASSERT(c->pieces == NULL && c->locals == NULL);
-        c->state = CLIENT_DONE;
+        on_finish(c);
         break;
     case TRANSFER_FAIL:
         c->state = CLIENT_FAILED;
@@ -541,6 +767,7 @@ void client_run(struct client *c, uint64_t now)
     if (c->state != CLIENT_RUNS) {
         return;
     }
+    sync_now_and_then(c);
     finish_pieces(c);
     while (c->state == CLIENT_RUNS && release(c)) {
     }

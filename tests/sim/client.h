@@ -1,6 +1,7 @@
-/* Client: the fake runner of the real transfer machine.  It does what
- * client/fetch.c and its neighbours do, in virtual time and on a simulated
- * disk, and watches that the transfer keeps its side of the contract. */
+/* Client: the fake runner of the real transfer machine and the real store.
+ * It does what client/fetch.c and its neighbours do, in virtual time and on a
+ * simulated disk, and watches that the transfer keeps its side of the
+ * contract. */
 #ifndef TESTS_SIM_CLIENT_H
 #define TESTS_SIM_CLIENT_H
 
@@ -42,7 +43,7 @@ struct clink {
 enum client_state {
     CLIENT_RUNS,
     CLIENT_DONE,
-    CLIENT_FAILED,
+    CLIENT_FAILED, /* `reason`, or `store_error` if that is not 0 */
 };
 
 struct client {
@@ -50,13 +51,18 @@ struct client {
     struct transfer *transfer;
     struct disk *disk;
     struct rng rng;
-    struct hasher *hasher;
+    struct hasher *hasher; /* of the world, with the next */
     struct zpack *zpack;
     enum client_state state;
     enum transfer_reason reason;
+    struct store *store; /* NULL with ordered output */
+    int store_error;
+    bool in_place; /* the target is repaired where it is */
+    bool settled;  /* done: an earlier run had ended right after its rename */
     bool begun;
     bool rebased;
-    bool probe_only;
+    uint64_t unsynced; /* bytes */
+    uint64_t synced_at;
     struct clink link[TRANSFER_CONNS_MAX];
     struct cpiece *pieces;
     struct local *locals;
@@ -67,10 +73,11 @@ struct client {
     uint64_t steps;
     bool verbose;
     uint64_t now;
-    /* Local files, as the config names them; NULL: the disk itself. */
+    /* Local files, as the config names them; NULL: the target. */
     const uint8_t *donor[TRANSFER_DONORS_MAX];
     /* Ordered output. */
     uint64_t out_next;
+    struct pages out;
     /* What the world has to do. */
     void (*dial)(void *arg, unsigned conn);
     void (*closed)(void *arg, unsigned conn);
@@ -81,6 +88,8 @@ struct client {
 void client_start(struct client *c, uint64_t now);
 /* The process dies: everything but the disk is gone. */
 void client_kill(struct client *c);
+/* It ends by itself, and puts away what it has in hand. */
+void client_end(struct client *c);
 
 void client_connected(struct client *c, unsigned conn, struct net *net);
 void client_dial_failed(struct client *c, unsigned conn, const char *text);

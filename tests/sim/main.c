@@ -54,14 +54,17 @@ static int run_seeds(uint64_t first, uint64_t last)
         total.conns += r.conns;
         total.restarts += r.restarts;
         total.changes += r.changes;
+        total.power_cuts += r.power_cuts;
+        total.disk_failures += r.disk_failures;
         total.wire += r.wire;
         total.size += r.size;
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " complete, %" PRIu64 " wrong; %u "
-           "connections, %u restarts, %u changes, %" PRIu64 " steps, %" PRIu64
-           " MiB of content\n",
+           "connections, %u restarts, %u power cuts, %u failed disk calls, "
+           "%u changes, %" PRIu64 " steps, %" PRIu64 " MiB of content\n",
            last - first + 1, finished, bad, total.conns, total.restarts,
-           total.changes, total.steps, total.size >> 20);
+           total.power_cuts, total.disk_failures, total.changes, total.steps,
+           total.size >> 20);
     return bad == 0 ? 0 : 1;
 }
 

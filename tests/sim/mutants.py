@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Is the simulator worth its name?  Plants known bugs, one at a time, in a
-copy of the session room, and counts the seeds until one is found.
+copy of the session room and of the store, and counts the seeds until one is
+found.
 
-usage: mutants.py LIBRARY [SEEDS [NAME...]]
+usage: mutants.py LIBRARY [--table] [SEEDS [NAME...]]
   LIBRARY  libbelay_proto.a of a build of this tree
+  --table  write what was found to tests/sim/README.md
 """
 import pathlib
 import re
@@ -14,7 +16,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# name, file, what is there, what is planted
+# name, file (of proto/session, if no folder is named), what is there, what is
+# planted
 MUTANTS = [
     ("expectation-dropped", "transfer_conn.c",
      "    if (!plain) {\n        open.expect_version",
@@ -50,8 +53,8 @@ MUTANTS = [
      "    if (!join) {\n        list->next = 0;",
      "    if (true) {\n        list->next = 0;"),
     ("list-pieces-too-large", "transfer_list.c",
-     "        list->barren = 0;\n        if (list->piece == 0) {",
-     "        list->barren = 0;\n        if (false) {"),
+     "        t->list_barren = 0;\n        if (t->list_piece == 0) {",
+     "        t->list_barren = 0;\n        if (false) {"),
     ("copy-not-verified", "transfer_change.c",
      "    if (ok && grid_state(", "    if (grid_state("),
     ("kept-in-place-blindly", "transfer_change.c",
@@ -102,9 +105,74 @@ MUTANTS = [
      "    } else if (r->get.all_scheduled) {\n"
      "        request_answer(s, r, ANSWER_DONE);\n"
      "        handle_advance(s, r->handle);"),
+    ("budget-never-refunded", "transfer_reply.c+transfer_conn.c",
+     ("        t->fruitless = 0;\n        t->bad_run = 0;",
+      "        c->fruitless = 0;\n        t->fruitless = 0;"),
+     ("        t->bad_run = 0;", "        c->fruitless = 0;")),
+    ("list-from-anyone", "transfer_source.c",
+     "home_needed(t) && k != t->home", "false && k != t->home"),
+    ("pin-blames-nobody", "transfer_check.c",
+     "        if (mirror_disproved(t)) {", "        if (false) {"),
+    ("any-mirror-believed", "transfer_reply.c",
+     "    if (out->wanted && t->expect != NULL &&",
+     "    if (false && out->wanted &&"),
+    ("no-fsync-before-rename", "client/store_finish.c",
+     "    if (store_call_fsync(store->sys, store->part_fd) != 0) {\n"
+     "        rc = part_failed(",
+     "    if (false) {\n        rc = part_failed("),
+    ("no-directory-fsync", "client/store_finish.c",
+     "    if (store_sync_dir(store, warnings) != 0) {",
+     "    if (false) {"),
+    ("failed-sync-ignored", "client/store_sync.c",
+     "        return store_refused(store, why);\n    }\n"
+     "    if (store_call_fdatasync(store->sys, store->part_fd) != 0) {",
+     "        return store_refused(store, why);\n    }\n"
+     "    if (store_call_fdatasync(store->sys, store->part_fd) == 77) {"),
+    ("cache-believed", "client/store_sync.c",
+     "        if (store->sys->drop_pages(store->part_fd) == 0 &&",
+     "        if (true || store->sys->drop_pages(store->part_fd) == 0 &&"),
+    ("short-write-is-whole", "client/store_call.c",
+     "        done = (size_t)put;\n        offset += done;",
+     "        done = left[first].iov_len;\n        offset += done;"),
 ]
 
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-DTRANSFER_SMALL", "-O1", "-w"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64",
+         "-DTRANSFER_SMALL", "-O1", "-w"]
+PARTS = ("client", "disk", "main", "net", "pages", "server", "source",
+         "world")
+
+HEAD = """# The simulator
+
+`sim --seeds A..B` runs whole downloads in virtual time, one from each seed:
+the real transfer and receivers, the real senders of one to four servers, and
+the real store (`client/store*.c`) on a simulated disk. `sim --seed N -v` tells
+the story of one. A seed that fails is printed and replays exactly.
+
+| part | what goes wrong |
+| --- | --- |
+| network (`net.c`) | latency, rate, splits and joins of what arrives, resets after any byte, every connection cut after so many bytes, silence, flipped bits and bytes that come twice, in both directions, refused dials |
+| servers (`server.c`) | busy, I/O errors, digests pending, going away, restarts that forget digests and make smaller chunks; mirrors that are dead, have another content, damage chunks, or forge them with digests that fit |
+| source (`source.c`) | bytes change in place, shift, shrink, grow, are replaced or touched; it vanishes and returns; changes within one tick of the clock, and between fstat and read |
+| disk (`disk.c`) | short reads and writes, ENOSPC, EIO, names that cannot be opened, renamed or removed, a sync that fails once and drops pages, power cuts that lose or tear what was not synced, bit rot |
+| client | killed and started again, many connections or one, ordered output, donors, repair in place, pinned content, a budget of tries |
+
+After every world: a download that calls itself complete is one version of the
+file and names its content id (P1); it is still there when the power fails at
+the next moment (P2); the final name never leads to anything else (P1); bytes
+that a killed client had verified are not fetched again, and a cut costs one
+chunk at most (P3); everything comes to its end, and not by giving up without
+need (P6); no assertion fails (P7). Every sixteenth world runs twice and has to
+be the same.
+
+## Are bugs found?
+
+Made by `python3 -B tests/sim/mutants.py build/gcc/libbelay_proto.a --table`.
+Each line is a bug that is planted in a copy of the tree, and the first seed
+that finds it.
+
+| bug | where | seed | by |
+| --- | --- | --- | --- |
+"""
 
 
 def sh(args, **kw):
@@ -119,10 +187,11 @@ def compile_one(tree, source, out):
         sys.exit(f"{source}: {r.stdout}")
 
 
-def build(tree, objects, library, changed):
-    for name in changed:
-        compile_one(tree, tree / "proto/session" / name,
-                    objects / f"{name}.o")
+def object_of(objects, file):
+    return objects / (file.replace("/", "_") + ".o")
+
+
+def link(objects, library):
     r = sh(["gcc", "-o", str(objects / "sim"),
             *map(str, sorted(objects.glob("*.o"))), library, "-lcrypto",
             "-lz", *deflate(library)])
@@ -153,56 +222,73 @@ def hunt(sim, seeds):
 
 def plant(tree, mutant):
     name, files, old, new = mutant
-    files = files.split("+")
+    files = [f if "/" in f else "proto/session/" + f
+             for f in files.split("+")]
     olds = old if isinstance(old, tuple) else (old,)
     news = new if isinstance(new, tuple) else (new,)
     for file, a, b in zip(files, olds, news):
-        path = tree / "proto/session" / file
+        path = tree / file
         text = path.read_text()
         if text.count(a) != 1:
             sys.exit(f"{name}: its place in {file} is gone; "
                      f"found {text.count(a)} times")
         path.write_text(text.replace(a, b))
-    return files
+    return sorted(set(files))
+
+
+def build_all(tree, objects):
+    shutil.copytree(ROOT / "proto", tree / "proto")
+    shutil.copytree(ROOT / "tests/sim", tree / "tests/sim")
+    (tree / "client").mkdir()
+    for path in (ROOT / "client").glob("store*.[ch]"):
+        shutil.copy(path, tree / "client")
+    for file in [f"tests/sim/{part}.c" for part in PARTS] + [
+            str(p.relative_to(tree))
+            for folder in ("proto/session", "client")
+            for p in (tree / folder).glob("*.c")]:
+        compile_one(tree, tree / file, object_of(objects, file))
+
+
+def try_one(tree, objects, library, mutant, seeds):
+    changed = plant(tree, mutant)
+    for file in changed:
+        compile_one(tree, tree / file, object_of(objects, file))
+    link(objects, library)
+    found = hunt(str(objects / "sim"), seeds)
+    for file in changed:
+        shutil.copy(ROOT / file, tree / file)
+        compile_one(tree, tree / file, object_of(objects, file))
+    return found, changed
 
 
 def main():
-    library = sys.argv[1]
-    seeds = int(sys.argv[2]) if len(sys.argv) > 2 else 10000
-    wanted = set(sys.argv[3:])
+    args = [a for a in sys.argv[1:] if a != "--table"]
+    library = args[0]
+    seeds = int(args[1]) if len(args) > 1 else 10000
+    wanted = set(args[2:])
+    table = "--table" in sys.argv
     survivors = []
+    rows = ""
     with tempfile.TemporaryDirectory() as temp:
-        temp = pathlib.Path(temp)
-        tree = temp / "tree"
-        objects = temp / "objects"
+        tree = pathlib.Path(temp) / "tree"
+        objects = pathlib.Path(temp) / "objects"
         objects.mkdir()
-        shutil.copytree(ROOT / "proto", tree / "proto")
-        shutil.copytree(ROOT / "tests/sim", tree / "tests/sim")
-        names = sorted(p.name for p in (tree / "proto/session").glob("*.c"))
-        for source in ("client", "disk", "main", "net", "server", "source",
-                       "world"):
-            compile_one(tree, tree / f"tests/sim/{source}.c",
-                        objects / f"{source}.o")
-        for name in names:
-            compile_one(tree, tree / "proto/session" / name,
-                        objects / f"{name}.o")
+        build_all(tree, objects)
         for mutant in MUTANTS:
             if wanted and mutant[0] not in wanted:
                 continue
-            changed = plant(tree, mutant)
-            build(tree, objects, library, changed)
-            found = hunt(str(objects / "sim"), seeds)
+            found, changed = try_one(tree, objects, library, mutant, seeds)
             print(f"{mutant[0]:26} " +
                   (f"found by seed {found[0]}: {found[1]}" if found
                    else f"NOT FOUND in {seeds} seeds"), flush=True)
             if not found:
                 survivors.append(mutant[0])
-            for name in changed:
-                shutil.copy(ROOT / "proto/session" / name,
-                            tree / "proto/session" / name)
-                compile_one(tree, tree / "proto/session" / name,
-                            objects / f"{name}.o")
+                found = "none", f"not found in {seeds} seeds"
+            rows += (f"| {mutant[0]} | {', '.join(changed)} | {found[0]} | "
+                     f"{found[1]} |\n")
     print(f"{len(survivors)} survived: {' '.join(survivors)}")
+    if table:
+        (ROOT / "tests/sim/README.md").write_text(HEAD + rows)
     return 1 if survivors else 0
 
 

@@ -10,6 +10,7 @@ static void pipe_init(struct pipe *p)
     memset(p, 0, sizeof *p);
     p->last = &p->first;
     p->flip_at = NET_NEVER;
+    p->replay_at = NET_NEVER;
 }
 
 void net_init(struct net *n)
@@ -41,9 +42,30 @@ void net_clear(struct net *n)
     pipe_clear(&n->down);
 }
 
+static struct segment *put(struct net *n, struct pipe *p,
+                           const uint8_t *data, size_t len)
+{
+    struct segment *s = malloc(sizeof *s + len);
+
+    BELAY_ASSERT(s != NULL);
+    memcpy(s->data, data, len);
+    s->next = NULL;
+    s->len = len;
+    s->at = 0;
+    p->free_at += len / n->bytes_per_ms;
+    s->due = p->free_at + n->latency_ms;
+    *p->last = s;
+    p->last = &s->next;
+    p->in_flight += len;
+    return s;
+}
+
 void net_send(struct net *n, struct pipe *p, struct rng *rng, uint64_t now,
               const uint8_t *data, size_t len)
 {
+    if (p->free_at < now) {
+        p->free_at = now;
+    }
     while (len > 0) {
         /* The line takes a few KiB at a time, so that arrival is spread. */
         size_t step = (size_t)rng_between(rng, 1, 3000);
@@ -52,25 +74,15 @@ void net_send(struct net *n, struct pipe *p, struct rng *rng, uint64_t now,
         if (step > len) {
             step = len;
         }
-        s = malloc(sizeof *s + step);
-        BELAY_ASSERT(s != NULL);
-        memcpy(s->data, data, step);
-        s->next = NULL;
-        s->len = step;
-        s->at = 0;
+        s = put(n, p, data, step);
         if (p->flip_at >= p->sent && p->flip_at - p->sent < step) {
             s->data[p->flip_at - p->sent] ^=
                 (uint8_t)(1u << rng_below(rng, 8));
         }
-        if (p->free_at < now) {
-            p->free_at = now;
+        if (p->replay_at >= p->sent && p->replay_at - p->sent < step) {
+            (void)put(n, p, data, step);
         }
-        p->free_at += step / n->bytes_per_ms;
-        s->due = p->free_at + n->latency_ms;
-        *p->last = s;
-        p->last = &s->next;
         p->sent += step;
-        p->in_flight += step;
         data += step;
         len -= step;
     }

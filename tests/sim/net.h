@@ -2,7 +2,8 @@
  *
  * Bytes keep their order, arrive after the latency and not faster than the
  * rate, in pieces of any length.  A connection can be cut (reset: what is on
- * the way is lost), stall for ever, or flip a bit, each at a chosen byte. */
+ * the way is lost), stall for ever, flip a bit, or bring some bytes twice,
+ * each at a chosen byte. */
 #ifndef TESTS_SIM_NET_H
 #define TESTS_SIM_NET_H
 
@@ -30,6 +31,7 @@ struct pipe {
     uint64_t delivered; /* bytes taken out */
     uint64_t free_at;   /* when the line can take the next byte */
     uint64_t flip_at;   /* this byte loses a bit */
+    uint64_t replay_at; /* what is sent with this byte comes twice */
     bool ended;         /* no more will be put in */
 };
 

@@ -99,13 +99,10 @@ static void read_chunk(const struct file *file, uint64_t index, uint32_t len,
     const struct content *content = file->inode->content;
     uint64_t at = index << file->chunk_log2;
 
-    piece->data = need(calloc(1, len + 1));
+    piece->data = need(malloc(len + 1));
     piece->len = len;
-    if (at < content->size) { /* shorter now: the rest reads as zeros */
-        uint64_t n = content->size - at;
-
-        memcpy(piece->data, content->data + at, n < len ? n : len);
-    }
+    /* If it is shorter now the rest reads as zeros. */
+    pages_read(&content->data, at, piece->data, len);
 }
 
 /* The digest of a chunk of an unchanged strong version, remembered. */

@@ -15,29 +15,31 @@ static void *need(void *p)
 
 /* ---- contents. */
 
-static void fill(struct source *s, uint8_t *data, uint64_t len)
+/* Bytes from `at` to the end. */
+static void fill(struct source *s, struct pages *data, uint64_t at,
+                 uint64_t end)
 {
     /* Some chunks are zero, some compress, most are noise. */
-    for (uint64_t at = 0; at < len;) {
-        uint64_t step = 1024;
+    while (at < end) {
+        uint64_t block[128];
+        uint64_t step = sizeof block;
         unsigned kind = (unsigned)rng_below(&s->rng, 8);
 
-        if (step > len - at) {
-            step = len - at;
+        if (step > end - at) {
+            step = end - at;
         }
         if (kind == 0) {
-            step = len - at < 8192 ? len - at : 8192;
-            memset(data + at, 0, step);
-        } else if (kind == 1) {
-            memset(data + at, (int)rng_below(&s->rng, 256), step);
+            at += end - at < 8192 ? end - at : 8192;
+            continue; /* these are zeros */
+        }
+        if (kind == 1) {
+            memset(block, (int)rng_below(&s->rng, 256), sizeof block);
         } else {
-            for (uint64_t k = 0; k < step; k += 8) {
-                uint64_t v = rng_next(&s->rng);
-                size_t n = step - k < 8 ? (size_t)(step - k) : 8;
-
-                memcpy(data + at + k, &v, n);
+            for (unsigned k = 0; k < 128; k++) {
+                block[k] = rng_next(&s->rng);
             }
         }
+        pages_write(data, at, block, step);
         at += step;
     }
 }
@@ -48,7 +50,7 @@ static struct content *content_new(struct source *s, uint64_t size,
     struct content *c = need(calloc(1, sizeof *c));
 
     c->size = size;
-    c->data = need(calloc(1, size + 1));
+    pages_resize(&c->data, size);
     c->born = now;
     c->died = UINT64_MAX;
     c->next = s->contents;
@@ -81,8 +83,16 @@ void source_init(struct source *s, uint64_t seed, uint64_t size,
     s->racy_ms = 2000;
     s->next_inode = 1;
     c = content_new(s, size, 0);
-    fill(s, c->data, size);
+    fill(s, &c->data, 0, size);
     s->path = inode_new(s, c, 0);
+}
+
+void source_copy(struct source *s, const struct content *content,
+                 uint64_t tick_ms)
+{
+    source_init(s, 0, 0, tick_ms);
+    s->contents->size = content->size;
+    pages_share(&s->contents->data, 0, &content->data, 0, content->size);
 }
 
 void source_free(struct source *s)
@@ -97,7 +107,7 @@ void source_free(struct source *s)
         struct content *c = s->contents;
 
         s->contents = c->next;
-        free(c->data);
+        pages_clear(&c->data);
         free(c);
     }
     source_forget(s);
@@ -105,6 +115,16 @@ void source_free(struct source *s)
 }
 
 /* ---- changes. */
+
+static void spoil_byte(struct source *s, struct content *c)
+{
+    uint64_t at = rng_below(&s->rng, c->size);
+    uint8_t byte;
+
+    pages_read(&c->data, at, &byte, 1);
+    byte ^= 0x5A;
+    pages_write(&c->data, at, &byte, 1);
+}
 
 /* The new content of one change; the old one is untouched. */
 static struct content *mutate(struct source *s, const struct content *old,
@@ -126,21 +146,21 @@ static struct content *mutate(struct source *s, const struct content *old,
     }
     c = content_new(s, size, now);
     if (kind == 2 || kind == 3) {
-        fill(s, c->data, chunk);
-        memcpy(c->data + chunk, old->data, old->size);
+        fill(s, &c->data, 0, chunk);
+        pages_share(&c->data, chunk, &old->data, 0, old->size);
     } else if (kind == 4 && old->size > chunk) {
-        memcpy(c->data, old->data + chunk, size);
+        pages_share(&c->data, 0, &old->data, chunk, size);
     } else {
         uint64_t same = size < old->size ? size : old->size;
 
-        memcpy(c->data, old->data, same);
-        fill(s, c->data + same, size - same);
+        pages_share(&c->data, 0, &old->data, 0, same);
+        fill(s, &c->data, same, size);
     }
     if (size > 0 && kind > 4) {
         unsigned spots = (unsigned)rng_between(&s->rng, 1, 3);
 
         while (spots-- > 0) {
-            c->data[rng_below(&s->rng, size)] ^= 0x5A;
+            spoil_byte(s, c);
         }
     }
     return c;
@@ -185,9 +205,9 @@ void source_sly_change(struct source *s, struct inode *inode, uint64_t now)
     unsigned spots = (unsigned)rng_between(&s->rng, 1, 3);
 
     s->changes++;
-    memcpy(new->data, old->data, old->size);
+    pages_share(&new->data, 0, &old->data, 0, old->size);
     while (spots-- > 0 && new->size > 0) {
-        new->data[rng_below(&s->rng, new->size)] ^= 0x5A;
+        spoil_byte(s, new);
     }
     old->died = now;
     inode->content = new;
@@ -284,12 +304,11 @@ void source_forget(struct source *s)
 
 /* ---- judging. */
 
-const struct content *source_find(const struct source *s, const uint8_t *data,
-                                  uint64_t size, uint64_t since)
+const struct content *source_find(const struct source *s,
+                                  const struct pages *data, uint64_t since)
 {
     for (const struct content *c = s->contents; c != NULL; c = c->next) {
-        if (c->size == size && c->died >= since &&
-            memcmp(c->data, data, size) == 0) {
+        if (c->died >= since && pages_equal(&c->data, data)) {
             return c;
         }
     }
@@ -301,13 +320,17 @@ void content_cid(struct source *s, const struct content *c,
 {
     uint64_t count = cid_chunk_count(c->size, chunk_log2);
     uint8_t(*digest)[HASH_LEN] = need(calloc(count + 1, HASH_LEN));
+    uint8_t *chunk = need(malloc((size_t)1 << chunk_log2));
     uint8_t root[HASH_LEN];
     int err = 0;
 
     for (uint64_t i = 0; i < count && err == 0; i++) {
-        err = hash_sha256(s->hasher, c->data + (i << chunk_log2),
-                          cid_chunk_len(c->size, chunk_log2, i), digest[i]);
+        uint32_t len = cid_chunk_len(c->size, chunk_log2, i);
+
+        pages_read(&c->data, i << chunk_log2, chunk, len);
+        err = hash_sha256(s->hasher, chunk, len, digest[i]);
     }
+    free(chunk);
     BELAY_ASSERT(err == 0);
     err = merkle_root(s->hasher, c->size, chunk_log2, digest[0], count, root);
     BELAY_ASSERT(err == 0);

@@ -15,12 +15,13 @@
 #include <stdint.h>
 
 #include "proto/data/hash.h"
+#include "tests/sim/pages.h"
 #include "tests/sim/rand.h"
 
 struct content {
     struct content *next;
     uint64_t size;
-    uint8_t *data;
+    struct pages data;
     uint64_t born;
     uint64_t died; /* UINT64_MAX while it is current */
 };
@@ -69,6 +70,9 @@ struct source {
 
 void source_init(struct source *s, uint64_t seed, uint64_t size,
                  uint64_t tick_ms);
+/* Another server with a copy of this content. */
+void source_copy(struct source *s, const struct content *content,
+                 uint64_t tick_ms);
 void source_free(struct source *s);
 
 /* One random event: bytes change, shift, the file shrinks, grows, is replaced
@@ -91,10 +95,10 @@ void memo_learn(struct source *s, struct memo *m, uint64_t index,
 /* The server was started again. */
 void source_forget(struct source *s);
 
-/* The content that equals these bytes and was current at some time since
+/* The content that equals this file and was current at some time since
  * `since`; NULL if none. */
-const struct content *source_find(const struct source *s, const uint8_t *data,
-                                  uint64_t size, uint64_t since);
+const struct content *source_find(const struct source *s,
+                                  const struct pages *data, uint64_t since);
 void content_cid(struct source *s, const struct content *c,
                  uint8_t chunk_log2, uint8_t cid[HASH_LEN]);
 

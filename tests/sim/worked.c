@@ -142,7 +142,7 @@ static void make_server(struct worked *x)
     struct source *s = &x->source;
 
     source_init(s, 1, FILE_SIZE, 1);
-    memcpy(s->path->content->data, x->file, FILE_SIZE);
+    pages_write(&s->path->content->data, 0, x->file, FILE_SIZE);
     x->server.source = s;
     x->server.hasher = x->hasher;
     x->server.zpack = need(zpack_new());

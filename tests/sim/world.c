@@ -22,11 +22,13 @@ struct plan {
     unsigned stall;
     unsigned flip_down;
     unsigned flip_up;
+    unsigned replay;   /* percent of the connections, each way */
     unsigned refuse;   /* dials */
     unsigned change_ms; /* mean time between changes; 0: none */
     unsigned vanish;   /* percent of the changes */
     unsigned kill_ms;  /* mean time between deaths of the client */
-    unsigned spoil;    /* percent of the chunks after a death */
+    unsigned power;    /* percent of the deaths are power cuts */
+    unsigned spoil;    /* percent of the pages rot after a death */
     unsigned reboot_ms; /* mean time between restarts of the server */
     bool frantic;      /* many changes within one tick of the clock */
     bool sly;          /* ... that show in nothing but the time */
@@ -39,6 +41,7 @@ struct plan {
     unsigned donor;    /* percent of a donor that is right; 0: none */
     bool donor_self;   /* ... which is the file itself, to be repaired */
     bool smaller;      /* after a reboot the server makes smaller chunks */
+    struct disk_faults disk;
 };
 
 struct line {
@@ -76,8 +79,12 @@ struct world {
     uint64_t run_began;
     unsigned cuts; /* in the present run of the client */
     unsigned stalls;
+    unsigned failures; /* of the disk, before that run */
     unsigned flips;
-    bool spoiled;
+    bool spoiled;   /* the disk lost something that was there */
+    uint64_t fresh; /* verified bytes of the runs before */
+    uint64_t fresh_seen; /* ... and of this one, when it last got more */
+    unsigned barren; /* connections that ended since then */
     const struct content *pin;
     uint64_t content_seed;
     bool verbose;
@@ -207,7 +214,19 @@ static void plan_help(struct world *w, uint64_t seed)
     }
     if (rng_percent(&r, 15) && !w->client.config.in_order) {
         p->donor = (unsigned)rng_between(&r, 1, 100);
-        p->donor_self = rng_percent(&r, 40) && p->kill_ms == 0;
+        p->donor_self = rng_percent(&r, 40);
+    }
+    if (p->narrow == 0 && rng_percent(&r, 20)) {
+        w->client.config.tries_max = (unsigned)rng_between(&r, 5, 12);
+    }
+    p->power = sometimes(&r, 50, 100);
+    p->replay = p->narrow == 0 ? sometimes(&r, 5, 20) : 0;
+    if (rng_percent(&r, 15)) {
+        p->disk.shorter = sometimes(&r, 50, 200);
+        p->disk.full = sometimes(&r, 30, 5);
+        p->disk.broken = sometimes(&r, 30, 5);
+        p->disk.sync = sometimes(&r, 30, 200);
+        p->disk.names = sometimes(&r, 30, 50);
     }
 }
 
@@ -227,7 +246,7 @@ static void make_donor(struct world *w, uint64_t seed)
     }
     w->donor = malloc(size + 1);
     BELAY_ASSERT(w->donor != NULL);
-    memcpy(w->donor, c->data + (size > 0 ? shift : 0), size);
+    pages_read(&c->data, shift, w->donor, size);
     for (uint64_t at = 0; at < size; at += 1 << 12) {
         if (!rng_percent(&r, w->plan.donor)) {
             w->donor[at] ^= 1;
@@ -238,15 +257,16 @@ static void make_donor(struct world *w, uint64_t seed)
     config->donors[0].self = w->plan.donor_self;
     w->client.donor[0] = w->plan.donor_self ? NULL : w->donor;
     if (w->plan.donor_self) {
-        BELAY_ASSERT(size <= w->disk.cap);
-        memcpy(w->disk.data, w->donor, size);
+        w->client.in_place = true;
+        disk_put(&w->disk, DISK_TARGET, w->donor, size);
     }
 }
 
 static void make_mirrors(struct world *w, uint64_t seed)
 {
-    static const char *const path = "demo.bin";
+    static const char *const path = DISK_TARGET;
     struct transfer_config *config = &w->client.config;
+    const struct content *first = w->source.path->content;
     struct rng r = {.state = seed + 99};
 
     config->mirror_count = w->plan.mirrors;
@@ -264,8 +284,12 @@ static void make_mirrors(struct world *w, uint64_t seed)
                            : kind == 1 ? SERVER_DAMAGES
                                        : SERVER_HONEST;
         m->dead = kind == 2;
-        source_init(&m->source, kind == 3 ? rng_next(&r) : w->content_seed,
-                    w->source.path->content->size, w->source.tick_ms);
+        if (kind == 3) {
+            source_init(&m->source, rng_next(&r), first->size,
+                        w->source.tick_ms);
+        } else {
+            source_copy(&m->source, first, w->source.tick_ms);
+        }
         /* Tokens of different servers do not collide. */
         m->source.path->number += (uint64_t)1 << (40 + k);
         memset(&m->server.faults, 0, sizeof m->server.faults);
@@ -277,8 +301,8 @@ static void make_client(struct world *w)
     struct transfer_config *c = &w->client.config;
     struct rng *r = &w->rng;
 
-    c->path = (const uint8_t *)"demo.bin";
-    c->path_len = 8;
+    c->path = (const uint8_t *)DISK_TARGET;
+    c->path_len = strlen(DISK_TARGET);
     c->max_chunk_log2 = LIMIT_CHUNK_LOG2_MAX;
     c->compression = rng_percent(r, 70);
     c->conns = (unsigned)rng_below(r, 6);
@@ -314,29 +338,49 @@ static void tell_plan(const struct world *w)
          w->source.contents->size, w->server.chunk_log2, c->want_chunk_log2,
          p->quiet_at, c->conns, p->latency, p->rate);
     tell(w, "cut %u%%, narrow %" PRIu64 ", stall %u%%, flips %u%% and %u%%, "
-         "refuse %u%%, kill %u ms, spoil %u%%, reboot %u ms",
-         p->cut, p->narrow, p->stall, p->flip_down, p->flip_up, p->refuse,
-         p->kill_ms, p->spoil, p->reboot_ms);
-    tell(w, "changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
-         p->change_ms, p->frantic ? ", frantic" : "", p->sly ? ", sly" : "",
+         "replay %u%%, refuse %u%%, kill %u ms, power %u%%, spoil %u%%, "
+         "reboot %u ms",
+         p->cut, p->narrow, p->stall, p->flip_down, p->flip_up, p->replay,
+         p->refuse, p->kill_ms, p->power, p->spoil, p->reboot_ms);
+    tell(w, "disk: short %u, full %u, broken %u, sync %u, names %u per mille",
+         p->disk.shorter, p->disk.full, p->disk.broken, p->disk.sync,
+         p->disk.names);
+    tell(w, "%u tries, changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
+         c->tries_max, p->change_ms, p->frantic ? ", frantic" : "", p->sly ? ", sly" : "",
          p->vanish, p->pinned ? ", pinned" : "",
          c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
          p->donor, p->donor_self ? ", itself" : "");
     for (unsigned k = 0; k < p->mirrors; k++) {
         const struct mirror *m = &w->mirror[k];
 
-        tell(w, "mirror %u %s%s, size %" PRIu64, k + 1,
-             manners[m->server.manner], m->dead ? ", dead" : "",
-             m->source.contents->size);
+        tell(w, "mirror %u %s%s%s", k + 1, manners[m->server.manner],
+             m->dead ? ", dead" : "",
+             pages_equal(&m->source.contents->data,
+                         &w->source.contents->data)
+                 ? ""
+                 : ", another content");
     }
 }
 
 /* ---- connections. */
 
+/* A connection ended: is this download getting on? */
+static void count_tries(struct world *w)
+{
+    uint64_t fresh = transfer_ledger(w->client.transfer)->fresh;
+
+    /* What a change made useless was no progress. */
+    w->barren = fresh > w->fresh_seen ? 1 : w->barren + 1;
+    w->fresh_seen = fresh;
+}
+
 static void line_close(struct world *w, unsigned conn)
 {
     struct line *l = &w->line[conn];
 
+    if (w->client.transfer != NULL && (l->used || l->dialled_at != 0)) {
+        count_tries(w);
+    }
     if (l->used) {
         sconn_free(&l->server);
         net_clear(&l->net);
@@ -398,6 +442,14 @@ static void plan_faults(struct world *w, struct net *n)
         n->up.flip_at = rng_below(r, 500);
         w->flips++;
     }
+    if (rng_percent(r, p->replay)) {
+        n->down.replay_at = rng_below(r, w->source.contents->size + 500);
+        w->flips++;
+    }
+    if (rng_percent(r, p->replay)) {
+        n->up.replay_at = rng_below(r, 500);
+        w->flips++;
+    }
 }
 
 static void answer_dial(struct world *w, unsigned conn)
@@ -412,10 +464,12 @@ static void answer_dial(struct world *w, unsigned conn)
         server = &w->mirror[source - 1].server;
     }
     if (source > 0 && w->mirror[source - 1].dead && !is_quiet(w)) {
+        count_tries(w);
         client_dial_failed(&w->client, conn, "connection refused");
         return;
     }
     if (!is_quiet(w) && rng_percent(&w->rng, w->plan.refuse)) {
+        count_tries(w);
         client_dial_failed(&w->client, conn, "connection refused");
         return;
     }
@@ -488,12 +542,23 @@ static void begin_run(struct world *w)
     w->run_began = w->now;
     w->cuts = 0;
     w->stalls = 0;
+    w->failures = w->disk.failures;
+    w->fresh_seen = 0;
+    w->barren = 0;
     client_start(&w->client, w->now);
 }
 
+/* The client dies, or ended and goes. */
 static void end_run(struct world *w)
 {
-    client_kill(&w->client);
+    if (w->client.transfer != NULL) {
+        w->fresh += transfer_ledger(w->client.transfer)->fresh;
+    }
+    if (w->client.state == CLIENT_RUNS) {
+        client_kill(&w->client);
+    } else {
+        client_end(&w->client);
+    }
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         line_close(w, i);
     }
@@ -506,13 +571,26 @@ static void restart(struct world *w)
     begin_run(w);
 }
 
+static void judge_name(struct world *w);
+
 static void kill_client(struct world *w)
 {
-    if (rng_percent(&w->rng, 50) && w->plan.spoil > 0) {
-        w->spoiled |= disk_spoil(&w->disk, &w->rng, w->plan.spoil) > 0;
+    bool power = rng_percent(&w->rng, w->plan.power);
+
+    tell(w, power ? "the power fails" : "the client dies");
+    end_run(w);
+    if (power) {
+        w->spoiled = true;
+        w->result->power_cuts++;
+        disk_power_cut(&w->disk, false);
+        judge_name(w);
     }
-    tell(w, "the client dies");
-    restart(w);
+    if (rng_percent(&w->rng, 20) && w->plan.spoil > 0) {
+        w->spoiled |= disk_spoil(&w->disk, DISK_TARGET ".part",
+                                 w->plan.spoil) > 0;
+    }
+    w->result->restarts++;
+    begin_run(w);
     w->kill_at = after(w, w->plan.kill_ms);
 }
 
@@ -537,6 +615,7 @@ static void happen(struct world *w)
     if (is_quiet(w)) {
         source_return(&w->source);
         memset(&w->server.faults, 0, sizeof w->server.faults);
+        memset(&w->disk.faults, 0, sizeof w->disk.faults);
         return;
     }
     if (w->now >= w->change_at) {
@@ -579,45 +658,102 @@ static void judge_ledger(struct world *w, const struct transfer_ledger *l)
             wrong(w, "a cut wasted more than one chunk");
         }
     }
+    /* P3: what killed runs had verified is there.  (Of what is hashed again
+     * for smaller chunks at that moment the ledger does not speak.) */
+    if (!w->spoiled && w->flips == 0 && w->source.changes == 0 &&
+        w->disk.failures == 0 && w->plan.donor == 0 &&
+        !w->client.config.in_order && w->fresh + l->fresh > l->size) {
+        wrong(w, "verified bytes were fetched again");
+    }
     w->result->wire = l->wire;
     w->result->size = l->size;
 }
 
 /* Which version is it?  A mirror keeps the first one for ever. */
-static const struct content *find_content(struct world *w, uint64_t size)
+static const struct content *find_content(struct world *w,
+                                          const struct pages *data,
+                                          uint64_t since)
 {
-    const struct content *c =
-        source_find(&w->source, w->disk.data, size, w->run_began);
+    const struct content *c = source_find(&w->source, data, since);
 
     for (unsigned k = 0; c == NULL && k < w->plan.mirrors; k++) {
-        c = source_find(&w->mirror[k].source, w->disk.data, size, 0);
+        c = source_find(&w->mirror[k].source, data, 0);
     }
     return c;
 }
 
-static void judge_success(struct world *w)
+/* P1: the final name leads to a version of the file, or to nothing. */
+static void judge_name(struct world *w)
 {
-    struct transfer *t = w->client.transfer;
-    const struct transfer_identity *id = transfer_identity(t);
-    const struct content *c;
+    const struct pages *target = disk_look(&w->disk, DISK_TARGET);
+
+    if (target != NULL && !w->client.in_place &&
+        find_content(w, target, 0) == NULL) {
+        wrong(w, "the final name leads to no version of the file");
+    }
+}
+
+/* P2: it stays, whatever happens next. */
+static void judge_durable(struct world *w, const struct content *c)
+{
+    const struct pages *target;
+
+    end_run(w);
+    disk_power_cut(&w->disk, true);
+    target = disk_look(&w->disk, DISK_TARGET);
+    if (target == NULL || !pages_equal(target, &c->data)) {
+        wrong(w, "what was told as done does not outlive a power cut");
+    }
+}
+
+static void judge_identity(struct world *w, const struct content *c)
+{
+    const struct transfer_identity *id =
+        transfer_identity(w->client.transfer);
     uint8_t cid[HASH_LEN];
 
-    w->result->finished = true;
-    c = w->disk.cap < id->size ? NULL : find_content(w, id->size);
-    if (c == NULL) {
-        wrong(w, "what was downloaded is no version of the file");
-        return;
-    }
     content_cid(&w->source, c, id->chunk_log2, cid);
     if (!id->cid_known || memcmp(cid, id->cid, HASH_LEN) != 0) {
         wrong(w, "the content id is not that of the content");
     }
-    if (w->pin != NULL &&
-        (c->size != w->pin->size ||
-         memcmp(c->data, w->pin->data, c->size) != 0)) {
+    if (w->pin != NULL && !pages_equal(&c->data, &w->pin->data)) {
         wrong(w, "success with something else than the pinned content");
     }
-    judge_ledger(w, transfer_ledger(t));
+    judge_ledger(w, transfer_ledger(w->client.transfer));
+}
+
+static void judge_success(struct world *w)
+{
+    bool stream = w->client.config.in_order;
+    const struct pages *data = stream ? &w->client.out
+                                      : disk_look(&w->disk, DISK_TARGET);
+    const struct content *c;
+
+    w->result->finished = true;
+    c = data == NULL ? NULL
+                     : find_content(w, data,
+                                    w->client.settled ? 0 : w->run_began);
+    if (c == NULL) {
+        wrong(w, "what was downloaded is no version of the file");
+        return;
+    }
+    if (!w->client.settled) {
+        judge_identity(w, c);
+    }
+    if (!stream) {
+        judge_durable(w, c);
+    }
+}
+
+/* Connections that the client had given up, and not closed. */
+static unsigned lines_left(const struct world *w)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        left += w->line[i].used || w->line[i].dialled_at != 0;
+    }
+    return left;
 }
 
 /* May the transfer give up for this reason in this world? */
@@ -626,6 +762,9 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
     bool changing = w->source.changes > 0;
 
     switch (reason) {
+    case TRANSFER_UNREACHABLE:
+        return w->client.config.tries_max > 0 &&
+               w->barren + lines_left(w) >= w->client.config.tries_max;
     case TRANSFER_REFUSED:
         return w->plan.vanish > 0 ||
                (w->plan.smaller && w->client.config.in_order);
@@ -650,16 +789,18 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
 static bool judge_end(struct world *w)
 {
     enum transfer_reason reason = w->client.reason;
+    bool disk = w->client.store_error != 0;
 
     if (w->client.state == CLIENT_DONE) {
         judge_success(w);
         return true;
     }
-    tell(w, "failed: %s", transfer_reason_name(reason));
-    if (!may_fail(w, reason)) {
+    tell(w, "failed: %s", disk ? "disk" : transfer_reason_name(reason));
+    if (disk ? w->disk.failures == w->failures : !may_fail(w, reason)) {
         wrong(w, "it gave up without need");
         return true;
     }
+    judge_name(w);
     if (reason == TRANSFER_WRONG_CONTENT && w->pin != NULL &&
         w->source.changes > 0) {
         return true; /* the pinned content is gone for ever */
@@ -754,13 +895,18 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     w->result = result;
     w->verbose = verbose;
     w->rng.state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-    w->server.chunk_log2 = (uint8_t)rng_between(&w->rng, 12, 15);
+    /* What happens depends on the number of chunks, not on their size. */
+    w->server.chunk_log2 = rng_percent(&w->rng, 80)
+                               ? 12
+                               : (uint8_t)rng_between(&w->rng, 13, 15);
     w->server.max_chunk_log2 = LIMIT_CHUNK_LOG2_RECOMMENDED;
     w->server.job_ms = rng_below(&w->rng, 50);
     w->server.rng.state = rng_next(&w->rng);
     w->server.source = &w->source;
     w->server.hasher = hasher_new();
     w->server.zpack = zpack_new();
+    w->client.hasher = w->server.hasher;
+    w->client.zpack = w->server.zpack;
     BELAY_ASSERT(w->server.hasher != NULL && w->server.zpack != NULL);
     make_plan(w);
     size = pick_size(&w->rng, w->server.chunk_log2);
@@ -778,7 +924,7 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     w->server.eager = rng_percent(&w->rng, 30);
     w->now = w->plan.calm_at != 0 ? 0 : rng_below(&w->rng, 5000);
     w->began = w->now;
-    disk_init(&w->disk, size * 4 + (2 << 20));
+    disk_init(&w->disk, rng_next(&w->rng));
     w->client.disk = &w->disk;
     w->client.rng.state = rng_next(&w->rng);
     w->client.verbose = verbose;
@@ -789,6 +935,7 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     plan_help(w, seed);
     make_mirrors(w, seed);
     make_donor(w, seed);
+    w->disk.faults = w->plan.disk;
     w->change_at = after(w, w->plan.change_ms);
     w->kill_at = after(w, w->plan.kill_ms);
     w->reboot_at = after(w, w->plan.reboot_ms);
@@ -799,6 +946,7 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     result->steps = w->client.steps;
     result->ended_at = w->now;
     result->changes = w->source.changes;
+    result->disk_failures = w->disk.failures;
     end_run(w);
     disk_free(&w->disk);
     source_free(&w->source);

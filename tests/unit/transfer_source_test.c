@@ -439,6 +439,52 @@ static void test_pin(void **state)
     version_free(&v);
 }
 
+/* The pin is of another grid: that the first one has something else shows
+ * only when all of it is there. */
+static void test_pin_of_other_grid(void **state)
+{
+    struct version v = large("v", true);
+    struct version coarse = version_new("v", v.size, 18);
+    struct version other = large("o", true);
+    const struct version *has[2] = {&other, &v};
+    struct bench b;
+
+    (void)state;
+    other.data[5] ^= 1;
+    version_seal(&other);
+    for (unsigned stop = 0; stop < 2; stop++) {
+        start(&b, 2);
+        b.config.pinned = true;
+        b.config.pin_log2 = coarse.chunk_log2;
+        b.config.want_chunk_log2 = v.chunk_log2;
+        b.config.stop_on_change = stop != 0;
+        memcpy(b.config.pin_cid, coarse.cid, HASH_LEN);
+        begin(&b);
+        run(&b, has);
+        if (stop != 0) {
+            assert_failed(&b, TRANSFER_WRONG_CONTENT);
+        } else {
+            assert_finished(&b, &v);
+            assert_source(&b, 0, true, 0, true);
+        }
+        bench_free(&b);
+    }
+    /* Both have it: then there is nobody else to ask. */
+    has[1] = &other;
+    start(&b, 2);
+    b.config.pinned = true;
+    b.config.pin_log2 = coarse.chunk_log2;
+    b.config.want_chunk_log2 = v.chunk_log2;
+    memcpy(b.config.pin_cid, coarse.cid, HASH_LEN);
+    begin(&b);
+    run(&b, has);
+    assert_failed(&b, TRANSFER_WRONG_CONTENT);
+    bench_free(&b);
+    version_free(&other);
+    version_free(&coarse);
+    version_free(&v);
+}
+
 static void half_way(struct bench *b, const struct version *v)
 {
     struct peer_request *q;
@@ -653,6 +699,7 @@ int main(void)
         cmocka_unit_test(test_blame_waits),
         cmocka_unit_test(test_silent_first),
         cmocka_unit_test(test_pin),
+        cmocka_unit_test(test_pin_of_other_grid),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_nothing_good),
