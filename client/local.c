@@ -15,12 +15,17 @@ static uint64_t chunk_at(const struct local_job *job, uint64_t index)
     return index << job->action.chunk_log2;
 }
 
-/* Bytes of the file itself, or of the donor that is meant. */
+/* Bytes of the file itself, or of the donor that is meant.  A file that is
+ * repaired is read by its store, which sees to it that the device answers. */
 static int local_read(struct local_job *job, uint64_t offset, size_t len)
 {
-    if (job->action.donor != TRANSFER_NO_DONOR) {
-        return donor_read(&job->fetch->donors.donor[job->action.donor],
-                          offset, job->buffer, len);
+    const struct donor *donor =
+        job->action.donor == TRANSFER_NO_DONOR
+            ? NULL
+            : &job->fetch->donors.donor[job->action.donor];
+
+    if (donor != NULL && !(donor->self && job->fetch->store != NULL)) {
+        return donor_read(donor, offset, job->buffer, len);
     }
     return store_pread(job->fetch->store, offset, job->buffer, len,
                        &job->error);

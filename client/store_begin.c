@@ -161,7 +161,7 @@ int store_begin(struct store *store, const struct journal_identity *identity,
     int rc = check_start(store, identity, why);
 
     if (rc == 0 && store->in_place) {
-        return store_place_begin(store, identity);
+        return store_place_begin(store, identity, why);
     }
     /* The caller may pass store_identity(). */
     start.identity = &copy;
@@ -231,7 +231,7 @@ int store_rebase(struct store *store, const struct journal_identity *identity,
         return rc;
     }
     if (store->in_place) {
-        return store_place_begin(store, identity);
+        return store_place_begin(store, identity, why);
     }
     /* Until the new head is durable nothing may be written: the old hints
      * would vouch for it. */

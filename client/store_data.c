@@ -237,9 +237,12 @@ int store_pread(struct store *store, uint64_t offset, void *buffer, size_t len,
     if (got < len) {
         return store_fail(store, why, ERR_EOF, "read", STORE_FILE_PART);
     }
-    if (store->rewrite && len > 0 &&
-        store_call_write(store->sys, store->part_fd, &iov, 1, offset) != 0) {
-        return write_failed(store, why);
+    if (store->rewrite && len > 0) {
+        atomic_store(&store->changed, true);
+        if (store_call_write(store->sys, store->part_fd, &iov, 1, offset) !=
+            0) {
+            return write_failed(store, why);
+        }
     }
     return 0;
 }

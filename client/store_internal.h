@@ -156,7 +156,8 @@ int store_place_look(struct store *store, uint64_t *size,
                      struct store_report *report,
                      struct store_error *why) MUST_USE;
 int store_place_begin(struct store *store,
-                      const struct journal_identity *identity) MUST_USE;
+                      const struct journal_identity *identity,
+                      struct store_error *why) MUST_USE;
 int store_place_touch(struct store *store,
                       struct store_error *why) MUST_USE;
 int store_place_finish(struct store *store, const struct store_attrs *attrs,
@@ -164,6 +165,10 @@ int store_place_finish(struct store *store, const struct store_attrs *attrs,
                        struct store_error *why) MUST_USE;
 
 /* ---- Faults and syncs (store_sync.c). */
+
+/* See to it that store_pread does not answer from pages that the device may
+ * not have; how that is done. The file was synced before. */
+enum store_reread store_find_way(struct store *store);
 
 /* Remember for good that the partial cannot be trusted, and try to say so in
  * the journal. */

@@ -71,12 +71,36 @@ int store_place_look(struct store *store, uint64_t *size,
     return rc == 0 ? open_target(store, size, why) : rc;
 }
 
-int store_place_begin(struct store *store,
-                      const struct journal_identity *identity)
+/* What an earlier run wrote counts only if the device has it: after a failed
+ * sync the cache shows more than that, and nothing would be written again. */
+static int ask_device(struct store *store, struct store_error *why)
 {
+    int rc;
+
+    if (store_call_fdatasync(store->sys, store->part_fd) != 0) {
+        rc = store_fail_errno(store, why, "sync", STORE_FILE_PART);
+        store_latch(store);
+        return rc;
+    }
+    store->rewrite = store_find_way(store) == STORE_REREAD_CACHED;
+    return 0;
+}
+
+int store_place_begin(struct store *store,
+                      const struct journal_identity *identity,
+                      struct store_error *why)
+{
+    int rc = 0;
+
     store->size = identity->size;
     store->chunks = journal_chunks(identity);
     atomic_store(&store->touched, false);
+    if (store->phase != STORE_PHASE_ACTIVE) {
+        rc = ask_device(store, why);
+    }
+    if (rc != 0) {
+        return rc;
+    }
     store->phase = STORE_PHASE_ACTIVE;
     return 0;
 }

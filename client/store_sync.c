@@ -155,7 +155,7 @@ void store_bypass_cache(struct store *store)
     }
 }
 
-static enum store_reread find_way(struct store *store)
+enum store_reread store_find_way(struct store *store)
 {
     if (lives_in_memory(store)) {
         return STORE_REREAD_MEMORY;
@@ -183,7 +183,7 @@ int store_resume_prepare(struct store *store, enum store_reread *reread,
         store_latch(store);
         return rc;
     }
-    *reread = find_way(store);
+    *reread = store_find_way(store);
     store->rewrite = *reread == STORE_REREAD_CACHED;
     /* From here on only what was read back, or written again, counts: the
      * mark has done its work. */

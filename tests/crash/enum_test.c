@@ -649,10 +649,60 @@ static void test_mutant_sync_again(void **state)
     assert_true(world.found[NOT_DURABLE] > 0);
 }
 
+/* Repair in place: what the first run wrote and could not sync is in the
+ * cache only.  The second run must see what the device has, or it finds
+ * nothing to repair and calls that a success. */
+static void test_place_asks_the_device(void **state)
+{
+    static const uint8_t wrong[SCENARIO_CHUNK] = {1};
+    uint8_t right[SCENARIO_CHUNK] = {2};
+    uint8_t got[SCENARIO_CHUNK];
+    struct memfs *fs = memfs_new();
+    struct memfs *before = memfs_use(fs);
+    struct journal_identity id = {.size = sizeof wrong,
+                                  .chunk_log2 = SCENARIO_LOG2};
+    struct store_opts opts = {.dir_path = ".",
+                              .name = "f",
+                              .policy = STORE_REPLACE,
+                              .sys = &memfs_sys};
+    struct store_attrs attrs = {.mode = 0};
+    struct iovec iov = {right, sizeof right};
+    struct store_report report;
+    struct store_error why;
+    struct store *store;
+    unsigned int warnings;
+
+    (void)state;
+    memfs_put(fs, "f", wrong, sizeof wrong);
+    assert_int_equal(store_open_in_place(&opts, &store, &report, &why), 0);
+    assert_int_equal(store_begin(store, &id, &why), 0);
+    assert_int_equal(store_pwrite(store, 0, &iov, 1, &why), 0);
+    memfs_fail_writeback(fs);
+    assert_int_equal(store_finish(store, &attrs, &warnings, &why), ERR_IO);
+    assert_int_equal(store_close(store, NULL), 0);
+    assert_int_equal(store_open_in_place(&opts, &store, &report, &why), 0);
+    assert_int_equal(store_begin(store, &id, &why), 0);
+    assert_int_equal(store_pread(store, 0, got, sizeof got, &why), 0);
+    assert_memory_equal(got, wrong, sizeof got);
+    assert_int_equal(store_close(store, NULL), 0);
+    /* A failed sync that nobody was told of yet ends the second run. */
+    assert_int_equal(store_open_in_place(&opts, &store, &report, &why), 0);
+    assert_int_equal(store_begin(store, &id, &why), 0);
+    assert_int_equal(store_pwrite(store, 0, &iov, 1, &why), 0);
+    memfs_fail_writeback(fs);
+    assert_int_equal(store_close(store, NULL), 0);
+    assert_int_equal(store_open_in_place(&opts, &store, &report, &why), 0);
+    assert_int_equal(store_begin(store, &id, &why), ERR_IO);
+    assert_int_equal(store_close(store, NULL), 0);
+    memfs_use(before);
+    memfs_free(fs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recipe),
+        cmocka_unit_test(test_place_asks_the_device),
         cmocka_unit_test(test_recipe_on_poor_systems),
         cmocka_unit_test(test_mutant_no_sync_before_rename),
         cmocka_unit_test(test_mutant_no_dir_sync),

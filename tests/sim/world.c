@@ -763,8 +763,10 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
 
     switch (reason) {
     case TRANSFER_UNREACHABLE:
+        /* While versions come and go the ledger tells too little. */
         return w->client.config.tries_max > 0 &&
-               w->barren + lines_left(w) >= w->client.config.tries_max;
+               (changing ||
+                w->barren + lines_left(w) >= w->client.config.tries_max);
     case TRANSFER_REFUSED:
         return w->plan.vanish > 0 ||
                (w->plan.smaller && w->client.config.in_order);
