@@ -3,6 +3,7 @@
 #
 #   sh tests/run.sh            everything that a change has to pass
 #   sh tests/run.sh --long     the same with longer campaigns
+#   sh tests/run.sh --coverage which branches of proto/ the tests take
 #
 # Builds: gcc and clang with warnings as errors; clang with AddressSanitizer
 # and UndefinedBehaviorSanitizer; clang with ThreadSanitizer for the programs.
@@ -11,7 +12,16 @@ set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
 long=
-[ "${1:-}" != --long ] || long=1
+coverage=
+case ${1:-} in
+'') ;;
+--long) long=1 ;;
+--coverage) coverage=1 ;;
+*)
+    echo "usage: sh tests/run.sh [--long | --coverage]" >&2
+    exit 2
+    ;;
+esac
 export BELAY_LONG="$long"
 jobs=$(nproc)
 # Most tests wait for a link, a timer or a peer: run more of them than cores.
@@ -79,8 +89,24 @@ export ASAN_OPTIONS="detect_leaks=1:abort_on_error=1"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0"
 
+if [ -n "$coverage" ]; then
+    build coverage clang "" Debug -DBELAY_COVERAGE=ON
+    echo "== coverage"
+    exec python3 -B tests/coverage.py build/coverage
+fi
+
+# simulate FIRST COUNT: so many thousand seeds, on every core.
+simulate() {
+    echo "== simulate $2,000 seeds"
+    seq "$1" $(($1 + $2 - 1)) | xargs -P "$jobs" -I{} sh -c '
+        build/gcc/tests/sim/sim --seeds $(({} * 1000 + 1))..$(({} * 1000 + 1000))
+    ' >build/simulate.log || failed="$failed simulate"
+    grep -v " complete, 0 wrong;" build/simulate.log || :
+}
+
 build gcc gcc "" RelWithDebInfo
 check gcc
+[ -z "$long" ] || simulate 0 1000
 
 build clang clang "" RelWithDebInfo
 check clang -L unit
