@@ -53,7 +53,7 @@ build() {
 crowded() {
     log="build/$1/Testing/Temporary"
     [ -s "$log/LastTestsFailed.log" ] || return 1
-    ! grep -qvE ':(scenario|hostile|load|netlab|fault)/' \
+    ! grep -qvE ':(scenario|hostile|load|soak|odd|netlab|fault)/' \
         "$log/LastTestsFailed.log" || return 1
     ! grep -qE 'Sanitizer|runtime error:|exit code is -(4|6|7|8|11)\b' "$log/LastTest.log"
 }
