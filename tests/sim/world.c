@@ -346,8 +346,8 @@ static void tell_plan(const struct world *w)
          p->disk.shorter, p->disk.full, p->disk.broken, p->disk.sync,
          p->disk.names);
     tell(w, "%u tries, changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
-         c->tries_max, p->change_ms, p->frantic ? ", frantic" : "", p->sly ? ", sly" : "",
-         p->vanish, p->pinned ? ", pinned" : "",
+         c->tries_max, p->change_ms, p->frantic ? ", frantic" : "",
+         p->sly ? ", sly" : "", p->vanish, p->pinned ? ", pinned" : "",
          c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
          p->donor, p->donor_self ? ", itself" : "");
     for (unsigned k = 0; k < p->mirrors; k++) {
