@@ -1,35 +1,73 @@
 #include "server/census.h"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "proto/base/limits.h"
+#include "proto/io/rand.h"
 #include "server/limits.h"
+#include "server/shared.h"
 
-/* Longest source that is told apart: an IPv6 /64 and the family. */
-struct source_key {
-    uint8_t bytes[9];
-};
+/* How likely a stranger is turned away where that begins, in percent; it rises
+ * evenly to 100. */
+#define DROP_PERCENT 30u
 
 struct place {
-    struct source_key key;
+    struct origin origin;
     bool used;
     uint16_t count[SERVER_WORKERS_MAX];
+    uint16_t strangers[SERVER_WORKERS_MAX];
+    uint16_t hashing[SERVER_WORKERS_MAX];
 };
 
-struct census {
-    pthread_mutex_t lock;
-    unsigned total_max;
-    unsigned per_source_max;
+struct desk {
+    bool alive;
+    bool serving;
+    struct census_guest guest; /* while serving */
+    unsigned count;
+    unsigned strangers;
+};
+
+struct table {
+    struct shared_lock lock;
     unsigned total;
-    bool alive[SERVER_WORKERS_MAX];
-    unsigned of_worker[SERVER_WORKERS_MAX];
-    size_t places; /* a power of two, twice the connections at least */
+    unsigned strangers;
+    unsigned origins;
+    struct desk desk[SERVER_WORKERS_MAX];
     struct place place[];
 };
+
+/* Only the table is shared: a process that goes wrong can spoil the numbers,
+ * but not make another one look outside of it. */
+struct census {
+    struct table *table;
+    size_t bytes;
+    struct census_limits limits;
+    uint64_t seed;
+    size_t places; /* a power of two, twice the connections at least */
+};
+
+static unsigned
+at_least(unsigned least, unsigned value)
+{
+    return value > least ? value : least;
+}
+
+struct census_limits
+census_limits_for(unsigned total, unsigned per_origin)
+{
+    unsigned origin = at_least(MAX_UNAUTH_PER_SOURCE, per_origin / 4);
+
+    return (struct census_limits){
+        .total = total,
+        .per_origin = per_origin,
+        .strangers_drop = at_least(UNAUTH_DROP_START, total / 16),
+        .strangers = at_least(UNAUTH_DROP_ALL, total / 4),
+        .strangers_per_origin = origin < per_origin ? origin : per_origin,
+        .hashing_per_origin = MAX_HASH_JOBS_PER_SOURCE,
+    };
+}
 
 static size_t
 places_for(unsigned total)
@@ -41,34 +79,23 @@ places_for(unsigned total)
     return n;
 }
 
-static size_t
-census_bytes(size_t places)
-{
-    return sizeof(struct census) + places * sizeof(struct place);
-}
-
 int
-census_new(unsigned total, unsigned per_source, struct census **out)
+census_new(const struct census_limits *limits, struct census **out)
 {
-    size_t places = places_for(total);
-    struct census *c = mmap(NULL, census_bytes(places), PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (c == MAP_FAILED) {
+    struct census *c = calloc(1, sizeof(*c));
+    if (c == NULL) {
         return ERR_NOMEM;
     }
-    pthread_mutexattr_t attr;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-    int rc = pthread_mutex_init(&c->lock, &attr);
-    pthread_mutexattr_destroy(&attr);
-    if (rc != 0) {
-        munmap(c, census_bytes(places));
-        return ERR_IO;
+    c->limits = *limits;
+    c->seed = rand_u64();
+    c->places = places_for(limits->total);
+    c->bytes = sizeof(struct table) + c->places * sizeof(struct place);
+    c->table = shared_new(c->bytes);
+    int err = c->table == NULL ? ERR_NOMEM : shared_lock_init(&c->table->lock);
+    if (err != 0) {
+        census_free(c);
+        return err;
     }
-    c->total_max = total;
-    c->per_source_max = per_source;
-    c->places = places;
     *out = c;
     return 0;
 }
@@ -77,82 +104,49 @@ void
 census_free(struct census *census)
 {
     if (census != NULL) {
-        munmap(census, census_bytes(census->places));
+        shared_free(census->table, census->bytes);
+        free(census);
     }
 }
 
-static void
+/* A holder that died left at worst one count wrong, and the parent takes back
+ * all counts of a dead worker. */
+static struct table *
 lock(struct census *c)
 {
-    /* A holder that died left at worst one count wrong, and the parent takes
-     * back all counts of a dead worker. */
-    if (pthread_mutex_lock(&c->lock) == EOWNERDEAD) {
-        pthread_mutex_consistent(&c->lock);
-    }
+    shared_lock_take(&c->table->lock);
+    return c->table;
 }
 
 static void
 unlock(struct census *c)
 {
-    pthread_mutex_unlock(&c->lock);
+    shared_lock_give(&c->table->lock);
 }
 
-static struct source_key
-key_of(const struct net_addr *peer)
-{
-    struct source_key key;
+/* ---- Places. */
 
-    memset(&key, 0, sizeof(key));
-    if (peer->storage.ss_family == AF_INET) {
-        const struct sockaddr_in *in =
-            (const struct sockaddr_in *)&peer->storage;
-        key.bytes[0] = 4;
-        memcpy(key.bytes + 1, &in->sin_addr, 4);
-    } else if (peer->storage.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 =
-            (const struct sockaddr_in6 *)&peer->storage;
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            /* Of a socket for both: all of IPv4 would be one /64. */
-            key.bytes[0] = 4;
-            memcpy(key.bytes + 1, in6->sin6_addr.s6_addr + 12, 4);
-        } else {
-            key.bytes[0] = 6;
-            memcpy(key.bytes + 1, &in6->sin6_addr, 8);
-        }
-    }
-    return key;
-}
-
-static size_t
-hash_of(const struct source_key *key)
-{
-    /* FNV-1a; a flood of colliding sources is bounded by the total. */
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < sizeof(key->bytes); i++) {
-        h = (h ^ key->bytes[i]) * UINT64_C(0x100000001b3);
-    }
-    return (size_t)(h ^ (h >> 32));
-}
-
-/* The place of a source, or a free one for it; the table is never full. */
+/* The place of an origin, or a free one for it; the table is never full. */
 static struct place *
-find(struct census *c, const struct source_key *key)
+find(struct census *c, const struct origin *origin)
 {
+    struct table *t = c->table;
     size_t mask = c->places - 1;
-    size_t i = hash_of(key) & mask;
-    while (c->place[i].used &&
-           memcmp(&c->place[i].key, key, sizeof(*key)) != 0) {
+    size_t i = (size_t)origin_hash(origin, c->seed) & mask;
+
+    for (size_t n = 0; n < mask && t->place[i].used &&
+                       !origin_equal(&t->place[i].origin, origin); n++) {
         i = (i + 1) & mask;
     }
-    return &c->place[i];
+    return &t->place[i];
 }
 
 static unsigned
-place_count(const struct place *p)
+sum_of(const uint16_t counts[SERVER_WORKERS_MAX])
 {
     unsigned sum = 0;
     for (size_t w = 0; w < SERVER_WORKERS_MAX; w++) {
-        sum += p->count[w];
+        sum += counts[w];
     }
     return sum;
 }
@@ -161,55 +155,188 @@ place_count(const struct place *p)
 static void
 vacate(struct census *c, size_t i)
 {
+    struct table *t = c->table;
     size_t mask = c->places - 1;
-    memset(&c->place[i], 0, sizeof(c->place[i]));
-    for (size_t k = (i + 1) & mask; c->place[k].used; k = (k + 1) & mask) {
-        struct place moved = c->place[k];
-        memset(&c->place[k], 0, sizeof(c->place[k]));
-        *find(c, &moved.key) = moved;
+
+    t->origins--;
+    memset(&t->place[i], 0, sizeof(t->place[i]));
+    for (size_t n = 1; n <= mask && t->place[(i + n) & mask].used; n++) {
+        struct place *p = &t->place[(i + n) & mask];
+        struct place moved = *p;
+        memset(p, 0, sizeof(*p));
+        *find(c, &moved.origin) = moved;
     }
+}
+
+/* ---- Coming and going. */
+
+/* Random early drop: a flood of strangers meets a growing chance, so that a
+ * well-behaved one among them gets in after a few tries. */
+static bool
+turned_away(const struct census *c, unsigned chance)
+{
+    unsigned from = c->limits.strangers_drop;
+    unsigned all = c->limits.strangers;
+    unsigned now = c->table->strangers;
+
+    if (now < from || now >= all) {
+        return now >= all;
+    }
+    return chance < DROP_PERCENT +
+                        (100u - DROP_PERCENT) * (now - from) / (all - from);
+}
+
+/* For another stranger of this origin. */
+static bool
+has_room(const struct census *c, const struct place *p,
+         const struct census_guest *guest)
+{
+    return guest->exempt ||
+           sum_of(p->strangers) < c->limits.strangers_per_origin;
+}
+
+static enum census_verdict
+judge(const struct census *c, const struct place *p,
+      const struct census_guest *guest, unsigned chance)
+{
+    if (c->table->total >= c->limits.total) {
+        return CENSUS_FULL;
+    }
+    if (!guest->exempt && sum_of(p->count) >= c->limits.per_origin) {
+        return CENSUS_ORIGIN_FULL;
+    }
+    if (turned_away(c, chance)) {
+        return CENSUS_STRANGERS;
+    }
+    return has_room(c, p, guest) ? CENSUS_ENTERED : CENSUS_WAITS;
+}
+
+static void
+more_strange(struct table *t, struct place *p, unsigned worker)
+{
+    p->strangers[worker]++;
+    t->desk[worker].strangers++;
+    t->strangers++;
 }
 
 enum census_verdict
 census_enter(struct census *census, unsigned worker,
-             const struct net_addr *peer)
+             const struct census_guest *guest, unsigned chance)
 {
-    struct source_key key = key_of(peer);
-    enum census_verdict verdict = CENSUS_ENTERED;
-
     BELAY_ASSERT(worker < SERVER_WORKERS_MAX);
-    lock(census);
-    struct place *p = find(census, &key);
-    if (census->total >= census->total_max) {
-        verdict = CENSUS_FULL;
-    } else if (place_count(p) >= census->per_source_max) {
-        verdict = CENSUS_SOURCE_FULL;
-    } else {
+    struct table *t = lock(census);
+    struct place *p = find(census, &guest->origin);
+    enum census_verdict verdict = judge(census, p, guest, chance);
+    if (verdict == CENSUS_ENTERED || verdict == CENSUS_WAITS) {
+        t->origins += !p->used;
         p->used = true;
-        p->key = key;
+        p->origin = guest->origin;
         p->count[worker]++;
-        census->of_worker[worker]++;
-        census->total++;
+        t->desk[worker].count++;
+        t->total++;
+    }
+    if (verdict == CENSUS_ENTERED) {
+        more_strange(t, p, worker);
     }
     unlock(census);
     return verdict;
 }
 
+static void
+less_strange(struct table *t, struct place *p, unsigned worker)
+{
+    if (p->strangers[worker] > 0) {
+        p->strangers[worker]--;
+        t->desk[worker].strangers--;
+        t->strangers--;
+    }
+}
+
+bool
+census_advance(struct census *census, unsigned worker,
+               const struct census_guest *guest)
+{
+    struct table *t = lock(census);
+    struct place *p = find(census, &guest->origin);
+    bool may = has_room(census, p, guest) &&
+               t->strangers < census->limits.strangers;
+    if (may) {
+        more_strange(t, p, worker);
+    }
+    unlock(census);
+    return may;
+}
+
+void
+census_meet(struct census *census, unsigned worker,
+            const struct census_guest *guest)
+{
+    struct table *t = lock(census);
+    less_strange(t, find(census, &guest->origin), worker);
+    unlock(census);
+}
+
 void
 census_leave(struct census *census, unsigned worker,
-             const struct net_addr *peer)
+             const struct census_guest *guest,
+             enum census_standing standing)
 {
-    struct source_key key = key_of(peer);
-
-    lock(census);
-    struct place *p = find(census, &key);
+    struct table *t = lock(census);
+    struct place *p = find(census, &guest->origin);
+    if (standing == CENSUS_STRANGER) {
+        less_strange(t, p, worker);
+    }
     if (p->used && p->count[worker] > 0) {
         p->count[worker]--;
-        census->of_worker[worker]--;
-        census->total--;
-        if (place_count(p) == 0) {
-            vacate(census, (size_t)(p - census->place));
+        t->desk[worker].count--;
+        t->total--;
+        if (sum_of(p->count) == 0) {
+            vacate(census, (size_t)(p - t->place));
         }
+    }
+    unlock(census);
+}
+
+unsigned
+census_sharers(struct census *census, const struct census_guest *guest)
+{
+    struct table *t = lock(census);
+    unsigned count = 1;
+    if (t->origins > 1 && !guest->exempt) {
+        count = sum_of(find(census, &guest->origin)->count);
+    }
+    unlock(census);
+    return at_least(1, count);
+}
+
+bool
+census_hash_begin(struct census *census, unsigned worker,
+                  const struct census_guest *guest)
+{
+    if (guest->exempt) {
+        return true;
+    }
+    (void)lock(census);
+    struct place *p = find(census, &guest->origin);
+    bool may = sum_of(p->hashing) < census->limits.hashing_per_origin;
+    if (may && p->used) {
+        p->hashing[worker]++;
+    }
+    unlock(census);
+    return may;
+}
+
+void
+census_hash_end(struct census *census, unsigned worker,
+                const struct census_guest *guest)
+{
+    if (guest->exempt) {
+        return;
+    }
+    (void)lock(census);
+    struct place *p = find(census, &guest->origin);
+    if (p->hashing[worker] > 0) {
+        p->hashing[worker]--;
     }
     unlock(census);
 }
@@ -218,11 +345,58 @@ bool
 census_has_idler(struct census *census, unsigned worker)
 {
     bool found = false;
+    const struct table *t = lock(census);
 
-    lock(census);
     for (size_t w = 0; w < SERVER_WORKERS_MAX; w++) {
-        found |= census->alive[w] &&
-                 census->of_worker[w] < census->of_worker[worker];
+        found |= t->desk[w].alive &&
+                 t->desk[w].count < t->desk[worker].count;
+    }
+    unlock(census);
+    return found;
+}
+
+/* ---- Workers. */
+
+/* Without the lock: a desk has one writer, and the parent looks at it when
+ * that one is dead. */
+void
+census_serve(struct census *census, unsigned worker,
+             const struct census_guest *guest)
+{
+    struct desk *desk = &census->table->desk[worker];
+
+    if (guest != NULL) {
+        desk->guest = *guest;
+    }
+    desk->serving = guest != NULL;
+}
+
+static bool
+only_guest(const struct census *c, unsigned worker, struct origin *out)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < c->places; i++) {
+        const struct place *p = &c->table->place[i];
+        if (p->count[worker] > 0) {
+            *out = p->origin;
+            found++;
+        }
+    }
+    return found == 1;
+}
+
+bool
+census_blame(struct census *census, unsigned worker, struct origin *out)
+{
+    const struct desk *desk = &lock(census)->desk[worker];
+    bool found = false;
+
+    if (desk->serving) {
+        *out = desk->guest.origin;
+        found = !desk->guest.exempt;
+    } else {
+        found = only_guest(census, worker, out);
     }
     unlock(census);
     return found;
@@ -231,24 +405,27 @@ census_has_idler(struct census *census, unsigned worker)
 void
 census_worker_started(struct census *census, unsigned worker)
 {
-    lock(census);
-    census->alive[worker] = true;
+    lock(census)->desk[worker].alive = true;
     unlock(census);
 }
 
 void
 census_worker_died(struct census *census, unsigned worker)
 {
-    lock(census);
-    census->alive[worker] = false;
-    census->total -= census->of_worker[worker];
-    census->of_worker[worker] = 0;
+    struct table *t = lock(census);
+    struct desk *desk = &t->desk[worker];
+
+    t->total -= desk->count;
+    t->strangers -= desk->strangers;
+    memset(desk, 0, sizeof(*desk));
     for (size_t i = 0; i < census->places; i++) {
-        census->place[i].count[worker] = 0;
+        t->place[i].count[worker] = 0;
+        t->place[i].strangers[worker] = 0;
+        t->place[i].hashing[worker] = 0;
     }
     /* Moving places while walking could skip some: walk until none moves. */
     for (size_t i = 0; i < census->places; i++) {
-        while (census->place[i].used && place_count(&census->place[i]) == 0) {
+        while (t->place[i].used && sum_of(t->place[i].count) == 0) {
             vacate(census, i);
         }
     }
@@ -258,8 +435,15 @@ census_worker_died(struct census *census, unsigned worker)
 unsigned
 census_total(struct census *census)
 {
-    lock(census);
-    unsigned total = census->total;
+    unsigned total = lock(census)->total;
     unlock(census);
     return total;
+}
+
+unsigned
+census_strangers(struct census *census)
+{
+    unsigned strangers = lock(census)->strangers;
+    unlock(census);
+    return strangers;
 }

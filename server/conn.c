@@ -93,11 +93,8 @@ conn_end(struct conn *conn, const char *reason)
     conn_tally_end(conn);
     close_io(conn);
     loop_timer_stop(conn->timer);
-    if (conn->io.counted) {
-        census_leave(conn->worker->server->census, conn->worker->index,
-                     &conn->io.peer);
-    }
     serve_abandon_all(conn);
+    conn_guest_end(conn);
     loop_defer_arm(conn->again);
 }
 
@@ -373,9 +370,10 @@ conn_linger(struct conn *conn, const char *reason)
 static void
 set_polls(struct conn *c)
 {
-    unsigned in = !c->eof && (c->lingering || sender_wants_read(c->sender))
-                      ? LOOP_READ
-                      : 0;
+    bool wanted = c->lingering ||
+                  (c->wire != CONN_QUEUED && !conn_guest_waits(c) &&
+                   sender_wants_read(c->sender));
+    unsigned in = !c->eof && wanted ? LOOP_READ : 0;
     unsigned out = c->blocked && !c->lingering ? LOOP_WRITE : 0;
 
     if (c->out != NULL) {
@@ -394,6 +392,12 @@ set_timer(struct conn *c)
                                        : c->born + TIMER_HANDSHAKE_MS;
     uint64_t now = now_of(c);
 
+    if (c->wire == CONN_QUEUED && now + SERVER_QUEUE_MS < at) {
+        at = now + SERVER_QUEUE_MS;
+    }
+    if (conn_guest_waits(c) && c->quiet_until < at) {
+        at = c->quiet_until;
+    }
     if (c->lingering || at >= c->timer_at) {
         return;
     }
@@ -404,10 +408,13 @@ set_timer(struct conn *c)
 void
 conn_pump(struct conn *conn)
 {
-    uint64_t budget = SERVER_WRITE_TURN_BYTES;
+    uint64_t budget = conn->share;
 
     if (conn->dead || conn->pumping || conn->lingering) {
         return;
+    }
+    if (conn->wire == CONN_QUEUED && conn_guest_turn(conn)) {
+        conn_wire_begin(conn);
     }
     if (conn->wire != CONN_OPEN) {
         set_polls(conn);
@@ -429,6 +436,7 @@ conn_pump(struct conn *conn)
         return;
     }
     conn_tally(conn);
+    conn_guest_judge(conn);
     if (more && budget == 0) {
         loop_defer_arm(conn->again); /* others first, then go on */
     }
@@ -448,12 +456,15 @@ static void
 on_again(void *arg)
 {
     struct conn *c = arg;
+    struct worker *w = c->worker;
 
     if (c->dead && c->tasks == 0) {
         conn_free(c);
         return;
     }
+    conn_guest_serve(w, c);
     conn_pump(c);
+    conn_guest_serve(w, NULL);
 }
 
 static void
@@ -480,10 +491,8 @@ on_readable(struct conn *c)
 }
 
 static void
-on_poll(void *arg, unsigned events)
+do_poll(struct conn *c, unsigned events)
 {
-    struct conn *c = arg;
-
     if ((events & LOOP_WRITE) != 0) {
         c->blocked = false;
     }
@@ -500,6 +509,17 @@ on_poll(void *arg, unsigned events)
     if (!c->dead && c->lingering) {
         set_polls(c);
     }
+}
+
+static void
+on_poll(void *arg, unsigned events)
+{
+    struct conn *c = arg;
+    struct worker *w = c->worker;
+
+    conn_guest_serve(w, c);
+    do_poll(c, events);
+    conn_guest_serve(w, NULL);
 }
 
 static void
@@ -601,7 +621,7 @@ conn_new(struct worker *worker, const struct conn_io *io)
     c->timer_at = UINT64_MAX;
     c->gate = worker->gate;
     gate_hold(c->gate);
-    conn_wire_begin(c);
+    conn_guest_begin(c);
     if (io->peer.len != 0) {
         net_addr_text(&io->peer, c->peer);
     } else {

@@ -11,6 +11,7 @@
 #include "proto/base/check.h"
 #include "proto/base/err.h"
 #include "proto/io/net.h"
+#include "server/census.h"
 
 struct worker;
 struct conn;
@@ -19,7 +20,9 @@ struct conn_io {
     int in_fd;
     int out_fd;  /* the same for a socket */
     bool secure; /* nobody else can read it: TLS, or a local pipe */
-    bool counted; /* leaves the census when it ends */
+    bool counted; /* as this guest: leaves the census when it ends */
+    struct census_guest guest;
+    enum census_standing standing;
     struct net_addr peer; /* len 0: none */
 };
 
@@ -31,6 +34,9 @@ void conn_drain(struct conn *conn);
 
 /* End now. */
 void conn_kill(struct conn *conn, const char *reason);
+
+/* Looks up again how many connections share the server with this one. */
+void conn_share(struct conn *conn);
 
 struct conn *conn_next(const struct conn *conn);
 

@@ -32,6 +32,7 @@ struct conn_piece {
 
 /* What the transport is, or may become. */
 enum conn_wire {
+    CONN_QUEUED,    /* not looked at until there are fewer strangers */
     CONN_UNDECIDED, /* the first byte will tell */
     CONN_SHAKING,   /* TLS, before the end of the handshake */
     CONN_OPEN,      /* bytes are the client's: plain, or through .tls */
@@ -73,6 +74,11 @@ struct conn {
     bool eof;           /* the peer will send no more */
     bool lingering;     /* all is said: waiting for the peer's end */
     const char *linger_reason;
+    enum census_standing standing;
+    uint64_t auth_judged; /* refusals of AUTH that were answered for, */
+    uint64_t charged;     /* and requests that brought nothing */
+    uint64_t quiet_until; /* nothing is read before, because of them */
+    uint64_t share;       /* bytes to write in one turn */
     uint64_t timer_at;  /* when the timer fires; UINT64_MAX: not */
     uint64_t born;
     bool dead;          /* descriptors are closed */
@@ -95,6 +101,22 @@ void conn_linger(struct conn *conn, const char *reason);
  * it is gone, and false is returned. */
 void conn_task_begin(struct conn *conn);
 bool conn_task_end(struct conn *conn);
+
+/* ---- conn_guest.c */
+
+/* The connection begins, does anything, ends. */
+void conn_guest_begin(struct conn *conn);
+void conn_guest_judge(struct conn *conn);
+void conn_guest_end(struct conn *conn);
+
+/* A queued connection: has its turn come? Then its wire begins. */
+bool conn_guest_turn(struct conn *conn);
+
+/* Its origin has to wait: nothing is read before quiet_until. */
+bool conn_guest_waits(const struct conn *conn);
+
+/* The worker deals with this connection's bytes; NULL: with nobody's. */
+void conn_guest_serve(struct worker *worker, const struct conn *conn);
 
 /* ---- conn_tls.c */
 

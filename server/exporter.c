@@ -11,6 +11,7 @@
 #include "proto/io/loop.h"
 #include "server/limits.h"
 #include "server/metrics.h"
+#include "server/permits.h"
 #include "server/sandbox.h"
 #include "server/vault.h"
 
@@ -208,6 +209,10 @@ let_go(struct server *server)
     server->vault = NULL;
     census_free(server->census);
     server->census = NULL;
+    conduct_free(server->conduct);
+    server->conduct = NULL;
+    permits_free(server->permits);
+    server->permits = NULL;
     rootfs_clear(&server->root);
 }
 

@@ -254,6 +254,7 @@ job_new(struct loop *loop, struct prepare *prepare, struct hashwait *first)
     source_hold(src);
     src->hashjob = job;
     job->prepare = prepare;
+    job->slice.metered = true;
     job->slice.work = slice_work;
     job->slice.done = slice_done;
     int err = loop_timer_new(loop, on_rested, job, &job->rest);

@@ -36,6 +36,13 @@
 /* Listening addresses of one server. */
 #define SERVER_LISTEN_MAX 16u
 
+/* How often a connection that waits until there are fewer strangers of its
+ * origin looks by itself; those of one worker tell each other at once. */
+#define SERVER_QUEUE_MS 50u
+
+/* Ranges of addresses that count for many clients. */
+#define SERVER_EXEMPT_MAX 16u
+
 /* How long a worker leaves a new connection to one that has fewer. */
 #define SERVER_YIELD_MS 1u
 
@@ -44,6 +51,16 @@
 
 /* Complaints about missing descriptors: once in so many milliseconds. */
 #define SERVER_COMPLAINT_MS 60000u
+
+/* Lines about refused connections that a worker writes in one second: a flood
+ * must not fill the disk. The others are counted in one line. */
+#define SERVER_REFUSALS_LOGGED 10u
+#define SERVER_REFUSALS_LOG_MS 1000u
+
+/* A refused client may try again after this time, and longer by itself; one
+ * that is barred after what is left of that, up to the second. */
+#define SERVER_REFUSAL_RETRY_MS 1000u
+#define SERVER_REFUSAL_RETRY_MAX_MS 30000u
 
 /* Descriptors besides connections and files: logs, cache, loop, spares. */
 #define SERVER_FD_RESERVE 64u
@@ -55,6 +72,11 @@
 /* Bytes read from one connection, and written to it, in one turn. */
 #define SERVER_READ_BYTES (16u * 1024u)
 #define SERVER_WRITE_TURN_BYTES (4u * 1024u * 1024u)
+
+/* Where several origins are served, the connections of each share the bytes of
+ * one turn, down to this much for one. How many there are is looked up once in
+ * SERVER_CACHE_FLUSH_MS. */
+#define SERVER_WRITE_SHARE_BYTES (256u * 1024u)
 
 /* TCP_USER_TIMEOUT: beyond TIMER_WRITE_BLOCKED_MS, because a client whose
  * disk is slow acknowledges nothing new for that long and is not dead. */
@@ -93,6 +115,10 @@
 
 /* Slices of one worker at the same time; chunks for GET go before them. */
 #define SERVER_SLICES 1u
+
+/* A DIGEST of an origin that has MAX_HASH_JOBS_PER_SOURCE already waits, and
+ * asks again after this time. */
+#define SERVER_HASH_RETRY_MS 100u
 
 /* Trees kept for proofs, over all files of a worker: that of a file of 1 TiB
  * in chunks of 4 MiB needs 16 MiB. */

@@ -8,17 +8,16 @@
 #include <unistd.h>
 
 #include "proto/base/limits.h"
+#include "proto/io/rand.h"
 #include "proto/wire/msg.h"
 #include "proto/wire/preface.h"
 #include "server/conn.h"
+#include "server/gate.h"
 #include "server/limits.h"
 #include "server/worker.h"
 
 /* What a refused client reads: preface, ERROR, GOAWAY. */
 #define REFUSAL_BYTES 128
-
-/* A refused client may try again after this time, and longer by itself. */
-#define REFUSAL_RETRY_MS 1000u
 
 struct port {
     struct listener *listener;
@@ -34,6 +33,8 @@ struct listener {
     bool yielded;    /* the wait for an idler worker is over */
     int spare_fd;    /* given up to take and close one connection */
     uint64_t complained;
+    uint64_t refusals_since; /* a second in which so many were refused */
+    unsigned refusals;
 };
 
 static void
@@ -59,15 +60,29 @@ on_resume(void *arg)
     set_polls(l, LOOP_READ);
 }
 
-/* Says BUSY as well as one write can, and closes. */
+/* May it be understood? A client that speaks TLS would take plain words for
+ * an attack; that the connection ends is all it can be told. */
+static bool
+speaks_plain(const struct worker *w, int fd)
+{
+    uint8_t first = 0;
+
+    if (gate_tls(w->gate) == NULL) {
+        return true;
+    }
+    return w->server->settings->plain &&
+           recv(fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 &&
+           preface_possible(&first, 1);
+}
+
 static void
-refuse(int fd)
+say_busy(int fd, uint32_t retry_ms)
 {
     struct preface preface = { .version = PROTO_VERSION, .role = ROLE_SERVER };
     struct msg_error error = {
         .code = WIRE_BUSY,
         .has_retry_after = true,
-        .retry_after_ms = REFUSAL_RETRY_MS,
+        .retry_after_ms = retry_ms,
     };
     struct msg_goaway goaway = { .code = WIRE_BUSY };
     uint8_t buf[REFUSAL_BYTES];
@@ -83,7 +98,50 @@ refuse(int fd)
         (void)n;
     }
     shutdown(fd, SHUT_WR);
+}
+
+/* Says BUSY as well as one write can, and closes. What has come is read first:
+ * closing would answer it by a reset, which overtakes the words. */
+static void
+refuse(const struct worker *w, int fd, uint64_t retry_ms)
+{
+    if (speaks_plain(w, fd)) {
+        uint64_t ms = retry_ms < SERVER_REFUSAL_RETRY_MAX_MS
+                          ? retry_ms
+                          : SERVER_REFUSAL_RETRY_MAX_MS;
+        say_busy(fd, (uint32_t)ms);
+        ssize_t n = recv(fd, w->input, SERVER_READ_BYTES, MSG_DONTWAIT);
+        (void)n;
+    }
     close(fd);
+}
+
+/* ---- The log: a flood of refusals is a few lines. */
+
+static void
+log_more_refused(struct listener *l, unsigned count)
+{
+    struct log_line line;
+
+    log_begin(&line, l->worker->log, LOG_LEVEL_WARN, "refuse-more");
+    log_num(&line, "worker", l->worker->index);
+    log_num(&line, "count", count);
+    log_end(&line);
+}
+
+static bool
+may_log(struct listener *l)
+{
+    uint64_t now = loop_now_ms(l->worker->loop);
+
+    if (l->refusals == 0 || now - l->refusals_since >= SERVER_REFUSALS_LOG_MS) {
+        if (l->refusals > SERVER_REFUSALS_LOGGED) {
+            log_more_refused(l, l->refusals - SERVER_REFUSALS_LOGGED);
+        }
+        l->refusals_since = now;
+        l->refusals = 0;
+    }
+    return ++l->refusals <= SERVER_REFUSALS_LOGGED;
 }
 
 static void
@@ -93,6 +151,9 @@ log_refused(struct listener *l, const struct net_addr *peer,
     char text[NET_TEXT_MAX];
     struct log_line line;
 
+    if (!may_log(l)) {
+        return;
+    }
     net_addr_text(peer, text);
     log_begin(&line, l->worker->log, LOG_LEVEL_WARN, "refuse");
     log_word(&line, "peer", text);
@@ -119,7 +180,7 @@ on_exhausted(struct listener *l, int listen_fd)
     if (l->spare_fd >= 0) {
         close(l->spare_fd);
         if (net_accept(listen_fd, &peer, &fd) == 0) {
-            refuse(fd);
+            refuse(l->worker, fd, SERVER_REFUSAL_RETRY_MS);
         }
         l->spare_fd = take_spare(l->worker);
     }
@@ -134,6 +195,47 @@ on_exhausted(struct listener *l, int listen_fd)
     pause_for(l, ACCEPT_PAUSE_MS);
 }
 
+/* Why a connection may not come in. */
+struct refusal {
+    const char *word; /* NULL: it may */
+    enum metrics_id metric;
+};
+
+static const struct refusal refusals[] = {
+    [CENSUS_ENTERED] = { .word = NULL },
+    [CENSUS_WAITS] = { .word = NULL },
+    [CENSUS_FULL] = { "connections", METRICS_LIMIT_CONNECTIONS },
+    [CENSUS_ORIGIN_FULL] = { "connections-of-address",
+                             METRICS_LIMIT_PER_ADDRESS },
+    [CENSUS_STRANGERS] = { "strangers", METRICS_LIMIT_STRANGERS },
+};
+
+static const struct refusal is_barred = { "barred", METRICS_LIMIT_BARRED };
+
+/* *retry_ms tells a refused one when to come again. */
+static const struct refusal *
+judge(struct listener *l, struct conn_io *io, uint64_t *retry_ms)
+{
+    const struct census_guest *guest = &io->guest;
+    struct worker *w = l->worker;
+    uint64_t barred = guest->exempt
+                          ? 0
+                          : conduct_barred(w->server->conduct, &guest->origin,
+                                           loop_now_ms(w->loop));
+
+    *retry_ms = SERVER_REFUSAL_RETRY_MS + barred;
+    if (barred > 0) {
+        return &is_barred;
+    }
+    enum census_verdict verdict = census_enter(
+        w->server->census, w->index, guest, (unsigned)(rand_u64() % 100));
+    io->standing =
+        verdict == CENSUS_WAITS ? CENSUS_QUEUED : CENSUS_STRANGER;
+    metrics_add(w->count, METRICS_LIMIT_STRANGERS_PER_ADDRESS,
+                verdict == CENSUS_WAITS);
+    return &refusals[verdict];
+}
+
 static void
 on_connection(struct listener *l, int fd, const struct net_addr *peer)
 {
@@ -142,27 +244,23 @@ on_connection(struct listener *l, int fd, const struct net_addr *peer)
         .in_fd = fd,
         .out_fd = fd,
         .counted = true,
+        .guest = {
+            .origin = origin_of(peer),
+            .exempt = settings_exempt(w->server->settings, peer),
+        },
         .peer = *peer,
     };
+    uint64_t retry_ms = 0;
 
-    switch (census_enter(w->server->census, w->index, peer)) {
-    case CENSUS_ENTERED:
-        break;
-    case CENSUS_FULL:
-        metrics_add(w->count, METRICS_LIMIT_CONNECTIONS, 1);
-        log_refused(l, peer, "connections");
-        refuse(fd);
-        return;
-    case CENSUS_SOURCE_FULL:
-        metrics_add(w->count, METRICS_LIMIT_PER_ADDRESS, 1);
-        log_refused(l, peer, "connections-of-address");
-        refuse(fd);
-        return;
-    }
-    if (conn_new(w, &io) != 0) {
+    const struct refusal *refusal = judge(l, &io, &retry_ms);
+    if (refusal->word != NULL) {
+        metrics_add(w->count, refusal->metric, 1);
+        log_refused(l, peer, refusal->word);
+        refuse(w, fd, retry_ms);
+    } else if (conn_new(w, &io) != 0) {
         metrics_add(w->count, METRICS_LIMIT_MEMORY, 1);
         log_refused(l, peer, "memory");
-        census_leave(w->server->census, w->index, peer);
+        census_leave(w->server->census, w->index, &io.guest, io.standing);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "proto/base/err.h"
+#include "proto/base/limits.h"
 #include "proto/data/hash.h"
 #include "proto/data/zpack.h"
 #include "proto/io/clock.h"
@@ -16,6 +17,7 @@
 #include "server/cachedir.h"
 #include "server/limits.h"
 #include "server/parent.h"
+#include "server/permits.h"
 #include "server/privileges.h"
 #include "server/sandbox.h"
 #include "server/service.h"
@@ -269,20 +271,40 @@ tell_ready(const struct server *server)
     return status;
 }
 
+/* What the workers count together. */
+static int
+open_counters(struct server *server, const struct settings *settings)
+{
+    const struct census_limits limits =
+        census_limits_for(settings->connections, settings->per_source);
+    int err = census_new(&limits, &server->census);
+
+    if (err == 0) {
+        err = conduct_new(MAX_PENALTY_SOURCES, &server->conduct);
+    }
+    if (err == 0) {
+        err = permits_new(permits_for_cores(sysconf(_SC_NPROCESSORS_ONLN)),
+                          &server->permits);
+    }
+    return err == 0 ? 0
+                    : complain(EXIT_FAILED, "cannot start", NULL,
+                               err_sentence(err));
+}
+
 static int
 serve(struct server *server, const struct settings *settings)
 {
-    int err = census_new(settings->connections, settings->per_source,
-                         &server->census);
-    if (err != 0) {
-        return complain(EXIT_FAILED, "cannot start", NULL, err_sentence(err));
+    int status = open_counters(server, settings);
+    if (status == 0) {
+        status = open_vault(server, settings);
     }
-    int status = open_vault(server, settings);
     if (status == 0) {
         status = parent_run(server, worker_count(settings), tell_ready);
     }
     vault_free(server->vault);
     census_free(server->census);
+    conduct_free(server->conduct);
+    permits_free(server->permits);
     return status;
 }
 

@@ -87,6 +87,13 @@ static const struct row rows[METRICS_IDS] = {
         "limit=\"connections\"" },
     [METRICS_LIMIT_PER_ADDRESS] = { .label =
         "limit=\"connections_per_address\"" },
+    [METRICS_LIMIT_STRANGERS] = { .label = "limit=\"strangers\"" },
+    [METRICS_LIMIT_STRANGERS_PER_ADDRESS] = {
+        .label = "limit=\"strangers_per_address\"" },
+    [METRICS_LIMIT_BARRED] = { .label = "limit=\"barred\"" },
+    [METRICS_LIMIT_SMALL_REQUESTS] = { .label = "limit=\"small_requests\"" },
+    [METRICS_LIMIT_HASHING] = {
+        .label = "limit=\"hash_jobs_per_address\"" },
     [METRICS_LIMIT_DESCRIPTORS] = { .label = "limit=\"descriptors\"" },
     [METRICS_LIMIT_MEMORY] = { .label = "limit=\"memory\"" },
     [METRICS_LIMIT_HANDSHAKE_TIME] = { .label = "limit=\"handshake_time\"" },

@@ -9,9 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/base/limits.h"
 #include "proto/io/clock.h"
 #include "server/exporter.h"
 #include "server/limits.h"
+#include "server/permits.h"
 #include "server/service.h"
 #include "server/vault.h"
 
@@ -34,6 +36,7 @@ struct parent {
     struct metrics_slot *count;
     sigset_t blocked;
     unsigned failures; /* in a row */
+    uint64_t cache_damaged; /* when that was found last; 0: never */
     bool stopping;
     bool failed;
     uint64_t kill_at;
@@ -91,8 +94,8 @@ start_child(struct parent *p, unsigned index)
 
 /* A crash may come from a damaged cache, which the next worker would crash
  * over as well. */
-static void
-check_cache(struct parent *p)
+static bool
+cache_was_damaged(struct parent *p)
 {
     bool moved = false;
     int err = p->server->cache_dir == NULL
@@ -104,6 +107,58 @@ check_cache(struct parent *p)
         log_begin(&line, &p->server->log, LOG_LEVEL_WARN, "cache-damaged");
         log_word(&line, "result", moved ? "moved-aside" : "kept");
         log_end(&line);
+    }
+    return err != 0 || moved;
+}
+
+static bool
+is_crash(int signum)
+{
+    static const int signums[] = {
+        SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS,
+    };
+
+    for (size_t i = 0; i < sizeof(signums) / sizeof(signums[0]); i++) {
+        if (signums[i] == signum) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A crash that a client can cause is a weapon: whoever the worker dealt with
+ * has to wait. */
+static void
+punish_crash(struct parent *p, unsigned index)
+{
+    struct origin origin;
+    char text[ORIGIN_TEXT_MAX];
+    struct log_line line;
+
+    if (!census_blame(p->server->census, index, &origin)) {
+        return;
+    }
+    uint64_t ms = conduct_penalize(p->server->conduct, &origin,
+                                   PENALTY_CRASH_MS, clock_mono_ms());
+    origin_text(&origin, text);
+    log_begin(&line, &p->server->log, LOG_LEVEL_WARN, "barred");
+    log_word(&line, "origin", text);
+    log_word(&line, "reason", "crash");
+    log_num(&line, "ms", ms);
+    log_end(&line);
+}
+
+static void
+log_child_end(struct parent *p, unsigned index, int status)
+{
+    if (WIFSIGNALED(status)) {
+        log_num_event(p, LOG_LEVEL_ERROR, "worker-crash", index, "signal",
+                      (uint64_t)WTERMSIG(status));
+    } else {
+        log_num_event(p, WEXITSTATUS(status) == 0 ? LOG_LEVEL_INFO
+                                                  : LOG_LEVEL_ERROR,
+                      "worker-exit", index, "status",
+                      (uint64_t)WEXITSTATUS(status));
     }
 }
 
@@ -117,23 +172,22 @@ on_child_end(struct parent *p, unsigned index, int status)
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
     child->pid = 0;
+    log_child_end(p, index, status);
+    if (!p->stopping && !good && !killed && cache_was_damaged(p)) {
+        p->cache_damaged = now;
+    }
+    /* A damaged cache may end every worker that has it, whoever asks. */
+    if (WIFSIGNALED(status) && is_crash(WTERMSIG(status)) &&
+        child->started > p->cache_damaged) {
+        punish_crash(p, index);
+    }
+    permits_worker_died(p->server->permits, index);
     census_worker_died(p->server->census, index);
     metrics_worker_died(p->server->metrics, index);
     metrics_sub(p->count, METRICS_WORKERS_NOW, 1);
     metrics_add(p->count, METRICS_WORKER_CRASHES, !good);
-    if (WIFSIGNALED(status)) {
-        log_num_event(p, LOG_LEVEL_ERROR, "worker-crash", index, "signal",
-                      (uint64_t)WTERMSIG(status));
-    } else {
-        log_num_event(p, good ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR,
-                      "worker-exit", index, "status",
-                      (uint64_t)WEXITSTATUS(status));
-    }
     if (p->stopping) {
         return;
-    }
-    if (!good && !killed) {
-        check_cache(p);
     }
     p->failures = soon && !good && !killed ? p->failures + 1 : 0;
     child->restart_at = soon ? now + SERVER_RESTART_PAUSE_MS : now;

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "proto/base/registry.h"
@@ -12,16 +10,14 @@
 #include "proto/io/clock.h"
 #include "proto/io/loop.h"
 #include "server/limits.h"
+#include "server/permits.h"
+#include "server/resident.h"
 
 /* Pieces that one thread takes at a time: the two lanes of the hash. */
 #define LANES 2u
 
 /* Bytes of one read that only warms pages. */
 #define WARM_BYTES (128u * 1024u)
-
-/* Distance of the single bytes that are probed where the kernel has no
- * cachestat: kernels read ahead in larger steps. */
-#define PROBE_BYTES (64u * 1024u)
 
 /* A chunk that cannot be compressed makes the next 2, 4, 8 .. 64 of the file
  * be sent as they are (rule Z4). */
@@ -47,6 +43,10 @@ struct prepare {
     struct prepare_slice *slice_first;
     struct prepare_slice **slice_last;
     unsigned slices; /* in work */
+    struct permits *permits; /* NULL: none are needed */
+    unsigned worker;
+    struct loop_poll *permit;
+    bool permit_waits; /* a metered slice waits until one is free */
     struct loop_defer *soon;
     struct slot slots[SERVER_HASH_SLOTS];
 };
@@ -347,6 +347,9 @@ slot_done(void *arg)
     slot->count = 0;
     if (was.slice != NULL) {
         p->slices--;
+        if (was.slice->metered && p->permits != NULL) {
+            permits_give(p->permits, p->worker);
+        }
         was.slice->done(was.slice);
     }
     for (size_t i = 0; i < was.count; i++) {
@@ -417,8 +420,30 @@ prepare_free(struct prepare *p)
         zpack_free(slot->zpack);
         free(slot->warm);
     }
+    loop_poll_free(p->permit);
     loop_defer_free(p->soon);
     free(p);
+}
+
+/* There may be a permit to take. */
+static void
+on_permit(void *arg, unsigned events)
+{
+    struct prepare *p = arg;
+
+    (void)events;
+    p->permit_waits = false;
+    loop_poll_set(p->permit, 0);
+    dispatch(p);
+}
+
+int
+prepare_meter(struct prepare *p, struct permits *permits, unsigned worker)
+{
+    p->permits = permits;
+    p->worker = worker;
+    return loop_poll_new(p->loop, permits_fd(permits), on_permit, p,
+                         &p->permit);
 }
 
 static bool
@@ -464,6 +489,44 @@ take_second(struct prepare *p, const struct piece *one)
     return take_piece(p);
 }
 
+/* May this slice run now? */
+static bool
+has_permit(struct prepare *p, const struct prepare_slice *slice)
+{
+    if (!slice->metered || p->permits == NULL) {
+        return true;
+    }
+    if (p->permit_waits) {
+        return false;
+    }
+    if (permits_take(p->permits, p->worker)) {
+        return true;
+    }
+    p->permit_waits = true;
+    loop_poll_set(p->permit, LOOP_READ);
+    return false;
+}
+
+/* The first slice that may run, off the queue. */
+static struct prepare_slice *
+take_slice(struct prepare *p)
+{
+    struct prepare_slice **link = &p->slice_first;
+
+    while (*link != NULL && !has_permit(p, *link)) {
+        link = &(*link)->next;
+    }
+    struct prepare_slice *slice = *link;
+    if (slice == NULL) {
+        return NULL;
+    }
+    *link = slice->next;
+    if (slice->next == NULL) {
+        p->slice_last = link;
+    }
+    return slice;
+}
+
 static bool
 fill_slot(struct prepare *p, struct slot *slot)
 {
@@ -474,17 +537,11 @@ fill_slot(struct prepare *p, struct slot *slot)
         slot->count = slot->pieces[1] != NULL ? 2 : 1;
         return true;
     }
-    if (p->first == NULL && p->slice_first != NULL &&
-        p->slices < SERVER_SLICES) {
-        slot->slice = p->slice_first;
-        p->slice_first = slot->slice->next;
-        if (p->slice_first == NULL) {
-            p->slice_last = &p->slice_first;
-        }
-        p->slices++;
-        return true;
+    if (p->first == NULL && p->slices < SERVER_SLICES) {
+        slot->slice = take_slice(p);
+        p->slices += slot->slice != NULL;
     }
-    return false;
+    return slot->slice != NULL;
 }
 
 static void
@@ -510,53 +567,6 @@ prepare_slice(struct prepare *p, struct prepare_slice *slice)
     *p->slice_last = slice;
     p->slice_last = &slice->next;
     loop_defer_arm(p->soon);
-}
-
-/* ---- Are the pages there? */
-
-#ifndef SYS_cachestat
-#define SYS_cachestat 451
-#endif
-
-struct range_arg {
-    uint64_t off;
-    uint64_t len;
-};
-
-struct cache_arg {
-    uint64_t cached;
-    uint64_t dirty;
-    uint64_t writeback;
-    uint64_t evicted;
-    uint64_t recently_evicted;
-};
-
-static bool
-probe(int fd, uint64_t offset)
-{
-    uint8_t byte;
-    struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-    return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) == 1;
-}
-
-bool
-prepare_is_resident(int fd, uint64_t offset, uint32_t len)
-{
-    struct range_arg range = { .off = offset, .len = len };
-    struct cache_arg cache = { .cached = 0 };
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-
-    if (syscall(SYS_cachestat, fd, &range, &cache, 0) == 0) {
-        uint64_t first = offset / page;
-        uint64_t last = (offset + len - 1) / page;
-        return cache.cached >= last - first + 1;
-    }
-    for (uint64_t at = offset; at < offset + len; at += PROBE_BYTES) {
-        if (!probe(fd, at)) {
-            return false;
-        }
-    }
-    return probe(fd, offset + len - 1);
 }
 
 /* ---- Pieces. */
@@ -589,7 +599,7 @@ start_known(struct piece *piece, const struct digest_state *state)
     piece->codec = CODEC_RAW;
     piece->stored_len = piece->raw_len;
     piece->work = PIECE_WARM;
-    return prepare_is_resident(piece->source->fd, piece->offset,
+    return resident_all(piece->source->fd, piece->offset,
                                piece->raw_len);
 }
 

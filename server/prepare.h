@@ -24,6 +24,7 @@
 #include "server/source.h"
 
 struct loop;
+struct permits;
 struct prepare;
 
 enum piece_work {
@@ -68,6 +69,11 @@ struct piece {
 /* NULL when memory is out. */
 struct prepare *prepare_new(struct loop *loop, struct bufpool *buffers);
 
+/* From now on metered slices need a permit each. permits is borrowed until
+ * prepare_free(). ERR_NOMEM, ERR_IO. */
+MUST_USE int prepare_meter(struct prepare *p, struct permits *permits,
+                           unsigned worker);
+
 /* Nothing may be in work (asserted). NULL is allowed. */
 void prepare_free(struct prepare *p);
 
@@ -79,9 +85,10 @@ bool prepare_start(struct prepare *p, struct piece *piece);
 void prepare_release(struct prepare *p, struct piece *piece);
 
 /* ---- Work of another kind for the same threads, after all pieces: at most
- * SERVER_SLICES at a time. */
+ * SERVER_SLICES at a time. Those that wait for a permit let others pass. */
 
 struct prepare_slice {
+    bool metered; /* it hashes for DIGEST */
     void (*work)(struct prepare_slice *slice, struct hasher *hasher);
     void (*done)(struct prepare_slice *slice);
     struct prepare_slice *next; /* private */
@@ -93,8 +100,5 @@ void prepare_slice(struct prepare *p, struct prepare_slice *slice);
 /* Reads exactly len bytes at offset for any thread. 0, ERR_CHANGED when the
  * file is shorter, ERR_IO. */
 MUST_USE int prepare_read(int fd, uint8_t *buf, size_t len, uint64_t offset);
-
-/* Are these pages of the file in memory? False also when unsure. */
-bool prepare_is_resident(int fd, uint64_t offset, uint32_t len);
 
 #endif

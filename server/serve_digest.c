@@ -18,6 +18,9 @@ struct digest_task {
     struct hashwait wait;
     struct source_wait sync; /* for the CID that the digests complete */
     struct prepare_slice slice; /* building a tree */
+    struct loop_timer *turn; /* not NULL: its origin hashes enough already, */
+    struct digest_task *next; /* and it is in the worker's list of those */
+    bool counted;             /* among the hash jobs of its origin */
     struct conn *conn;
     struct sender_job job;
     uint8_t *tree;
@@ -76,11 +79,45 @@ answer_page(struct conn *c, const struct sender_job *job)
     sender_job_done(c->sender, now_of(c), job->id, &result);
 }
 
+/* Out of the list of those that wait for their turn. */
+static void
+turn_end(struct digest_task *task)
+{
+    struct digest_task **link = &task->conn->worker->turns;
+
+    if (task->turn == NULL) {
+        return;
+    }
+    while (*link != task) {
+        link = &(*link)->next;
+    }
+    *link = task->next;
+    loop_timer_free(task->turn);
+    task->turn = NULL;
+}
+
+/* Those of this worker look at once whether it is their turn. */
+static void
+count_end(struct digest_task *task)
+{
+    struct worker *w = task->conn->worker;
+
+    if (!task->counted) {
+        return;
+    }
+    census_hash_end(w->server->census, w->index, &task->conn->io.guest);
+    for (struct digest_task *t = w->turns; t != NULL; t = t->next) {
+        loop_timer_start(t->turn, 0);
+    }
+}
+
 static void
 task_end(struct digest_task *task)
 {
     struct conn *c = task->conn;
 
+    turn_end(task);
+    count_end(task);
     source_release(task->wait.source);
     free(task);
     if (conn_task_end(c)) {
@@ -182,6 +219,7 @@ hash_done(struct hashwait *wait, int err)
 {
     struct digest_task *task = (struct digest_task *)wait;
 
+    turn_end(task);
     if (task->conn->digest_task == task) {
         task->conn->digest_task = NULL; /* too late to give up */
     }
@@ -234,6 +272,68 @@ task_new(struct conn *c, const struct sender_job *job)
     return task;
 }
 
+static void
+start_hashing(struct digest_task *task)
+{
+    struct conn *c = task->conn;
+
+    if (hashjob_join(c->worker->loop, c->worker->prepare, &task->wait) != 0) {
+        task_fail(task, ERR_NOMEM);
+    } else {
+        c->digest_task = task;
+    }
+}
+
+/* One small question may cost the reading of a large file, so an origin has
+ * only a few of them answered at a time. */
+static bool
+has_turn(struct digest_task *task)
+{
+    struct conn *c = task->conn;
+
+    task->counted = c->io.counted &&
+                    census_hash_begin(c->worker->server->census,
+                                      c->worker->index, &c->io.guest);
+    return task->counted || !c->io.counted;
+}
+
+/* Others may have made the digests known meanwhile. */
+static void
+on_turn(void *arg)
+{
+    struct digest_task *task = arg;
+    const struct hashwait *wait = &task->wait;
+
+    if (digests_unknown(wait->source->digests, wait->first, wait->end) ==
+        wait->end) {
+        hash_done(&task->wait, 0);
+    } else if (has_turn(task)) {
+        turn_end(task);
+        start_hashing(task);
+    } else {
+        loop_timer_start(task->turn, SERVER_HASH_RETRY_MS);
+    }
+}
+
+static void
+wait_or_hash(struct digest_task *task)
+{
+    struct conn *c = task->conn;
+
+    if (has_turn(task)) {
+        start_hashing(task);
+    } else if (loop_timer_new(c->worker->loop, on_turn, task,
+                              &task->turn) != 0) {
+        task_fail(task, ERR_NOMEM);
+    } else {
+        metrics_add(c->worker->count, METRICS_LIMIT_HASHING, 1);
+        c->digest_task = task;
+        task->next = c->worker->turns;
+        c->worker->turns = task;
+        loop_timer_start(task->turn, SERVER_HASH_RETRY_MS);
+    }
+}
+
 void
 serve_digest(struct conn *conn, const struct sender_job *job)
 {
@@ -270,11 +370,8 @@ serve_digest(struct conn *conn, const struct sender_job *job)
     }
     if (known) {
         start_tree(task);
-    } else if (hashjob_join(conn->worker->loop, conn->worker->prepare,
-                            &task->wait) != 0) {
-        task_fail(task, ERR_NOMEM);
     } else {
-        conn->digest_task = task;
+        wait_or_hash(task);
     }
 }
 
@@ -285,7 +382,9 @@ give_up(struct conn *conn)
     struct digest_task *task = conn->digest_task;
 
     conn->digest_task = NULL;
-    hashjob_leave(&task->wait);
+    if (task->turn == NULL) {
+        hashjob_leave(&task->wait);
+    }
     task_fail(task, ERR_CANCELLED);
 }
 

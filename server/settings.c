@@ -44,6 +44,10 @@ const char settings_help[] =
     "  --max-connections N    connections in all (default: 1024)\n"
     "  --max-per-address N    connections of one IPv4 address or IPv6 /64\n"
     "                         (default: 32)\n"
+    "  --exempt ADDR[/BITS]   address that many clients share, as of a proxy\n"
+    "                         or a tunnel: neither limited by itself nor\n"
+    "                         barred for what one of them did; may be "
+    "repeated\n"
     "  --no-compression       never compress\n"
     "  --user NAME            user to become once the ports are open; root\n"
     "                         must say so, --user root stays root\n"
@@ -81,6 +85,7 @@ enum option_id {
     OPT_WORKERS,
     OPT_CONNECTIONS,
     OPT_PER_SOURCE,
+    OPT_EXEMPT,
     OPT_NO_COMPRESSION,
     OPT_USER,
     OPT_SANDBOX,
@@ -105,6 +110,7 @@ static const struct option long_options[] = {
     { "workers", required_argument, NULL, OPT_WORKERS },
     { "max-connections", required_argument, NULL, OPT_CONNECTIONS },
     { "max-per-address", required_argument, NULL, OPT_PER_SOURCE },
+    { "exempt", required_argument, NULL, OPT_EXEMPT },
     { "no-compression", no_argument, NULL, OPT_NO_COMPRESSION },
     { "user", required_argument, NULL, OPT_USER },
     { "sandbox", required_argument, NULL, OPT_SANDBOX },
@@ -167,6 +173,22 @@ parse_sandbox(struct parse *p, const char *text)
     return complain(p, "--sandbox takes try, require, strict or off", text);
 }
 
+static int
+parse_exempt(struct parse *p, const char *text)
+{
+    struct settings *o = p->out;
+
+    if (o->exempt_count == SERVER_EXEMPT_MAX) {
+        return complain(p, "too many addresses that are exempt", NULL);
+    }
+    if (origin_range_parse(text, &o->exempt[o->exempt_count]) != 0) {
+        return complain(p, "--exempt takes an address or ADDR/BITS, in "
+                           "numbers", text);
+    }
+    o->exempt_count++;
+    return 0;
+}
+
 static bool
 take_door(struct settings *o, int id, const char *arg)
 {
@@ -225,6 +247,8 @@ take_value(struct parse *p, int id, const char *arg)
         return parse_number(
             p, "--max-per-address takes a number from 1 to 65536", arg, 65536,
             &o->per_source);
+    case OPT_EXEMPT:
+        return parse_exempt(p, arg);
     default:
         BELAY_UNREACHABLE();
     }
@@ -249,6 +273,17 @@ take_flag(struct settings *o, int id)
     default:
         return false;
     }
+}
+
+bool
+settings_exempt(const struct settings *settings, const struct net_addr *addr)
+{
+    for (size_t i = 0; i < settings->exempt_count; i++) {
+        if (origin_range_has(&settings->exempt[i], addr)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Nothing is served more openly than it was asked for. */

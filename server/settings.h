@@ -8,6 +8,7 @@
 #include "proto/base/check.h"
 #include "proto/base/err.h"
 #include "server/limits.h"
+#include "server/origin.h"
 #include "server/sandbox.h"
 
 enum settings_mode {
@@ -38,12 +39,19 @@ struct settings {
     bool verbose;
     unsigned workers;     /* 0: by the number of cores */
     unsigned connections; /* in all, */
-    unsigned per_source;  /* and from one address */
+    unsigned per_source;  /* and from one address, except from these: */
+    struct origin_range exempt[SERVER_EXEMPT_MAX];
+    size_t exempt_count;
 };
 
 /* ERR_USAGE with a sentence about what is wrong in message. */
 MUST_USE int settings_parse(int argc, char *const argv[],
                             struct settings *out, char *message, size_t cap);
+
+/* Is this the address of somebody whom many share, so that nothing counts
+ * against it? */
+bool settings_exempt(const struct settings *settings,
+                     const struct net_addr *addr);
 
 extern const char settings_help[];
 

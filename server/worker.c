@@ -15,13 +15,16 @@
 #include "server/listing.h"
 #include "server/vault.h"
 
-/* Once a second: digests to the cache, idle memory back. */
+/* Once a second: digests to the cache, shares anew, idle memory back. */
 static void
 on_flush(void *arg)
 {
     struct worker *w = arg;
 
     sources_sync_all(w->sources);
+    for (struct conn *c = w->conns; c != NULL; c = conn_next(c)) {
+        conn_share(c);
+    }
     if (w->conn_count == 0) {
         bufpool_trim(w->buffers);
     }
@@ -209,9 +212,12 @@ init_parts(struct worker *w)
                                  : w->server->tree_id;
     w->sources = sources_new(w->loop, w->cache, tree_id);
     w->listing = listing_new(w->root, w->cache);
-    return w->prepare == NULL || w->sources == NULL || w->listing == NULL
-               ? ERR_NOMEM
-               : 0;
+    if (w->prepare == NULL || w->sources == NULL || w->listing == NULL) {
+        return ERR_NOMEM;
+    }
+    return w->server->permits == NULL
+               ? 0
+               : prepare_meter(w->prepare, w->server->permits, w->index);
 }
 
 static int
@@ -404,6 +410,7 @@ worker_run_stdio(struct server *server)
         .in_fd = STDIN_FILENO,
         .out_fd = STDOUT_FILENO,
         .secure = true,
+        .standing = CENSUS_STRANGER,
     };
     int err = worker_init(&w, server, 0);
 

@@ -14,6 +14,7 @@
 #include "proto/session/sender.h"
 #include "server/bufpool.h"
 #include "server/census.h"
+#include "server/conduct.h"
 #include "server/digestcache.h"
 #include "server/metrics.h"
 #include "server/prepare.h"
@@ -22,9 +23,11 @@
 #include "server/source.h"
 
 struct conn;
+struct digest_task;
 struct gate;
 struct listener;
 struct listing;
+struct permits;
 struct vault;
 
 /* Frames are collected here, several of them, before they are sent. */
@@ -40,7 +43,9 @@ struct server {
     struct rootfs root;
     const char *cache_dir; /* of the digest cache; NULL: none */
     struct vault *vault; /* NULL with --stdio, where ssh is the door */
-    struct census *census;
+    struct census *census;   /* NULL with --stdio, and the next two */
+    struct conduct *conduct;
+    struct permits *permits;
     struct metrics *metrics;
     uint64_t began_ms; /* on the monotonic clock */
     int metrics_fd;    /* listens for those who ask for them; -1: none */
@@ -65,8 +70,10 @@ struct worker {
     struct listener *listener;
     struct gate *gate; /* of new connections */
     bool tls_told;     /* logged who encrypts */
+    struct digest_task *turns; /* of serve_digest.c: wait for their turn */
     struct conn *conns;
     unsigned conn_count;
+    unsigned queued;   /* connections that wait for their turn */
     uint64_t next_conn;
     bool draining;
     bool stdio;

@@ -177,12 +177,12 @@ _belayd()
         _belay_reply -W "add"
         ;;
     --listen | --metrics | --workers | --max-connections | \
-        --max-per-address) ;;
+        --max-per-address | --exempt) ;;
     *)
         _belay_reply -W "init token --root --listen --tls-cert --tls-key
             --plain --client-ca --tokens --access --stdio --cache --workers
-            --max-connections --max-per-address --no-compression --user
-            --sandbox --metrics --log-file --verbose --version --help"
+            --max-connections --max-per-address --exempt --no-compression
+            --user --sandbox --metrics --log-file --verbose --version --help"
         ;;
     esac
 }

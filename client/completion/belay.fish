@@ -128,6 +128,7 @@ complete -c belayd -l cache -x -a '(__fish_complete_directories)' -d "where dige
 complete -c belayd -l workers -x -d "worker processes"
 complete -c belayd -l max-connections -x -d "in all"
 complete -c belayd -l max-per-address -x -d "of one address"
+complete -c belayd -l exempt -x -d "address that many clients share"
 complete -c belayd -l no-compression -d "never compress"
 complete -c belayd -l user -x -a '(__fish_complete_users)' -d "to become"
 complete -c belayd -l sandbox -x -a 'try require strict off' -d "confine workers"

@@ -85,9 +85,13 @@
  * ends it kindly. */
 #define MAX_CONNECTION_REQUESTS UINT64_C(1000000)
 
-/* Small requests of one source: rate and burst. */
+/* Requests of one source that bring little: refused or cancelled ones, and
+ * GETs of less than SMALL_REQUEST_BYTES of a larger file. Beyond the burst
+ * the server reads no more of them than this rate. Whole files do not count,
+ * however small: a directory of many is a transfer like any other. */
 #define SMALL_REQUESTS_PER_S 200u
 #define SMALL_REQUESTS_BURST 1000u
+#define SMALL_REQUEST_BYTES 65536u
 
 /* Hash jobs that one source may have running; one small request for the
  * digests of a large cold file is the costliest thing a client can ask. */

@@ -298,6 +298,8 @@ struct sender_stats {
     uint64_t errors_of_class[SENDER_CLASSES]; /* ... and connections */
     uint64_t too_many_requests; /* refused, because others are open */
     uint64_t too_many_handles;
+    uint64_t small;  /* GETs that brought less than SMALL_REQUEST_BYTES, and
+                        not the whole file */
     uint64_t auth_refused; /* AUTH with wrong or exposed credentials */
     uint64_t chunks;
     uint64_t chunks_of_codec[SENDER_CODECS];

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "proto/data/cid.h"
+#include "proto/base/limits.h"
 #include "proto/session/sender_internal.h"
 
 /* Jobs that opens leave free, so that a flood of them does not hold up the
@@ -468,6 +469,8 @@ done_check(struct sender *s, const struct job *j,
         return;
     }
     if (result->code == 0) {
+        s->stats.small += r->get.raw_bytes < SMALL_REQUEST_BYTES &&
+                          r->get.raw_bytes < j->handle->info.size;
         request_answer(s, r, ANSWER_DONE);
         handle_advance(s, j->handle);
         return;

@@ -57,8 +57,8 @@ test_everything(void **state)
     assert_int_equal(
         parse("--root=/srv --plain --listen 127.0.0.1:1 --listen [::1]:2 "
               "--cache /c --workers 8 --max-connections 5 "
-              "--max-per-address 3 --no-compression --log-file /l --verbose "
-              "--metrics :9",
+              "--max-per-address 3 --exempt 10.0.0.0/8 --exempt ::1 "
+              "--no-compression --log-file /l --verbose --metrics :9",
               &s, message),
         0);
     assert_int_equal(s.listen_count, 2);
@@ -72,6 +72,14 @@ test_everything(void **state)
     assert_int_equal(s.workers, 8);
     assert_int_equal(s.connections, 5);
     assert_int_equal(s.per_source, 3);
+    assert_int_equal(s.exempt_count, 2);
+    struct net_addr addr;
+    assert_int_equal(net_addr_parse("10.255.0.1:1", &addr), 0);
+    assert_true(settings_exempt(&s, &addr));
+    assert_int_equal(net_addr_parse("[::1]:1", &addr), 0);
+    assert_true(settings_exempt(&s, &addr));
+    assert_int_equal(net_addr_parse("[::2]:1", &addr), 0);
+    assert_false(settings_exempt(&s, &addr));
     assert_int_equal(parse("--stdio --root /srv", &s, message), 0);
     assert_int_equal(s.mode, SETTINGS_STDIO);
     assert_int_equal(parse("--nonsense --help", &s, message), ERR_USAGE);
@@ -126,6 +134,16 @@ test_wrong(void **state)
         "--root /srv --plain --max-connections 65537",
         "--root /srv --plain --max-connections 99999999999999999999",
         "--root /srv --plain --max-per-address 0x10",
+        "--root /srv --plain --max-per-address 0",
+        "--root /srv --plain --max-per-address -1",
+        "--root /srv --plain --max-per-address 65537",
+        "--root /srv --plain --max-per-address 18446744073709551616",
+        "--root /srv --plain --max-connections -1",
+        "--root /srv --plain --max-connections 18446744073709551617",
+        "--root /srv --plain --exempt localhost",
+        "--root /srv --plain --exempt=",
+        "--root /srv --plain --exempt 10.0.0.0/33",
+        "--root /srv --plain --exempt 10.0.0.1/24",
         "--root /srv --tls-cert /c",
         "--root /srv --tls-key /k",
         "--root /srv --plain --tls-cert /c",
