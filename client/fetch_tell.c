@@ -104,6 +104,8 @@ enum belay_reason fetch_reason(enum transfer_reason reason)
         return BELAY_REFUSED;
     case TRANSFER_ACCESS:
         return BELAY_ACCESS;
+    case TRANSFER_DISTRUSTED:
+        return BELAY_WRONG_HOST;
     case TRANSFER_UNREACHABLE:
         return BELAY_UNREACHABLE;
     case TRANSFER_SERVER:

@@ -199,6 +199,7 @@ const char *transfer_reason_name(enum transfer_reason reason)
         [TRANSFER_OK] = "ok",
         [TRANSFER_REFUSED] = "refused",
         [TRANSFER_ACCESS] = "access",
+        [TRANSFER_DISTRUSTED] = "distrusted",
         [TRANSFER_UNREACHABLE] = "unreachable",
         [TRANSFER_SERVER] = "server",
         [TRANSFER_NOT_BELAY] = "not-belay",

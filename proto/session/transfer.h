@@ -145,6 +145,7 @@ enum transfer_reason {
     TRANSFER_OK,
     TRANSFER_REFUSED,      /* the server will not, ever: not found, denied */
     TRANSFER_ACCESS,       /* credentials are needed or were refused */
+    TRANSFER_DISTRUSTED,   /* the last server left is not who it should be */
     TRANSFER_UNREACHABLE,  /* no contact, or tries used up: temporary */
     TRANSFER_SERVER,       /* the server's own trouble, temporary */
     TRANSFER_NOT_BELAY,    /* the peer does not speak this protocol */

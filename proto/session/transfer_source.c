@@ -258,7 +258,7 @@ void transfer_distrust(struct transfer *t, unsigned i, const char *text,
 {
     t->now = now;
     if (t->conn[i].state == CONN_UP) {
-        mirror_fail(t, i, TRANSFER_ACCESS, "%s", text);
+        mirror_fail(t, i, TRANSFER_DISTRUSTED, "%s", text);
     }
 }
 

@@ -15,6 +15,7 @@ from harness import (KI, MI, TOP, Belayd, Fault, Peer, Run, case, check,
                      check_code, check_one_line, free_port, get, library,
                      main, names, same, scaled, settle, sha256, shelf, start,
                      write_random)
+import tlskit
 
 sys.path.insert(0, os.path.join(TOP, "spec", "oracle"))
 import belay_id as identity                                  # noqa: E402
@@ -201,6 +202,17 @@ def one_does_not_have_it(into):
         os.unlink(into + "/file")
         run = get(*sources(b.url("absent"), a.url("absent")), cwd=into)
         check_code(run, 3)
+
+
+@case
+def the_last_one_is_a_stranger(into):
+    """The identity of a server is none of its credentials, or ours."""
+    identity = tlskit.self_made(into)
+    with Belayd() as a, tlskit.TlsBelayd(identity) as stranger:
+        run = get("--no-config", *sources(a.url("absent"), stranger.url()),
+                  cwd=into, env=tlskit.config(into))
+        check_code(run, 13)
+        check("belay trust" in run.err, "not told what to do", run)
 
 
 @case

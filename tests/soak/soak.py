@@ -247,7 +247,6 @@ class Soak:
         self.source = Source(os.path.join(base, "root"),
                              random.Random(options.seed + 1))
         identity = self_made(base)
-        self.pin = identity[2]
         self.steady = Belayd(self.source.root, "--max-per-address", "1000")
         self.shaky = Belayd(self.source.root, "--max-per-address", "1000")
         self.secure = TlsBelayd(identity, "--max-per-address", "1000",
@@ -256,6 +255,11 @@ class Soak:
             [self.steady.port, self.steady.port, self.steady.port,
              self.shaky.port, self.shaky.port, self.secure.port],
             random.Random(options.seed + 2))
+        self.known_hosts = os.path.join(base, "known_hosts")
+        for proxy in self.proxies.all:
+            check(Run(["trust", "--known-hosts", self.known_hosts,
+                       "127.0.0.1:%d" % proxy.port, identity[2]],
+                      base).wait().code == 0, "cannot trust")
 
     # -- clients
 
@@ -268,8 +272,8 @@ class Soak:
         return "%s://127.0.0.1:%d/" % (self.scheme(proxy), proxy.port)
 
     def arguments(self, chance):
-        return ["-v", "--no-config", "--pin", self.pin, "--timeout", "2",
-                "--connect-timeout", "3", "--retry", "inf", "--deadline",
+        return ["-v", "--no-config", "--known-hosts", self.known_hosts,
+                "--timeout", "2", "--connect-timeout", "3", "--retry", "inf", "--deadline",
                 str(DEADLINE), "-x", str(chance.choice((1, 2, 4, 16)))]
 
     def job(self, chance):
@@ -289,7 +293,7 @@ class Soak:
         if kind == 1:
             return ["get", *base, "--overwrite", *extra,
                     *(where + name for name in STILL)]
-        if kind == 2 and "belay+tcp" in where:
+        if kind == 2:
             return ["get", *base, "--overwrite", *extra, where + name,
                     "--mirror", self.where(chance) + name]
         if kind == 3:
