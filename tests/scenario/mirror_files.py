@@ -207,8 +207,8 @@ def one_does_not_have_it(into):
 @case
 def the_last_one_is_a_stranger(into):
     """The identity of a server is none of its credentials, or ours."""
-    identity = tlskit.self_made(into)
-    with Belayd() as a, tlskit.TlsBelayd(identity) as stranger:
+    pair = tlskit.self_made(into)
+    with Belayd() as a, tlskit.TlsBelayd(pair) as stranger:
         run = get("--no-config", *sources(a.url("absent"), stranger.url()),
                   cwd=into, env=tlskit.config(into))
         check_code(run, 13)

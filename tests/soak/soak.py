@@ -273,11 +273,11 @@ class Soak:
 
     def arguments(self, chance):
         return ["-v", "--no-config", "--known-hosts", self.known_hosts,
-                "--timeout", "2", "--connect-timeout", "3", "--retry", "inf", "--deadline",
-                str(DEADLINE), "-x", str(chance.choice((1, 2, 4, 16)))]
+                "--timeout", "2", "--connect-timeout", "3", "--retry", "inf",
+                "--deadline", str(DEADLINE), "-x", str(chance.choice((1, 2, 4, 16)))]
 
     def job(self, chance):
-        """(command, names that it makes, all that it needs)."""
+        """The words of one command."""
         kind = chance.randrange(10)
         base = self.arguments(chance)
         name = chance.choice([*STILL, *MOVING])
