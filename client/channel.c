@@ -41,6 +41,8 @@ int channel_shake(struct channel *c)
     if (err == 0 && c->shaking) {
         err = trust_settle(c->trust, c->tls);
         c->shaking = err != 0;
+    } else if (err == ERR_TLS && trust_is_accident(c->trust, c->tls)) {
+        err = ERR_RESET;
     } else if (err == ERR_TLS) {
         trust_refuse(c->trust, c->tls);
     }

@@ -14,6 +14,7 @@ struct trust {
     bool known;    /* pins are from known_hosts */
     bool recorded; /* a new key, not told yet */
     bool shown;
+    bool settled;  /* a handshake has succeeded */
     enum trust_verdict verdict;
     size_t pin_count;
     uint8_t pins[KNOWNHOSTS_KEYS_MAX][HASH_LEN];
@@ -210,7 +211,7 @@ static int settle_first(struct trust *t, const uint8_t pin[HASH_LEN])
     return 0;
 }
 
-int trust_settle(struct trust *t, const struct tls *tls)
+static int settle(struct trust *t, const struct tls *tls)
 {
     uint8_t pin[HASH_LEN];
 
@@ -226,6 +227,20 @@ int trust_settle(struct trust *t, const struct tls *tls)
         return ERR_TLS;
     }
     return 0;
+}
+
+int trust_settle(struct trust *t, const struct tls *tls)
+{
+    int err = settle(t, tls);
+
+    t->settled = t->settled || err == 0;
+    return err;
+}
+
+bool trust_is_accident(const struct trust *t, const struct tls *tls)
+{
+    return tls_fault(tls) == TLS_FAULT_DAMAGED ||
+           (tls_fault(tls) == TLS_FAULT_PROTOCOL && t->settled);
 }
 
 void trust_refuse(struct trust *t, const struct tls *tls)
@@ -250,6 +265,7 @@ void trust_refuse(struct trust *t, const struct tls *tls)
         refuse(t, TRUST_DENIED, tls_problem(tls));
         return;
     case TLS_FAULT_NONE:
+    case TLS_FAULT_DAMAGED:
     case TLS_FAULT_PROTOCOL:
         refuse(t, TRUST_NO_BELAY, tls_problem(tls));
         return;

@@ -55,6 +55,9 @@ MUST_USE int trust_connect(struct trust *trust, int fd, struct tls **out);
 /* The handshake has succeeded: a new key is recorded now. ERR_TLS when that
  * is not possible. */
 MUST_USE int trust_settle(struct trust *trust, const struct tls *tls);
+/* The handshake has failed, which says nothing about the server: something
+ * was damaged on the way, or the same server did shake hands before. */
+bool trust_is_accident(const struct trust *trust, const struct tls *tls);
 /* The handshake has failed for good. */
 void trust_refuse(struct trust *trust, const struct tls *tls);
 

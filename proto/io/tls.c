@@ -191,7 +191,10 @@ protocol_error(struct tls *tls)
     if (text == NULL) {
         text = "no reason given";
     }
-    if (reason >= SSL_AD_REASON_OFFSET) {
+    if (reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC ||
+        reason == SSL_AD_REASON_OFFSET + SSL_AD_BAD_RECORD_MAC) {
+        tls_complain(tls, TLS_FAULT_DAMAGED, "damaged on the way: %s", text);
+    } else if (reason >= SSL_AD_REASON_OFFSET) {
         tls_complain(tls,
                      is_about_us(reason - SSL_AD_REASON_OFFSET)
                          ? TLS_FAULT_REFUSED

@@ -128,6 +128,8 @@ void tls_say_bye(struct tls *tls);
 enum tls_fault {
     TLS_FAULT_NONE,
     TLS_FAULT_PROTOCOL,   /* no TLS 1.3, no ALPN, broken records */
+    TLS_FAULT_DAMAGED,    /* a record is not as it was sent, as either side
+                             found: the way did it, not the peer */
     TLS_FAULT_REFUSED,    /* the peer refused our certificate, or its lack,
                              perhaps only after the handshake */
     TLS_FAULT_UNTRUSTED,  /* wrong name, expired, revoked, malformed */

@@ -159,8 +159,11 @@ void receiver_start(struct receiver *r, const struct receiver_config *config,
     r->max_chunk_log2 = config->max_chunk_log2;
     r->silence_ms = config->silence_ms != 0 ? config->silence_ms
                                             : TIMER_SILENCE_MS;
+    /* Who bears less silence waits less for the answer, too. */
     r->ping_wait_ms = config->ping_wait_ms != 0 ? config->ping_wait_ms
-                                                : TIMER_PING_WAIT_MS;
+                      : r->silence_ms < TIMER_PING_WAIT_MS
+                          ? r->silence_ms
+                          : TIMER_PING_WAIT_MS;
     r->started = now;
     r->heard = now;
     r->grease = config->grease_seed;

@@ -56,7 +56,8 @@ struct receiver_config {
     const char *agent;       /* AGENT text, borrowed for receiver_new() */
     uint64_t grease_seed;    /* any value; selects the grease sent (X4) */
     uint64_t silence_ms;     /* no byte for so long: PING; 0 = default */
-    uint64_t ping_wait_ms;   /* ... and no byte after that: lost; 0 = default */
+    uint64_t ping_wait_ms;   /* ... and no byte after that: lost; 0 = default,
+                                but at most silence_ms */
     const struct receiver_auth *auth; /* borrowed for receiver_start(); NULL:
                                          we are nobody */
 };

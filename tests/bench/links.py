@@ -193,7 +193,8 @@ def belay_clients(arguments):
     for extra in [""] + arguments.belay_args:
         clients.append(Client(
             f"belay get {extra}".rstrip(), [belay, belayd],
-            [belay, "get", "--no-config", f"--timeout={SILENCE}",
+            # It asks after so long, and waits as long for an answer.
+            [belay, "get", "--no-config", f"--timeout={SILENCE // 2}",
              *shlex.split(extra), url, "-o", NAME], serve, BELAY_PORT))
     return clients
 

@@ -4,11 +4,13 @@
 Requirements: B1-S1b, B1-S3, B1-S4, B1-S7, B1-S8, B1-V1e; acceptance H18, H19.
 """
 
+import contextlib
 import os
 import re
 import socket
 import ssl
 import subprocess
+import threading
 
 from harness import (KI, MI, Belayd, Fault, Peer, Run, case, check, check_code,
                      check_nothing_final, check_one_line, get, library, main,
@@ -357,6 +359,53 @@ def damage_is_noticed(tmp):
         check_code(run, 0)
         check(run.ledger["bad chunks"] == 0, "damage passed TLS", run)
         check_same(tmp, "file")
+
+
+class Flipper(Peer):
+    """Flips one bit of what the server of `port` says: at this byte of each
+    connection of this number."""
+
+    def __init__(self, port, at, connections):
+        self.target, self.at, self.chosen = port, at, connections
+        self.flipped = 0
+        super().__init__(self.pass_on)
+
+    def pass_on(self, sock):
+        number = self.accepted
+        inner = socket.create_connection(("127.0.0.1", self.target), 10)
+        threading.Thread(target=self.copy, args=(sock, inner, None),
+                         daemon=True).start()
+        self.copy(inner, sock, self.at if number in self.chosen else None)
+
+    def copy(self, source, sink, at):
+        passed = 0
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if at is not None and passed <= at < passed + len(data):
+                    data = bytearray(data)
+                    data[at - passed] ^= 4
+                    self.flipped += 1
+                passed += len(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@case
+def damaged_handshakes(tmp):
+    """A flipped bit in a handshake is an accident of that connection: always
+    where TLS shows it as damage, and for a server that did shake hands."""
+    ca = Authority(tmp)
+    with TlsBelayd(ca.issue("server")) as server:
+        for at, connections in ((300, {1, 2}), (500, {1}), (20, {2, 3}),
+                                (60, {2}), (300, {2, 3})):
+            with Flipper(server.port, at, connections) as flipper:
+                run = get("-v", "-x", "3", "--retry", "9", "--cacert",
+                          ca.cert, "belay://localhost:%d/file" % flipper.port,
+                          cwd=tmp)
+                check_code(run, 0, "byte %d of %r" % (at, connections))
+                check(flipper.flipped > 0, "nothing was flipped", run)
+                check_same(tmp, "file")
+                os.unlink(os.path.join(tmp, "file"))
 
 
 def break_off(tls):

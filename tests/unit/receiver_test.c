@@ -734,6 +734,27 @@ static void test_silence(void **state)
     bench_close(&b);
 }
 
+/* Who bears little silence waits as little for the answer to the ping. */
+static void test_short_silence(void **state)
+{
+    struct receiver_config impatient = config;
+    struct bench b;
+
+    (void)state;
+    impatient.silence_ms = 2000;
+    bench_open(&b);
+    receiver_start(b.r, &impatient, b.now);
+    greet(&b);
+    (void)ask_open(&b, 1);
+    take(&b);
+    b.now += impatient.silence_ms;
+    assert_int_equal(receiver_tick(b.r, b.now), 0);
+    assert_int_equal(receiver_deadline(b.r), b.now + impatient.silence_ms);
+    b.now += impatient.silence_ms;
+    assert_int_equal(receiver_tick(b.r, b.now), ERR_TIMEOUT);
+    bench_close(&b);
+}
+
 static void test_pause(void **state)
 {
     struct bench b;
@@ -869,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_many_handles),
         cmocka_unit_test(test_greeting_timer),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_short_silence),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_idle_frames),

@@ -459,7 +459,7 @@ test_damage(void **state)
     assert_int_equal(write(l.fd[1], record, (size_t)len), len);
     assert_int_equal(tls_read(l.client, record, sizeof(record), &n),
                      ERR_TLS);
-    assert_int_equal(tls_fault(l.client), TLS_FAULT_PROTOCOL);
+    assert_int_equal(tls_fault(l.client), TLS_FAULT_DAMAGED);
     link_close(&l);
     /* Something that is no TLS. */
     link_open(&l, ctx, &expect, NULL);
