@@ -5,6 +5,7 @@ Requirements: B1-S1b, B1-S3, B1-S4, B1-S7, B1-S8, B1-V1e; acceptance H18, H19.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import socket
@@ -368,10 +369,11 @@ class Flipper(Peer):
     def __init__(self, port, at, connections):
         self.target, self.at, self.chosen = port, at, connections
         self.flipped = 0
+        self.number = itertools.count(1)
         super().__init__(self.pass_on)
 
     def pass_on(self, sock):
-        number = self.accepted
+        number = next(self.number)
         inner = socket.create_connection(("127.0.0.1", self.target), 10)
         threading.Thread(target=self.copy, args=(sock, inner, None),
                          daemon=True).start()
