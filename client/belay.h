@@ -151,10 +151,9 @@ struct belay_url {
 };
 
 /* BELAY_DONE, or BELAY_USAGE with `error` filled in; either may be NULL. */
-BELAY_API enum belay_reason belay_url_parse(const char *url,
-                                            struct belay_url *out,
-                                            struct belay_error *error)
-    BELAY_CHECKED;
+BELAY_API enum belay_reason belay_url_parse(
+    const char *url, struct belay_url *out,
+    struct belay_error *error) BELAY_CHECKED;
 
 /* ---- Content ids ----------------------------------------------------- */
 
@@ -166,11 +165,9 @@ BELAY_API enum belay_reason belay_url_parse(const char *url,
 /* The content id of a local file.  `chunk_size` is a power of two from 4 KiB
  * to 4 MiB, or 0 for the one that fits the size of the file.  Reads the whole
  * file in this thread. */
-BELAY_API enum belay_reason belay_file_cid(const char *path,
-                                           uint32_t chunk_size,
-                                           char cid[BELAY_CID_SIZE],
-                                           struct belay_error *error)
-    BELAY_CHECKED;
+BELAY_API enum belay_reason belay_file_cid(
+    const char *path, uint32_t chunk_size, char cid[BELAY_CID_SIZE],
+    struct belay_error *error) BELAY_CHECKED;
 
 /* ---- Trust ----------------------------------------------------------- */
 
@@ -396,8 +393,7 @@ struct belay_get_options {
     uint64_t speed_limit;  /* bytes per second: connect anew when ... */
     uint64_t speed_ms;     /* ... slower for so long; either 0: never */
     uint64_t max_size;     /* BELAY_LIMIT beyond; 0: no limit */
-    const char *proxy;     /* socks5h://[USER:PASSWORD@]HOST[:PORT]; NULL or
-                              "": none */
+    const char *proxy;     /* socks5h://[USER:PASSWORD@]HOST[:PORT] or NULL */
     const char *no_proxy;  /* hosts and domains, separated by commas, that are
                               reached without it; * for all; may be NULL */
     uint32_t chunk_size;   /* wished for; 0: the server's choice */
@@ -415,9 +411,8 @@ struct belay_get_options {
     bool force;               /* repair even what seems to be another file */
     const char *ssh;       /* command that reaches another host, its words
                               between blanks; NULL: "ssh" */
-    const char *remote_belayd; /* the server over there, a path from the
-                              login directory or to be found in PATH; NULL:
-                              "belayd" */
+    const char *remote_belayd; /* the server there, in PATH or a path from
+                              the login directory; NULL: "belayd" */
 };
 
 #define BELAY_MIRRORS_MAX 15
@@ -426,11 +421,9 @@ struct belay_get_options {
 /* Adds a job.  BELAY_DONE, or another reason with `error` filled in (may be
  * NULL) and no job: then no event follows.  `*out` (may be NULL) is valid
  * until the callback of the job's BELAY_EVENT_END returns. */
-BELAY_API enum belay_reason belay_get(struct belay_engine *engine,
-                                      const struct belay_get_options *options,
-                                      struct belay_job **out,
-                                      struct belay_error *error)
-    BELAY_CHECKED;
+BELAY_API enum belay_reason belay_get(
+    struct belay_engine *engine, const struct belay_get_options *options,
+    struct belay_job **out, struct belay_error *error) BELAY_CHECKED;
 
 /* ---- Jobs: directories ----------------------------------------------- */
 
@@ -475,6 +468,8 @@ struct belay_tree_options {
     const char *proxy;
     const char *no_proxy;
     void *user_data;
+    bool dry_run;        /* only tell: BELAY_WOULD_FETCH, files and job */
+    uint64_t max_size;   /* larger ones are BELAY_SKIPPED; 0: no limit */
 };
 
 /* Adds a job that brings a directory and all that is in it.  Files that are
@@ -498,7 +493,7 @@ BELAY_API bool belay_job_is_directory(const struct belay_job *job);
 
 struct belay_job_stats {
     size_t struct_size;
-    uint64_t size;        /* of the file; 0 until known */
+    uint64_t size;        /* of the file, or all of a directory; 0: unknown */
     uint64_t have;        /* verified and stored: kept + fresh + reused */
     uint64_t kept;        /* of these, from an earlier run */
     uint64_t fresh;       /* of these, received by this run */
@@ -520,6 +515,10 @@ struct belay_job_stats {
                                         (BELAY_UNKNOWN_HOST), else "" */
     uint64_t wrong_chunks; /* repair, verify: wrong or missing chunks, */
     uint64_t wrong_bytes;  /* ... and their bytes */
+    uint64_t files_found;  /* directory: listed so far, all once size is */
+    uint64_t files_have;   /* ... in place, */
+    uint64_t files_kept;   /* ... of these, before this run, */
+    uint64_t files_failed; /* ... and that cannot be had */
 };
 
 /* What one server of a job did; 0 is `url`, the mirrors follow. */

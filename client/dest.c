@@ -138,24 +138,52 @@ static int make_path(const char *path)
     return mkdir(path, 0777) != 0 && errno != EEXIST ? err_of(errno) : 0;
 }
 
-int dest_open(struct dest *d, const char *path)
+static void init(struct dest *d)
 {
-    char name[32] = DEST_TEMP_NAME;
-    int err;
-
     memset(d, 0, sizeof *d);
     d->fd = -1;
     d->temp_fd = -1;
     d->mask = umask(0);
     (void)umask(d->mask);
+}
+
+static int open_root(struct dest *d, const char *path)
+{
+    int err = rootfs_init(&d->root, path);
+
+    if (err == 0) {
+        err = rootfs_open_dir(&d->root, "", &d->fd);
+    }
+    return err;
+}
+
+int dest_open_to_look(struct dest *d, const char *path)
+{
+    int err;
+
+    init(d);
+    err = open_root(d, path);
+    if (err != 0) {
+        int saved = errno;
+
+        dest_close(d);
+        errno = saved;
+        d->fd = -1;
+    }
+    return err == ERR_NOT_FOUND ? 0 : err;
+}
+
+int dest_open(struct dest *d, const char *path)
+{
+    char name[32] = DEST_TEMP_NAME;
+    int err;
+
+    init(d);
     err = make_path(path);
     if (err != 0) {
         return err;
     }
-    err = rootfs_init(&d->root, path);
-    if (err == 0) {
-        err = rootfs_open_dir(&d->root, "", &d->fd);
-    }
+    err = open_root(d, path);
     if (err != 0) {
         dest_close(d);
         return err;
@@ -313,7 +341,24 @@ static struct dest_dir *find_dir(struct dest *d, const char *path, size_t len)
 }
 
 /* Why a directory could not be opened: the kernel says ELOOP or ENOTDIR for
- * what rootfs does not tell apart. */
+ * what rootfs does not tell apart, and ENOTDIR for a link at the end. */
+static int why_not_open(const struct dest *d, const char *path, int err)
+{
+    struct stat st;
+    int saved = errno;
+
+    if (err == ERR_NOT_FOUND) {
+        return err_of(errno);
+    }
+    if (err == ERR_NOT_A_DIRECTORY && rootfs_stat(&d->root, path, &st) == 0 &&
+        S_ISLNK(st.st_mode)) {
+        errno = ELOOP;
+        return ERR_DENIED;
+    }
+    errno = saved;
+    return err;
+}
+
 static int open_dir(struct dest *d, const char *path, struct dest_dir **out)
 {
     struct dest_dir *dir;
@@ -325,7 +370,7 @@ static int open_dir(struct dest *d, const char *path, struct dest_dir **out)
     }
     err = rootfs_open_dir(&d->root, path, &fd);
     if (err != 0) {
-        return err == ERR_NOT_FOUND ? err_of(errno) : err;
+        return why_not_open(d, path, err);
     }
     dir->path = strdup(path);
     if (dir->path == NULL) {
@@ -407,7 +452,7 @@ static int look_into(const struct dest *d, struct dest_look *look,
     }
     err = rootfs_open_dir(&d->root, look->path, &look->fd);
     if (err != 0) {
-        err = err == ERR_NOT_FOUND ? err_of(errno) : err;
+        err = why_not_open(d, look->path, err);
         free(look->path);
         look->path = NULL;
     }
@@ -419,15 +464,35 @@ int dest_stat(const struct dest *d, struct dest_look *look, const char *path,
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
-    int err = look_into(d, look, path,
-                        slash != NULL ? (size_t)(slash - path) : 0);
+    int err;
 
+    if (d->fd < 0) {
+        return ERR_NOT_FOUND; /* DEST itself is missing */
+    }
+    err = look_into(d, look, path, slash != NULL ? (size_t)(slash - path) : 0);
     if (err != 0) {
         return err;
     }
     return fstatat(look->fd, name, st, AT_SYMLINK_NOFOLLOW) == 0
                ? 0
                : err_of(errno);
+}
+
+bool dest_link_says(const struct dest *d, struct dest_look *look,
+                    const char *path, const char *target)
+{
+    const char *slash = strrchr(path, '/');
+    char there[LIMIT_LINK_TARGET + 1];
+    struct stat st;
+    ssize_t len;
+
+    if (dest_stat(d, look, path, &st) != 0) {
+        return false;
+    }
+    len = readlinkat(look->fd, slash != NULL ? slash + 1 : path, there,
+                     sizeof there);
+    return len > 0 && (size_t)len == strlen(target) &&
+           memcmp(there, target, (size_t)len) == 0;
 }
 
 int dest_read(const struct dest *d, const char *path, int *fd)

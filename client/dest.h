@@ -16,7 +16,7 @@
  * rest.
  *
  * Errors: 0 or a code of err.h, with the reason in errno where it is ERR_IO.
- *   ERR_DENIED     not allowed, or a symbolic link is on the way
+ *   ERR_DENIED     not allowed; errno is ELOOP: a symbolic link is on the way
  *   ERR_EXISTS     something that may not be replaced is in its place
  *   ERR_NOT_A_DIRECTORY  a file is where a directory must be
  *   ERR_NO_SPACE, ERR_LIMIT (descriptors), ERR_PATH (name too long here) */
@@ -61,6 +61,9 @@ struct dest {
  * directory for temporary files.  ERR_LOCKED: too many processes work
  * here. */
 int dest_open(struct dest *dest, const char *path) MUST_USE;
+/* The same for looking only: nothing is made, and a DEST that is missing is an
+ * empty one. */
+int dest_open_to_look(struct dest *dest, const char *path) MUST_USE;
 /* Removes the directory for temporary files; harmless on zeroed memory. */
 void dest_close(struct dest *dest);
 /* Does the path end in a server's name that is needed here for ourselves? */
@@ -81,6 +84,9 @@ struct dest_look {
 int dest_stat(const struct dest *dest, struct dest_look *look,
               const char *path, struct stat *st) MUST_USE;
 void dest_look_clear(struct dest_look *look);
+/* Does a symbolic link that says `target` stand at this path? */
+bool dest_link_says(const struct dest *dest, struct dest_look *look,
+                    const char *path, const char *target);
 /* Opens a regular file for reading. */
 int dest_read(const struct dest *dest, const char *path, int *fd) MUST_USE;
 

@@ -15,6 +15,7 @@
 struct dirjob {
     struct belay_job job; /* first */
     struct loop *loop;
+    struct newdirs *made;
     char *directory; /* of a tree */
     struct uri uri;
     struct proxy *proxy; /* NULL: none */
@@ -208,6 +209,10 @@ static void over(struct dirjob *d, enum belay_reason reason, const char *text)
 {
     if (!d->over) {
         d->over = true;
+        if (d->tree != NULL &&
+            belay_reason_class(reason) == BELAY_CLASS_DONE) {
+            newdirs_keep(d->made, d->directory); /* it may be empty */
+        }
         engine_job_over(&d->job, reason, text);
     }
 }
@@ -233,7 +238,8 @@ static void on_file(void *arg, const struct belay_entry *entry,
                                 .type = BELAY_EVENT_FILE,
                                 .text = text,
                                 .detail = belay_reason_class(reason) ==
-                                          BELAY_CLASS_DONE,
+                                              BELAY_CLASS_DONE &&
+                                          reason != BELAY_WOULD_FETCH,
                                 .value = entry->size,
                                 .reason = reason,
                                 .entry = entry};
@@ -281,8 +287,8 @@ static void tell_entry(struct dirjob *d, const struct walk_action *a)
 static void tell_trouble(struct dirjob *d, const struct walk_action *a)
 {
     char path[LIMIT_PATH + 1];
-    char shown[TEXT_ESCAPE_SIZE(LIMIT_PATH)];
-    char name[TEXT_ESCAPE_SIZE(LIMIT_COMPONENT)] = "";
+    char shown[TEXT_ESCAPE_SIZE(LIMIT_PATH) +
+               TEXT_ESCAPE_SIZE(LIMIT_COMPONENT)];
     struct belay_entry entry = {.struct_size = sizeof entry,
                                 .path = path,
                                 .shown = shown,
@@ -295,12 +301,14 @@ static void tell_trouble(struct dirjob *d, const struct walk_action *a)
     size_t len = walker_path(d->walker, a->dir,
                              (struct bytes_view){NULL, 0}, true, path);
 
-    (void)text_escape(shown, sizeof shown, path, len);
+    len = text_escape(shown, sizeof shown, path, len);
     if (a->type == WALK_REFUSED) {
-        (void)text_escape(name, sizeof name, a->entry.name.ptr,
+        if (len > 0) {
+            shown[len++] = '/';
+        }
+        (void)text_escape(shown + len, sizeof shown - len, a->entry.name.ptr,
                           a->entry.name.len);
-        entry.path = name;
-        entry.shown = name;
+        entry.path = shown; /* the name itself could not be one */
         entry.type = (enum belay_file_type)a->entry.file_type;
         event.reason = BELAY_WRONG_CONTENT;
         event.text = "the server's name for it is not one that a file may "
@@ -369,6 +377,8 @@ static int tree_begin(struct belay_job *job, const struct job_means *means)
                  .dir = d->directory,
                  .compression = o->compression,
                  .remote_time = !o->no_remote_time,
+                 .dry_run = o->dry_run,
+                 .max_size = o->max_size,
                  .conns = o->connections,
                  .tries = o->tries,
                  .wait_first = o->wait_first,
@@ -381,11 +391,15 @@ static int tree_begin(struct belay_job *job, const struct job_means *means)
         .links = o->links,
         .check = o->check,
         .no_clobber = o->no_clobber,
+        .max_size = o->max_size,
         .want = o->want,
         .want_arg = o->want_arg,
     };
     int err = begin(d, means);
 
+    if (!o->dry_run) {
+        newdirs_make(d->made, d->directory);
+    }
     return err != 0 ? err
                     : tree_start(d->loop, &options, &observer, &d->tree);
 }
@@ -396,13 +410,14 @@ static void on_stop(void *arg)
 
     over(d, d->stop_reason,
          d->stop_reason == BELAY_LIMIT
-             ? "the time allowed by --deadline is over"
+             ? "the time allowed is over"
              : "interrupted");
 }
 
 static int begin(struct dirjob *d, const struct job_means *means)
 {
     d->loop = means->loop;
+    d->made = means->made;
     d->started = loop_now_ms(d->loop);
     return loop_defer_new(d->loop, on_stop, d, &d->stop_defer);
 }
@@ -458,8 +473,16 @@ static void dirjob_stats(const struct belay_job *job,
         return;
     }
     tree_stats(d->tree, &s);
-    out->have = s.bytes;
+    out->have = s.kept + s.bytes;
+    out->kept = s.kept;
     out->fresh = s.bytes;
+    if (s.listed) {
+        out->size = s.size > out->have ? s.size : out->have;
+    }
+    out->files_found = s.found;
+    out->files_have = s.files + s.same;
+    out->files_kept = s.same;
+    out->files_failed = s.failed;
     out->wire = s.wire;
     out->wasted = s.wasted;
     out->saved = s.saved;

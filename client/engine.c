@@ -42,6 +42,7 @@ struct belay_engine {
     struct loop_defer *turn_defer;
     struct rate rate;
     struct security security;
+    struct newdirs made;
     struct job_list queued;
     struct belay_job *next; /* of those queued, for begin_jobs() */
     struct job_list working;
@@ -218,6 +219,7 @@ static struct job_means means_of(struct belay_engine *engine)
         .rate = engine->rate.per_second > 0 ? &engine->rate : NULL,
         .memory = memory_of_one(engine),
         .security = &engine->security,
+        .made = &engine->made,
     };
 }
 
@@ -324,7 +326,7 @@ static void drop_queue(struct belay_engine *engine)
             engine_job_over(job, BELAY_INTERRUPTED, "interrupted");
         } else {
             engine_job_over(job, BELAY_LIMIT,
-                            "the time allowed by --deadline is over");
+                            "the time allowed is over");
         }
     }
 }
@@ -559,6 +561,7 @@ void belay_run(struct belay_engine *engine)
     } while (has_jobs(engine) || groups_left(engine));
     loop_timer_stop(engine->tick_timer);
     loop_timer_stop(engine->deadline_timer);
+    newdirs_settle(&engine->made);
     engine->running = false;
 }
 

@@ -589,7 +589,7 @@ void fetch_interrupt(struct fetch *f)
 
 void fetch_expire(struct fetch *f)
 {
-    fetch_over(f, BELAY_LIMIT, "the time allowed by --deadline is over");
+    fetch_over(f, BELAY_LIMIT, "the time allowed is over");
     hasten(f);
 }
 

@@ -22,10 +22,13 @@
 struct fetch_options {
     const struct uri *uri;  /* borrowed until the fetch ends */
     const struct ssh_command *ssh; /* of each that is reached so; borrowed */
-    const char *url_text;   /* for messages and the journal; no secrets */
+    const char *url_text;   /* for messages and the journal; no secrets;
+                               borrowed, like all texts here */
     const char *dir;        /* directory of the target */
     const char *name;       /* its name; NULL: verified stream to fd */
     const char *part_prefix; /* of partial and journal; NULL: none */
+    const char *shown_dir;  /* dir for messages; NULL: the same */
+    bool check;             /* size and time do not tell what a file is */
     int fd;
     bool overwrite;
     bool no_clobber;

@@ -4,12 +4,15 @@
  *   fetch_tell.c   what it has to tell, in words
  *   fetch_local.c  donors, the file in its place, receipts
  *   fetch_store.c  partial file and journal: begin, resume, finish
+ *   fetch_target.c what stands at the final name already
  *   fetch_trust.c  is the server who it should be?
  *   link.c         sockets
  *   local.c        hashing and copying local chunks on workers
  *   stream.c       output in order to a descriptor */
 #ifndef CLIENT_FETCH_INTERNAL_H
 #define CLIENT_FETCH_INTERNAL_H
+
+#include <sys/stat.h>
 
 #include "client/channel.h"
 #include "client/donor.h"
@@ -187,6 +190,21 @@ void fetch_sync_done(void *arg);
 void fetch_finish_work(void *arg);
 void fetch_finish_done(void *arg);
 void fetch_store_remark(struct fetch *f, uint64_t first, uint64_t count);
+
+/* SHA-256 of the partial file, or of the file `fd`; to f->whole. */
+int fetch_hash_whole(struct fetch *f, int fd, uint64_t size) MUST_USE;
+
+/* fetch_target.c */
+/* 0 with *st; ENOENT; or another errno, when that cannot be known. */
+int fetch_target_stat(const struct fetch *f, struct stat *st);
+/* True: it cannot be known, and the fetch is over. */
+bool fetch_target_hides(struct fetch *f, int error);
+/* The server's identity is known: is the target that file? */
+void fetch_target_judge(struct fetch *f);
+/* It is not: it is replaced, if that was asked for. */
+void fetch_target_differs(struct fetch *f);
+/* Worker thread: compares contents; digest_wrong says what came of it. */
+void fetch_target_check(struct fetch *f);
 
 /* fetch_tell.c */
 void fetch_tell(struct fetch *f, const struct transfer_action *a);

@@ -161,15 +161,23 @@ static bool resume(struct fetch *f, bool suspect)
     return load_hints(f, j);
 }
 
-static bool open_store(struct fetch *f, struct store_report *report)
+static struct store_opts opts_of(const struct fetch *f,
+                                 enum store_policy policy)
 {
-    struct store_opts opts = {
+    return (struct store_opts){
         .dir_fd = AT_FDCWD,
         .dir_path = f->options.dir,
         .name = f->options.name,
         .prefix = f->options.part_prefix,
-        .policy = f->options.overwrite ? STORE_REPLACE : STORE_KEEP,
+        .shown_dir = f->options.shown_dir,
+        .policy = policy,
     };
+}
+
+static bool open_store(struct fetch *f, struct store_report *report)
+{
+    struct store_opts opts =
+        opts_of(f, f->options.overwrite ? STORE_REPLACE : STORE_KEEP);
     struct store_error why;
 
     if (store_open(&opts, &f->store, report, &why) != 0) {
@@ -182,13 +190,7 @@ static bool open_store(struct fetch *f, struct store_report *report)
 /* The target is there already: is something left of the run that made it? */
 static void settle_leftovers(struct fetch *f)
 {
-    struct store_opts opts = {
-        .dir_fd = AT_FDCWD,
-        .dir_path = f->options.dir,
-        .name = f->options.name,
-        .prefix = f->options.part_prefix,
-        .policy = STORE_REPLACE,
-    };
+    struct store_opts opts = opts_of(f, STORE_REPLACE);
     struct store_report report;
     struct store_error why;
     struct store *store;
@@ -201,34 +203,6 @@ static void settle_leftovers(struct fetch *f)
         (void)!store_settle(store, &warnings, &why);
     }
     (void)store_close(store, &why);
-}
-
-/* What is at the final name?  0 with *st; ENOENT; or another errno, when that
- * cannot be known. */
-static int target_stat(const struct fetch *f, struct stat *st)
-{
-    int dir = open(f->options.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int error = 0;
-
-    if (dir < 0) {
-        return errno;
-    }
-    if (fstatat(dir, f->options.name, st, AT_SYMLINK_NOFOLLOW) != 0) {
-        error = errno;
-    }
-    close(dir);
-    return error;
-}
-
-/* Not knowing what is there is no reason to say that it is another file. */
-static bool target_hides(struct fetch *f, int error)
-{
-    if (error == 0 || error == ENOENT) {
-        return false;
-    }
-    fetch_over(f, BELAY_DISK, "cannot look at the target: %s",
-               strerror(error));
-    return true;
 }
 
 /* Decide what to do with what is there.  False: the fetch is over. */
@@ -244,8 +218,8 @@ bool fetch_store_open(struct fetch *f)
     if (f->options.name == NULL || f->options.kind != BELAY_KIND_GET) {
         return true; /* place_open() has done it */
     }
-    error = target_stat(f, &st);
-    if (target_hides(f, error)) {
+    error = fetch_target_stat(f, &st);
+    if (fetch_target_hides(f, error)) {
         return false;
     }
     if (f->options.no_clobber && error == 0 && !S_ISDIR(st.st_mode)) {
@@ -279,73 +253,6 @@ bool fetch_store_open(struct fetch *f)
     return true;
 }
 
-/* ---- the target exists. */
-
-static void would_fetch(struct fetch *f, const char *how)
-{
-    char size[32];
-
-    belay_text_bytes(transfer_identity(f->transfer)->size, size, sizeof size);
-    fetch_over(f, BELAY_WOULD_FETCH, "would be fetched%s: %s", how, size);
-}
-
-static void target_differs(struct fetch *f)
-{
-    if (f->options.overwrite && f->options.dry_run) {
-        would_fetch(f, ", replacing the file that is there");
-        return;
-    }
-    if (f->options.overwrite) {
-        f->restart = true;
-        fetch_pump_later(f);
-        return;
-    }
-    fetch_over(f, BELAY_EXISTS,
-               "the target exists and is not the server's current file%s; "
-               "--overwrite replaces it, -o NAME saves elsewhere",
-               f->options.have_sha256 || f->options.uri->pinned
-                   ? " with the content asked for"
-                   : "");
-}
-
-/* Size and time decide where nobody named the content; another time alone
- * means nothing where the server can tell the content. */
-static void judge_target(struct fetch *f)
-{
-    const struct transfer_identity *id = transfer_identity(f->transfer);
-    bool named = f->options.have_sha256 || f->options.uri->pinned;
-    struct stat st;
-    bool same_time;
-    int error;
-
-    if (f->options.dry_run &&
-        (f->options.name == NULL || target_stat(f, &st) != 0)) {
-        would_fetch(f, "");
-        return;
-    }
-    error = target_stat(f, &st);
-    if (target_hides(f, error)) {
-        return;
-    }
-    if (error != 0 || !S_ISREG(st.st_mode) ||
-        (uint64_t)st.st_size != id->size) {
-        target_differs(f);
-        return;
-    }
-    same_time = st.st_mtim.tv_sec == id->mtime_s &&
-                st.st_mtim.tv_nsec == (long)id->mtime_ns;
-    if (same_time && !named && f->options.receipt == NULL) {
-        fetch_over(f, BELAY_UP_TO_DATE,
-                   "already there, with the server's size and time");
-    } else if (named || id->cid_known) {
-        f->check_target = true;
-        f->verifying = true;
-        loop_work_submit(f->finish_work);
-    } else {
-        target_differs(f);
-    }
-}
-
 /* ---- recording. */
 
 void fetch_store_begin(struct fetch *f)
@@ -355,7 +262,7 @@ void fetch_store_begin(struct fetch *f)
     struct store_error why;
 
     if (f->probing) {
-        judge_target(f);
+        fetch_target_judge(f);
         return;
     }
     if (f->options.kind == BELAY_KIND_VERIFY || place_keeps_from_empty(f)) {
@@ -491,7 +398,7 @@ void fetch_store_sync(struct fetch *f)
 }
 
 /* Plain SHA-256 of `size` bytes, by whichever way they are read. */
-static int hash_whole(struct fetch *f, int fd, uint64_t size)
+int fetch_hash_whole(struct fetch *f, int fd, uint64_t size)
 {
     struct hasher *hasher = hasher_new();
     uint8_t *buffer = malloc(READ_LEN);
@@ -522,60 +429,6 @@ static int hash_whole(struct fetch *f, int fd, uint64_t size)
     return err;
 }
 
-static int target_open(const struct fetch *f)
-{
-    int dir = open(f->options.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd;
-
-    if (dir < 0) {
-        return -1;
-    }
-    fd = openat(dir, f->options.name,
-                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    close(dir);
-    return fd;
-}
-
-static bool has_cid(int fd, uint64_t size, uint8_t chunk_log2,
-                    const uint8_t want[HASH_LEN])
-{
-    uint8_t cid[HASH_LEN];
-
-    return file_cid(fd, size, chunk_log2, cid) == 0 &&
-           memcmp(cid, want, HASH_LEN) == 0;
-}
-
-/* All that is known about the content against the file that is there. */
-static bool target_holds(struct fetch *f, int fd)
-{
-    const struct transfer_identity *id = transfer_identity(f->transfer);
-    const struct uri *uri = f->options.uri;
-
-    if (f->options.have_sha256 &&
-        (hash_whole(f, fd, id->size) != 0 ||
-         memcmp(f->whole, f->options.sha256, HASH_LEN) != 0)) {
-        return false;
-    }
-    if (uri->pinned) {
-        return has_cid(fd, id->size, uri->chunk_log2, uri->cid);
-    }
-    return f->options.have_sha256 ||
-           has_cid(fd, id->size, id->chunk_log2, id->cid);
-}
-
-static void check_target(struct fetch *f)
-{
-    int fd = target_open(f);
-
-    f->digest_wrong = fd < 0 || !target_holds(f, fd);
-    if (!f->digest_wrong && f->options.receipt != NULL) {
-        fetch_receipt_of_target(f, fd);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
 void fetch_finish_work(void *arg)
 {
     struct fetch *f = arg;
@@ -586,13 +439,13 @@ void fetch_finish_work(void *arg)
                                 .mtime_ns = id->mtime_ns};
 
     if (f->check_target) {
-        check_target(f);
+        fetch_target_check(f);
         return;
     }
     f->finish_result = 0;
     f->digest_wrong = false;
     if (f->options.have_sha256) {
-        f->finish_result = hash_whole(f, -1, id->size);
+        f->finish_result = fetch_hash_whole(f, -1, id->size);
         if (f->finish_result == 0 &&
             memcmp(f->whole, f->options.sha256, HASH_LEN) != 0) {
             f->digest_wrong = true;
@@ -628,7 +481,7 @@ static void target_checked(struct fetch *f)
     if (!f->digest_wrong) {
         told_receipt(f, BELAY_UP_TO_DATE, "already there, and verified");
     } else {
-        target_differs(f);
+        fetch_target_differs(f);
     }
 }
 

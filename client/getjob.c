@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "client/engine.h"
 #include "client/proxy.h"
@@ -353,22 +352,6 @@ static enum dial_family family_of(unsigned family)
     return family == 4 ? DIAL_IPV4 : family == 6 ? DIAL_IPV6 : DIAL_ANY;
 }
 
-void get_job_make_directories(char *path)
-{
-    for (char *at = path + 1; *path != '\0'; at++) {
-        char c = *at;
-
-        if (c == '/' || c == '\0') {
-            *at = '\0';
-            (void)!mkdir(path, 0777);
-            *at = c;
-        }
-        if (c == '\0') {
-            return;
-        }
-    }
-}
-
 /* Repairing by a copy is fetching with the target as a donor; to repair
  * without doing it is to compare. */
 static enum belay_kind kind_of(const struct belay_get_options *o)
@@ -437,7 +420,7 @@ static int get_start(struct belay_job *base, const struct job_means *means)
     options.uri = job->uri;
     options.mirrors = job->uri + 1;
     if (o->make_directories && job->dir != NULL && !o->dry_run) {
-        get_job_make_directories(job->dir);
+        newdirs_make(means->made, job->dir);
     }
     memcpy(options.sha256, job->sha256, HASH_LEN);
     return fetch_start(means->loop, &options, &observer, &job->fetch);

@@ -38,10 +38,6 @@ enum belay_reason get_job_new(struct belay_engine *engine,
                               struct belay_job **out,
                               struct belay_error *error) MUST_USE;
 
-/* Makes what is missing of a directory; `path` is changed meanwhile.  What
- * cannot be made shows when the target is opened. */
-void get_job_make_directories(char *path);
-
 /* The get job that this is, or NULL for other kinds. */
 struct get_job *get_job_of(struct belay_job *job);
 

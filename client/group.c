@@ -217,7 +217,7 @@ int group_start(struct belay_job *like, const struct job_means *means,
         group_free(group);
         return ERR_NOMEM;
     }
-    get_job_make_directories(group->like.dir);
+    newdirs_make(means->made, group->like.dir);
     if (start_haul(group, means) != 0) {
         group_free(group);
         return ERR_NOMEM;

@@ -72,14 +72,13 @@ static void hasten(struct haul *h)
 
 void haul_interrupt(struct haul *h)
 {
-    haul_stop(h, BELAY_INTERRUPTED, "interrupted; what is in place stays, "
-              "the same command goes on from there");
+    haul_stop(h, BELAY_INTERRUPTED, "interrupted");
     hasten(h);
 }
 
 void haul_expire(struct haul *h)
 {
-    haul_stop(h, BELAY_LIMIT, "the time allowed by --deadline is over");
+    haul_stop(h, BELAY_LIMIT, "the time allowed is over");
     hasten(h);
 }
 
@@ -111,6 +110,8 @@ static void item_over(struct haul *h, const struct bulk_action *a)
     case BULK_SKIPPED:
         if (load->same) {
             haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
+        } else if (h->options.dry_run) {
+            haul_tell_wanted(h, load);
         } else {
             haul_tell(h, load, BELAY_EXISTS,
                       "another file is in its place");
@@ -372,7 +373,7 @@ int haul_add_link(struct haul *h, const char *name, const char *target,
             haul_free_load(load);
             return ERR_NOMEM;
         }
-        haul_push(&h->settling, load);
+        haul_push(h->options.dry_run ? &h->looking : &h->settling, load);
     }
     return err;
 }
@@ -406,6 +407,10 @@ static bool make_bulk(struct haul *h)
         .items_max = HAUL_ITEMS,
         .small_max = HAUL_SMALL_MAX,
     };
+
+    if (o->max_size > 0 && o->max_size < HAUL_SMALL_MAX) {
+        config.small_max = o->max_size;
+    }
 
     h->bulk = bulk_new(&config, loop_now_ms(h->loop));
     return h->bulk != NULL;
@@ -444,7 +449,8 @@ static int make_parts(struct haul *h)
 static void open_dest(struct haul *h)
 {
     char shown[600];
-    int err = dest_open(&h->dest, h->options.dir);
+    int err = h->options.dry_run ? dest_open_to_look(&h->dest, h->options.dir)
+                                 : dest_open(&h->dest, h->options.dir);
 
     h->dest_open = err == 0;
     if (err == 0) {

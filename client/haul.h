@@ -11,7 +11,8 @@
  *   * write     check digests and CID, write a temporary file
  *   * settle    one sync for all of them, rename, one sync for the names
  * so a target that is seen is whole, verified and durable, and success is
- * told only then.
+ * told only then.  A dry run ends with the first stage, but for files whose
+ * contents are to be compared.
  *
  * Loop thread only. */
 #ifndef CLIENT_HAUL_H
@@ -35,6 +36,8 @@ struct haul_options {
     const char *dir;       /* the destination; made if it is missing */
     bool compression;
     bool remote_time;      /* files get the server's time */
+    bool dry_run;          /* nothing is written: BELAY_WOULD_FETCH */
+    uint64_t max_size;     /* larger files are handed back; 0: no limit */
     unsigned conns;        /* at most; 0: as many as help */
     unsigned tries;        /* 0: no limit once there was contact */
     bool wait_first;
@@ -75,7 +78,7 @@ struct haul_file {
 struct haul_result {
     void *user;
     /* BELAY_DONE: in place and durable; BELAY_UP_TO_DATE, BELAY_SKIPPED;
-     * else it is not there. */
+     * BELAY_WOULD_FETCH; else it is not there. */
     enum belay_reason reason;
     /* Too large for here, or in need of digest lists: nothing was done, fetch
      * it alone (client/fetch.h).  `reason` means nothing then. */
@@ -120,8 +123,8 @@ int haul_start(struct loop *loop, const struct haul_options *options,
 int haul_add(struct haul *haul, const struct haul_file *file) MUST_USE;
 bool haul_room(const struct haul *haul);
 /* An empty directory, and the attributes of a finished one (mode 0: leave
- * it); a symbolic link, which replaces nothing but a link.  The same rules as
- * for haul_add(). */
+ * it), both not in a dry run; a symbolic link, which replaces nothing but a
+ * link.  The same rules as for haul_add(). */
 int haul_add_dir(struct haul *haul, const char *name, void *user) MUST_USE;
 int haul_add_dir_attrs(struct haul *haul, const struct haul_file *dir,
                        mode_t mode) MUST_USE;

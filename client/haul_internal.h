@@ -161,6 +161,8 @@ void haul_judge(struct haul *h, struct load *load);
 /* Tells what became of a load, and forgets it. */
 void haul_tell(struct haul *h, struct load *load, enum belay_reason reason,
                const char *text);
+/* A dry run would have gone on with it. */
+void haul_tell_wanted(struct haul *h, struct load *load);
 void haul_hand(struct haul *h, struct load *load);
 /* The target was looked at. */
 void haul_looked(struct haul *h, struct load *load);

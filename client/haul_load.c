@@ -41,6 +41,23 @@ void haul_tell(struct haul *h, struct load *load, enum belay_reason reason,
     tell(h, load, &result);
 }
 
+void haul_tell_wanted(struct haul *h, struct load *load)
+{
+    uint64_t size = load->identity.size > 0 ? load->identity.size
+                                            : load->file.size;
+    char shown[32];
+    char text[64];
+
+    if (load->kind == LOAD_LINK) {
+        haul_tell(h, load, BELAY_WOULD_FETCH, "would be made");
+        return;
+    }
+    belay_text_bytes(size, shown, sizeof shown);
+    (void)snprintf(text, sizeof text, "would be %s: %s",
+                   load->taken ? "replaced" : "fetched", shown);
+    haul_tell(h, load, BELAY_WOULD_FETCH, text);
+}
+
 void haul_hand(struct haul *h, struct load *load)
 {
     struct haul_result result = {.handed = true, .text = ""};
@@ -63,9 +80,14 @@ static void tell_local(struct haul *h, struct load *load)
                   "a file is where its directory must be");
         break;
     case ERR_DENIED:
-        haul_tell(h, load, BELAY_DISK,
-                  "cannot write here: not allowed, or a symbolic link is on "
-                  "the way");
+        if (load->sys_errno == ELOOP) {
+            haul_tell(h, load, BELAY_EXISTS,
+                      "a symbolic link is where its directory must be");
+            break;
+        }
+        (void)snprintf(text, sizeof text, "cannot write here: %s",
+                       strerror(load->sys_errno));
+        haul_tell(h, load, BELAY_DISK, text);
         break;
     case ERR_PATH:
         haul_tell(h, load, BELAY_DISK,
@@ -93,14 +115,38 @@ static bool concerns_all(int err)
 void haul_local_failed(struct haul *h, struct load *load)
 {
     if (concerns_all(load->err)) {
-        haul_stop(h, BELAY_DISK, "cannot write: %s; what is in place stays, "
-                  "the same command goes on from there",
-                  err_sentence(load->err));
+        haul_stop(h, BELAY_DISK, "cannot write: %s%s",
+                  err_sentence(load->err),
+                  load->err == ERR_NO_SPACE
+                      ? "; free some space, then run the same command again"
+                      : "");
     }
     tell_local(h, load);
 }
 
 /* ---- stages that ended. */
+
+/* What looking at it left open; false: it has been told. */
+static bool looked_alone(struct haul *h, struct load *load)
+{
+    const struct haul_file *f = &load->file;
+
+    if (h->stopping) {
+        h->loads--;
+        haul_free_load(load);
+    } else if (load->err != 0) {
+        haul_local_failed(h, load);
+    } else if (load->same) {
+        haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
+    } else if (load->taken && !load->there && f->exists == HAUL_REFUSE) {
+        haul_tell(h, load, BELAY_EXISTS, "a symbolic link is in its place");
+    } else if (load->taken && f->exists == HAUL_KEEP) {
+        haul_tell(h, load, BELAY_SKIPPED, "exists, and is left alone");
+    } else {
+        return true;
+    }
+    return false;
+}
 
 void haul_looked(struct haul *h, struct load *load)
 {
@@ -116,29 +162,24 @@ void haul_looked(struct haul *h, struct load *load)
         .pin_log2 = f->pin_log2,
     };
 
-    if (h->stopping) {
-        h->loads--;
-        haul_free_load(load);
-    } else if (load->err != 0) {
-        haul_local_failed(h, load);
-    } else if (load->same) {
-        haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
-    } else if (load->taken && !load->there && f->exists == HAUL_REFUSE) {
-        haul_tell(h, load, BELAY_EXISTS, "a symbolic link is in its place");
-    } else if (load->taken && f->exists == HAUL_KEEP) {
-        haul_tell(h, load, BELAY_SKIPPED, "exists, and is left alone");
-    } else {
-        memcpy(ask.pin_cid, f->pin_cid, HASH_LEN);
-        if (bulk_add(h->bulk, &ask, &load->item) != 0) {
-            BELAY_UNREACHABLE(); /* it takes as many as there are loads */
-        }
-        h->by_item[load->item] = load;
+    if (!looked_alone(h, load)) {
+        return;
     }
+    if (h->options.dry_run && !ask.probe) {
+        haul_tell_wanted(h, load);
+        return;
+    }
+    memcpy(ask.pin_cid, f->pin_cid, HASH_LEN);
+    if (bulk_add(h->bulk, &ask, &load->item) != 0) {
+        BELAY_UNREACHABLE(); /* it takes as many as there are loads */
+    }
+    h->by_item[load->item] = load;
 }
 
 void haul_compared(struct haul *h, struct load *load)
 {
-    bool fetch = !load->same && load->file.exists == HAUL_REPLACE;
+    bool fetch = !load->same && load->file.exists == HAUL_REPLACE &&
+                 !h->options.dry_run;
 
     bulk_judge(h->bulk, load->item, fetch, loop_now_ms(h->loop));
 }

@@ -35,6 +35,16 @@ static void look_one(struct haul_job *job, struct dest_look *look,
         failed(load, err);
         return;
     }
+    if (load->kind == LOAD_LINK) { /* of a dry run */
+        load->taken = true;
+        load->same = dest_link_says(&job->haul->dest, look, load->name,
+                                    load->target);
+        if (!load->same && !S_ISLNK(st.st_mode) &&
+            file->exists != HAUL_KEEP) {
+            failed(load, ERR_EXISTS);
+        }
+        return;
+    }
     if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) {
         failed(load, ERR_EXISTS);
         return;
@@ -133,7 +143,8 @@ static void compare_one(struct haul_job *job, struct load *load)
     load->same = data != NULL &&
                  (!id->cid_known || cid_fits(job, load, data)) &&
                  (!load->file.have_sha256 || sha256_fits(job, load, data));
-    if (load->same && job->haul->options.remote_time) {
+    if (load->same && job->haul->options.remote_time &&
+        !job->haul->options.dry_run) {
         set_time(id, fd); /* the next run need not look inside */
     }
     free(data);

@@ -13,6 +13,7 @@
 #define CLIENT_JOB_H
 
 #include "client/belay.h"
+#include "client/newdirs.h"
 #include "client/rate.h"
 #include "client/security.h"
 #include "proto/base/err.h"
@@ -25,6 +26,7 @@ struct job_means {
     struct rate *rate; /* NULL: no limit */
     size_t memory;     /* that received data may take */
     const struct security *security;
+    struct newdirs *made; /* settled when all jobs have ended */
 };
 
 struct job_kind {

@@ -129,6 +129,7 @@ struct store_opts {
     const char *prefix; /* before the names of partial and journal; NULL:
                          * none */
     const struct store_sys *sys; /* NULL: the real system */
+    const char *shown_dir; /* dir_path for messages; NULL: the same */
 };
 
 enum store_found {

@@ -33,15 +33,15 @@ static int open_dir(struct store *store, const struct store_opts *opts,
         return store_fail(store, why, rc, "make a file of this name in",
                           STORE_FILE_DIR);
     }
-    part_path_cap = strlen(opts->dir_path) + strlen(store->part_name) + 2;
+    part_path_cap = strlen(store->dir_path) + strlen(store->part_name) + 2;
     store->part_path = malloc(part_path_cap);
     if (store->part_path == NULL) {
         return store_fail(store, why, ERR_NOMEM, "open", STORE_FILE_PART);
     }
-    if (strcmp(opts->dir_path, ".") == 0) {
+    if (strcmp(store->dir_path, ".") == 0) {
         snprintf(store->part_path, part_path_cap, "%s", store->part_name);
     } else {
-        snprintf(store->part_path, part_path_cap, "%s/%s", opts->dir_path,
+        snprintf(store->part_path, part_path_cap, "%s/%s", store->dir_path,
                  store->part_name);
     }
     return 0;
@@ -237,7 +237,8 @@ static struct store *new_store(const struct store_opts *opts)
     if (store == NULL) {
         return NULL;
     }
-    store->dir_path = strdup(opts->dir_path);
+    store->dir_path =
+        strdup(opts->shown_dir != NULL ? opts->shown_dir : opts->dir_path);
     if (store->dir_path == NULL) {
         free(store);
         return NULL;

@@ -49,10 +49,16 @@ void tree_tell(struct tree *t, const struct leaf *leaf,
     if (belay_reason_class(reason) != BELAY_CLASS_DONE) {
         t->failed++;
         t->worst = worse(t->worst, reason);
+    } else if (leaf->type != FILE_REGULAR) {
+        /* Links and directories are not counted. */
     } else if (reason == BELAY_DONE) {
-        t->files += leaf->type == FILE_REGULAR;
-    } else {
-        t->same += reason == BELAY_UP_TO_DATE;
+        t->files++;
+    } else if (reason == BELAY_WOULD_FETCH) {
+        t->would++;
+        t->would_bytes += leaf->size;
+    } else if (reason == BELAY_UP_TO_DATE) {
+        t->same++;
+        t->kept += leaf->size;
     }
     (void)text_escape(shown, sizeof shown, leaf->path, strlen(leaf->path));
     fill_entry(&entry, leaf, shown);
@@ -247,7 +253,8 @@ void tree_stop(struct tree *t, enum belay_reason reason, const char *text)
     }
     for (unsigned k = 0; k < TREE_FETCHES; k++) {
         if (t->working[k] != NULL && !t->working[k]->over) {
-            fetch_interrupt(t->working[k]->fetch);
+            (reason == BELAY_LIMIT ? fetch_expire : fetch_interrupt)(
+                t->working[k]->fetch);
         }
     }
     tree_turn_later(t);
@@ -255,18 +262,51 @@ void tree_stop(struct tree *t, enum belay_reason reason, const char *text)
 
 static void summary(struct tree *t)
 {
+    bool dry = t->options.haul.dry_run;
+    uint64_t files = dry ? t->would : t->files;
+    struct tree_stats s;
+    char bytes[32];
+    char left[48] = "";
+
+    tree_stats(t, &s);
+    if (t->end == BELAY_DONE) {
+        t->end = files == 0 ? BELAY_UP_TO_DATE /* nothing was fetched */
+                 : dry      ? BELAY_WOULD_FETCH
+                            : BELAY_DONE;
+    }
+    belay_text_bytes(dry ? t->would_bytes : s.bytes, bytes, sizeof bytes);
+    if (t->too_large > 0) {
+        (void)snprintf(left, sizeof left, ", %" PRIu64 " too large",
+                       t->too_large);
+    }
+    (void)snprintf(t->text, sizeof t->text,
+                   "%" PRIu64 " files %s (%s), %" PRIu64
+                   " there already, %" PRIu64 " failed%s",
+                   files, dry ? "would be fetched" : "fetched", bytes, s.same,
+                   s.failed, left);
+}
+
+/* Ended before its time: what is there all the same. */
+static void tell_what_is_there(struct tree *t)
+{
+    enum belay_class class_ = belay_reason_class(t->end);
+    uint64_t files = t->files + t->same;
+    size_t len = strlen(t->text);
     struct tree_stats s;
     char bytes[32];
 
-    tree_stats(t, &s);
-    if (t->end == BELAY_DONE && s.files == 0) {
-        t->end = BELAY_UP_TO_DATE; /* nothing was fetched */
+    if (files == 0 || t->options.haul.dry_run) {
+        return;
     }
-    belay_text_bytes(s.bytes, bytes, sizeof bytes);
-    (void)snprintf(t->text, sizeof t->text,
-                   "%" PRIu64 " files fetched (%s), %" PRIu64
-                   " there already, %" PRIu64 " failed",
-                   s.files, bytes, s.same, s.failed);
+    tree_stats(t, &s);
+    belay_text_bytes(s.bytes + s.kept, bytes, sizeof bytes);
+    (void)snprintf(t->text + len, sizeof t->text - len,
+                   "; %" PRIu64 " file%s (%s) %s in place%s", files,
+                   files == 1 ? "" : "s", bytes, files == 1 ? "is" : "are",
+                   class_ == BELAY_CLASS_TEMPORARY ||
+                           class_ == BELAY_CLASS_LIMIT
+                       ? ", the same command goes on from there"
+                       : "");
 }
 
 static bool fetches_left(const struct tree *t)
@@ -302,20 +342,20 @@ static void on_turn(void *arg)
     if (!t->stopping) {
         t->end = t->worst;
         summary(t);
+    } else {
+        tell_what_is_there(t);
     }
     t->observer.end(t->observer.arg, t->end, t->text);
 }
 
 void tree_interrupt(struct tree *t)
 {
-    tree_stop(t, BELAY_INTERRUPTED, "interrupted; what is in place stays, "
-              "the same command goes on from there");
+    tree_stop(t, BELAY_INTERRUPTED, "interrupted");
 }
 
 void tree_expire(struct tree *t)
 {
-    tree_stop(t, BELAY_LIMIT, "the time allowed by --deadline is over; what "
-              "is in place stays, the same command goes on from there");
+    tree_stop(t, BELAY_LIMIT, "the time allowed is over");
 }
 
 /* ---- life. */
@@ -396,12 +436,17 @@ void tree_free(struct tree *t)
 void tree_stats(const struct tree *t, struct tree_stats *out)
 {
     struct haul_stats h;
+    struct fetch_stats f;
 
     haul_stats(t->haul, &h);
     *out = (struct tree_stats){
         .files = t->files,
         .same = t->same,
         .failed = t->failed,
+        .found = t->found,
+        .listed = t->walked && !t->stopping,
+        .size = t->size,
+        .kept = t->kept,
         .bytes = h.bytes + t->bytes,
         .wire = h.wire + t->wire,
         .wasted = h.wasted + t->wasted,
@@ -410,4 +455,20 @@ void tree_stats(const struct tree *t, struct tree_stats *out)
         .losses = h.losses + t->losses,
         .conns = h.conns,
     };
+    for (unsigned k = 0; k < TREE_FETCHES; k++) {
+        const struct leaf *leaf = t->working[k];
+
+        if (leaf == NULL || leaf->over) {
+            continue;
+        }
+        fetch_stats(leaf->fetch, &f);
+        out->bytes += f.ledger.have - f.ledger.kept;
+        out->kept += f.ledger.kept;
+        out->wire += f.ledger.wire;
+        out->wasted += f.ledger.wasted;
+        out->saved += f.ledger.saved;
+        out->connects += f.ledger.connects;
+        out->losses += f.ledger.losses;
+        out->conns += f.conns;
+    }
 }

@@ -4,7 +4,8 @@
  * A walker (client/walker.h) finds the names, a haul (client/haul.h) brings
  * the small files, a few fetches (client/fetch.h) the large ones.  Memory is
  * bounded: the walker pauses while the others are busy.  A second run asks
- * for nothing but what differs in size or time.
+ * for nothing but what differs in size or time.  A dry run only tells what
+ * would be brought.
  *
  * Loop thread only. */
 #ifndef CLIENT_TREE_H
@@ -22,6 +23,7 @@ struct tree_options {
     bool links; /* make symbolic links that stay inside */
     bool check; /* compare contents, do not believe size and time */
     bool no_clobber;
+    uint64_t max_size; /* larger files are left out; 0: no limit */
     /* Is this entry wanted?  NULL: all are. */
     bool (*want)(void *arg, const struct belay_entry *entry);
     void *want_arg;
@@ -40,7 +42,11 @@ struct tree_stats {
     uint64_t files;   /* in place: brought by this run */
     uint64_t same;    /* there already */
     uint64_t failed;
-    uint64_t bytes;   /* of those brought */
+    uint64_t found;   /* files so far; all of them once `listed` */
+    bool listed;
+    uint64_t size;    /* of those found, */
+    uint64_t kept;    /* ... of those that were there, */
+    uint64_t bytes;   /* ... and of those brought */
     uint64_t wire;
     uint64_t wasted;
     uint64_t saved;

@@ -46,8 +46,11 @@ struct leaf {
     struct branch *branch;
     struct branch *self; /* of a directory: itself */
     struct fetch *fetch; /* of a large one at work */
-    struct uri *uri;
+    struct uri *uri;     /* ... and what it borrows */
+    char *url;
+    char *dir;
     int dir_fd;
+    char place[32]; /* path of dir_fd */
     bool over;   /* the fetch has ended, */
     bool failed; /* ... and not well */
     uint8_t type;
@@ -81,6 +84,10 @@ struct tree {
     char text[TRUST_TEXT_MAX];
     enum belay_reason worst; /* of the files */
     uint64_t files, same, failed, skipped, bytes;
+    uint64_t found, size; /* files of the walk, and their bytes */
+    uint64_t kept;        /* bytes of those that are there already */
+    uint64_t would, would_bytes; /* a dry run's */
+    uint64_t too_large;
     uint64_t wire, wasted, saved; /* of large files */
     unsigned connects, losses;
 };

@@ -35,6 +35,8 @@ void tree_leaf_free(struct leaf *leaf)
     LIST_REMOVE(leaf, all);
     fetch_free(leaf->fetch);
     free(leaf->uri);
+    free(leaf->url);
+    free(leaf->dir);
     free(leaf);
 }
 
@@ -52,7 +54,8 @@ struct branch *tree_branch_new(struct tree *t, struct branch *parent,
     b->parent = parent;
     b->depth = dir->depth;
     b->pending = 1; /* its own listing */
-    b->state = parent == NULL ? BRANCH_MADE : BRANCH_UNKNOWN;
+    b->state = parent == NULL || t->options.haul.dry_run ? BRANCH_MADE
+                                                         : BRANCH_UNKNOWN;
     b->mtime_s = dir->mtime_s;
     b->mtime_ns = dir->mtime_ns;
     b->mode = dir->mode;
@@ -119,7 +122,7 @@ void tree_branches_flush(struct tree *t)
         struct branch *b = t->waiting;
         struct branch *parent = b->parent;
         bool plain = b->failed || b->state != BRANCH_MADE ||
-                     !t->options.haul.remote_time;
+                     !t->options.haul.remote_time || t->options.haul.dry_run;
 
         if (!plain && !add_attrs(t, b)) {
             return; /* no room now */
@@ -154,10 +157,11 @@ static void leaf_undone(struct tree *t, struct leaf *leaf, int err)
 
 void tree_add_dir(struct tree *t, struct branch *b)
 {
-    struct leaf *leaf = leaf_new(t, b, b->path);
+    struct leaf *leaf;
     int err;
 
-    if (leaf == NULL) {
+    if (t->options.haul.dry_run ||
+        (leaf = leaf_new(t, b, b->path)) == NULL) {
         return;
     }
     b->pending++;
@@ -187,11 +191,26 @@ static void add_file(struct tree *t, const struct walk_action *a,
         .mtime_ns = a->entry.mtime_ns,
         .user = leaf,
     };
-    int err = haul_add(t->haul, &file);
+    int err;
 
+    t->found++;
+    t->size += leaf->size;
+    err = haul_add(t->haul, &file);
     if (err != 0) {
         leaf_undone(t, leaf, err);
     }
+}
+
+static bool too_large(const struct tree *t, const struct leaf *leaf)
+{
+    return t->options.max_size > 0 && leaf->size > t->options.max_size;
+}
+
+/* It is left out, by the user's own rule. */
+static void tell_too_large(struct tree *t, struct leaf *leaf)
+{
+    t->too_large++;
+    tree_tell(t, leaf, BELAY_SKIPPED, "larger than the size allowed");
 }
 
 bool tree_link_inside(const char *target, size_t len, unsigned depth)
@@ -266,6 +285,9 @@ void tree_add_entry(struct tree *t, const struct walk_action *a,
                   "the server's name for it is not one that a file may have "
                   "here");
         leaf_over(t, leaf, true);
+    } else if (leaf->type == FILE_REGULAR && too_large(t, leaf)) {
+        tell_too_large(t, leaf);
+        leaf_over(t, leaf, false);
     } else if (leaf->type == FILE_REGULAR) {
         add_file(t, a, leaf);
     } else if (leaf->type == FILE_SYMLINK) {
@@ -329,17 +351,51 @@ static void fetch_ended(void *arg, enum belay_reason reason, const char *text)
     struct fetch_stats stats;
 
     fetch_stats(leaf->fetch, &stats);
-    t->bytes += reason == BELAY_DONE ? stats.ledger.size : 0;
+    if (reason == BELAY_DONE) {
+        t->bytes += stats.ledger.size - stats.ledger.kept;
+        t->kept += stats.ledger.kept;
+    }
     t->wire += stats.ledger.wire;
     t->wasted += stats.ledger.wasted;
     t->saved += stats.ledger.saved;
     t->connects += stats.ledger.connects;
     t->losses += stats.ledger.losses;
-    leaf->size = stats.ledger.size;
-    tree_tell(t, leaf, reason, text);
+    leaf->size = stats.ledger.size > 0 ? stats.ledger.size : leaf->size;
     leaf->over = true; /* freed by the next turn, not in its own call */
     leaf->failed = belay_reason_class(reason) != BELAY_CLASS_DONE;
+    if (reason == BELAY_LIMIT && too_large(t, leaf)) {
+        leaf->failed = false; /* it has grown since it was listed */
+        tell_too_large(t, leaf);
+    } else {
+        tree_tell(t, leaf, reason, text);
+    }
     tree_turn_later(t);
+}
+
+/* What the fetch borrows: where the file is over there, and how its directory
+ * here is called in messages. */
+static int name_large(struct tree *t, struct leaf *leaf)
+{
+    const struct haul_options *h = &t->options.haul;
+    const char *below = leaf->branch->path;
+    char url[4 * LIMIT_PATH];
+    int err;
+
+    leaf->uri = malloc(sizeof *leaf->uri);
+    if (leaf->uri == NULL ||
+        asprintf(&leaf->dir, "%s%s%s", h->dir, *below != '\0' ? "/" : "",
+                 below) < 0) {
+        leaf->dir = NULL;
+        return ERR_NOMEM;
+    }
+    *leaf->uri = *h->uri;
+    leaf->uri->pinned = false;
+    leaf->uri->path_len = (size_t)snprintf(
+        leaf->uri->path, sizeof leaf->uri->path, "%s%s%s", h->uri->path,
+        h->uri->path_len > 0 ? "/" : "", leaf->path);
+    err = uri_format(leaf->uri, url, sizeof url);
+    leaf->url = err == 0 ? strdup(url) : NULL;
+    return err != 0 ? err : leaf->url != NULL ? 0 : ERR_NOMEM;
 }
 
 /* Opens the directory of the file, beneath the top and through no link, and
@@ -349,12 +405,12 @@ static int start_fetch(struct tree *t, struct leaf *leaf)
     const struct haul_options *h = &t->options.haul;
     const struct fetch_observer observer = {fetch_noted, fetch_ended, leaf};
     const char *slash = strrchr(leaf->path, '/');
-    char dir[48];
-    char url[4 * LIMIT_PATH];
     struct fetch_options o = {
-        .dir = dir,
         .name = slash != NULL ? slash + 1 : leaf->path,
         .part_prefix = DEST_PART_PREFIX,
+        .dry_run = h->dry_run,
+        .check = t->options.check,
+        .max_size = t->options.max_size,
         .fd = -1,
         .overwrite = !t->options.no_clobber,
         .no_clobber = t->options.no_clobber,
@@ -376,22 +432,16 @@ static int start_fetch(struct tree *t, struct leaf *leaf)
     if (err != 0) {
         return err;
     }
-    (void)snprintf(dir, sizeof dir, "/proc/self/fd/%d", leaf->dir_fd);
-    leaf->uri = malloc(sizeof *leaf->uri);
-    if (leaf->uri == NULL) {
-        return ERR_NOMEM;
-    }
-    *leaf->uri = *h->uri;
-    leaf->uri->pinned = false;
-    leaf->uri->path_len = (size_t)snprintf(
-        leaf->uri->path, sizeof leaf->uri->path, "%s%s%s", h->uri->path,
-        h->uri->path_len > 0 ? "/" : "", leaf->path);
-    err = uri_format(leaf->uri, url, sizeof url);
+    err = name_large(t, leaf);
     if (err != 0) {
         return err;
     }
+    (void)snprintf(leaf->place, sizeof leaf->place, "/proc/self/fd/%d",
+                   leaf->dir_fd);
+    o.dir = leaf->place;
+    o.shown_dir = leaf->dir;
     o.uri = leaf->uri;
-    o.url_text = url;
+    o.url_text = leaf->url;
     return fetch_start(t->loop, &o, &observer, &leaf->fetch);
 }
 

@@ -372,6 +372,7 @@ int batch_run(struct batch *batch)
     }
     batch->run.on_end = on_end;
     batch->run.arg = batch;
+    batch->run.directory = batch->options->get.directory;
     feed(batch);
     return close_failed(batch, run_close(&batch->run));
 }

@@ -17,7 +17,7 @@ static const char help_text[] =
     "      --overwrite          replace a target that is another file\n"
     "      --no-clobber         leave a target that exists alone\n"
     "      --no-remote-time     do not give the file the server's time\n"
-    "      --max-size SIZE      refuse larger files\n"
+    "      --max-size SIZE      refuse larger files; -r leaves them out\n"
     "      --receipt[=FILE]     write a receipt, which belay verify takes\n"
     "                           (default: beside the file)\n"
     "\n"

@@ -424,13 +424,13 @@ static int check_recursive(const struct get_options *o)
                    : -1;
     }
     if (o->list != NULL || o->failed != NULL || g->output != NULL ||
-        g->sha256 != NULL || g->dry_run || g->stop_on_change ||
-        g->max_size > 0 || g->chunk_size > 0 || o->manifest != NULL ||
-        g->receipt != NULL || g->seed_count > 0 || g->mirror_count > 0) {
+        g->sha256 != NULL || g->stop_on_change || g->chunk_size > 0 ||
+        o->manifest != NULL || g->receipt != NULL || g->seed_count > 0 ||
+        g->mirror_count > 0) {
         return usage_wrong("-r", "with an option for single files",
-                           "not -i, --failed, -o, --sha256, -n, "
-                           "--if-changed, --max-size, --chunk-size, "
-                           "--manifest, --receipt, --seed, --mirror");
+                           "not -i, --failed, -o, --sha256, --if-changed, "
+                           "--chunk-size, --manifest, --receipt, --seed, "
+                           "--mirror");
     }
     return -1;
 }

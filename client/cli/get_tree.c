@@ -73,6 +73,8 @@ static bool add(struct run *run, const struct get_options *o, int k)
         .silence_ms = g->silence_ms,
         .proxy = g->proxy,
         .no_proxy = g->no_proxy,
+        .dry_run = g->dry_run,
+        .max_size = g->max_size,
     };
     char *directory;
     bool good;

@@ -45,7 +45,9 @@ static double fraction(const struct belay_job_stats *stats)
     if (stats->size == 0) {
         return 0;
     }
-    return (double)stats->have / (double)stats->size;
+    return stats->have >= stats->size
+               ? 1
+               : (double)stats->have / (double)stats->size;
 }
 
 bool progress_left_ms(const struct progress *p,
@@ -89,23 +91,43 @@ static void put_rest(const struct progress *p,
     }
 }
 
+/* Bytes that are here, and how many there will be; for a directory its files
+ * before that, and nothing that its listing has not told yet. */
+static void put_amount(const struct belay_job_stats *stats,
+                       const char *between, const char *behind, char *out,
+                       size_t cap)
+{
+    char have[32], size[32], files[80] = "";
+    bool listing = stats->files_found > 0 && stats->size == 0;
+
+    belay_text_bytes(stats->have, have, sizeof have);
+    belay_text_bytes(stats->size, size, sizeof size);
+    if (stats->files_found > 0) {
+        (void)snprintf(files, sizeof files,
+                       "%" PRIu64 "%s%" PRIu64 "%s files%s",
+                       stats->files_have, between, stats->files_found,
+                       listing ? "+" : "", behind);
+    }
+    (void)snprintf(out, cap, "%s%s%s%s", files, have, listing ? "" : between,
+                   listing ? "" : size);
+}
+
 void progress_bar(const struct progress *p,
                   const struct belay_job_stats *stats, unsigned width,
                   char out[PROGRESS_TEXT])
 {
-    char have[32], size[32], rest[128], bar[BAR_MAX + 1];
+    char amount[160], rest[128], bar[BAR_MAX + 1];
     unsigned cells = width > 90 ? BAR_MAX : width > 70 ? 16 : 0;
     unsigned full = (unsigned)(fraction(stats) * cells);
 
-    belay_text_bytes(stats->have, have, sizeof have);
-    belay_text_bytes(stats->size, size, sizeof size);
+    put_amount(stats, "/", " ", amount, sizeof amount);
     put_rest(p, stats, rest, sizeof rest);
     memset(bar, '.', sizeof bar);
     memset(bar, '#', full);
     bar[cells] = '\0';
-    (void)snprintf(out, PROGRESS_TEXT, "%s%s%s%3.0f%% %s/%s %s",
+    (void)snprintf(out, PROGRESS_TEXT, "%s%s%s%3.0f%% %s %s",
                    cells > 0 ? "[" : "", bar, cells > 0 ? "] " : "",
-                   fraction(stats) * 100, have, size, rest);
+                   fraction(stats) * 100, amount, rest);
     progress_cut(out, width);
 }
 
@@ -161,13 +183,12 @@ void progress_plain(const struct progress *p,
                     const struct belay_job_stats *stats,
                     char out[PROGRESS_TEXT])
 {
-    char have[32], size[32], rest[128];
+    char amount[160], rest[128];
 
-    belay_text_bytes(stats->have, have, sizeof have);
-    belay_text_bytes(stats->size, size, sizeof size);
+    put_amount(stats, " of ", ", ", amount, sizeof amount);
     put_rest(p, stats, rest, sizeof rest);
-    (void)snprintf(out, PROGRESS_TEXT, "%3.0f%%, %s of %s, %s",
-                   fraction(stats) * 100, have, size, rest);
+    (void)snprintf(out, PROGRESS_TEXT, "%3.0f%%, %s, %s",
+                   fraction(stats) * 100, amount, rest);
 }
 
 void progress_ledger(const struct belay_job_stats *stats,

@@ -18,6 +18,8 @@
 #define FILES_TOLD 20u
 /* So many bad ones are told in any case. */
 #define FAILURES_TOLD 50u
+/* A path as it is told. */
+#define NAME_TEXT 2048u
 
 static uint64_t now_ms(void)
 {
@@ -69,6 +71,11 @@ static size_t ended(const struct events_totals *t)
            failures(t);
 }
 
+static const char *what(const struct run *run)
+{
+    return run->directories ? "directories" : "files";
+}
+
 static void totals_line(struct run *run, char out[PROGRESS_TEXT])
 {
     struct belay_job_stats sum;
@@ -82,9 +89,9 @@ static void totals_line(struct run *run, char out[PROGRESS_TEXT])
         (void)snprintf(failed, sizeof failed, ", %zu failed",
                        failures(&run->totals));
     }
-    (void)snprintf(out, PROGRESS_TEXT, "%zu of %zu files, %u at work, %s, "
+    (void)snprintf(out, PROGRESS_TEXT, "%zu of %zu %s, %u at work, %s, "
                    "%s/s%s", ended(&run->totals), run->totals.files,
-                   run->at_work, have, rate, failed);
+                   what(run), run->at_work, have, rate, failed);
 }
 
 static void draw(struct run *run)
@@ -204,10 +211,35 @@ static void on_file(struct run *run, const struct belay_event *event)
     }
 }
 
-static void tell_success(struct run *run, const struct belay_event *event,
+/* Of several files the path, below the directory of the run. */
+static const char *name_of(const struct run *run, const struct run_file *file,
+                           char out[NAME_TEXT])
+{
+    const struct belay_get_options *get = &file->get;
+    bool inside = get->directory == NULL || get->directory == run->directory;
+    const char *name = belay_job_name(file->job);
+    char dir[NAME_TEXT / 2] = "", below[NAME_TEXT / 2];
+
+    if (run->totals.files <= 1 || get->url == NULL || get->to_fd) {
+        return name;
+    }
+    if (!inside) {
+        (void)belay_text_escape(dir, sizeof dir, get->directory);
+    }
+    if (get->output != NULL) {
+        (void)belay_text_escape(below, sizeof below, get->output);
+        name = below;
+    }
+    (void)snprintf(out, NAME_TEXT, "%s%s%s", dir, inside ? "" : "/", name);
+    return out;
+}
+
+static void tell_success(struct run *run, const struct run_file *file,
+                         const struct belay_event *event,
                          const struct belay_job_stats *stats)
 {
-    const char *shown = belay_job_name(event->job);
+    char name[NAME_TEXT];
+    const char *shown = name_of(run, file, name);
     char size[32], rate[32], breaks[32] = "", line[PROGRESS_TEXT];
 
     if (run->options->quiet ||
@@ -270,9 +302,11 @@ static bool worth_telling(struct run *run, const struct belay_event *event,
 }
 
 /* Behind a failure that a rerun may heal: what is there already. */
-static void tell_failure(struct run *run, const struct belay_event *event,
+static void tell_failure(struct run *run, const struct run_file *file,
+                         const struct belay_event *event,
                          const struct belay_job_stats *stats)
 {
+    char name[NAME_TEXT];
     char have[32], size[32];
     char kept[128] = "";
     char line[2048];
@@ -280,7 +314,10 @@ static void tell_failure(struct run *run, const struct belay_event *event,
     if (!worth_telling(run, event, stats)) {
         return;
     }
-    if (goes_on(event->reason) && stats->resumable && stats->have > 0) {
+    if (belay_job_is_directory(event->job)) {
+        /* The text says what is in place. */
+    } else if (goes_on(event->reason) && stats->resumable &&
+               stats->have > 0) {
         belay_text_bytes(stats->have, have, sizeof have);
         belay_text_bytes(stats->size, size, sizeof size);
         (void)snprintf(kept, sizeof kept, "; %s of %s are kept, the same "
@@ -291,7 +328,7 @@ static void tell_failure(struct run *run, const struct belay_event *event,
                        "same command goes on from there");
     }
     (void)snprintf(line, sizeof line, "%s%s", event->text, kept);
-    display_say(&run->display, belay_job_name(event->job), line);
+    display_say(&run->display, name_of(run, file, name), line);
 }
 
 static void count(struct run *run, const struct belay_event *event,
@@ -381,9 +418,9 @@ static void on_end(struct run *run, struct run_file *file,
     }
     count(run, event, &stats);
     if (belay_reason_class(event->reason) == BELAY_CLASS_DONE) {
-        tell_success(run, event, &stats);
+        tell_success(run, file, event, &stats);
     } else if (file->began) {
-        tell_failure(run, event, &stats);
+        tell_failure(run, file, event, &stats);
     } /* else it waited for its turn: the summary counts it */
     if (run->on_end != NULL) {
         run->on_end(run->arg, file->id, event);
@@ -555,6 +592,7 @@ bool run_tree(struct run *run, const struct belay_tree_options *tree,
     enum belay_reason reason = BELAY_INTERNAL;
 
     mine.user_data = new_file(id);
+    run->directories = true;
     if (mine.user_data != NULL) {
         reason = belay_tree(run->engine, &mine, NULL, &error);
     }
@@ -589,8 +627,8 @@ static void tell_summary(struct run *run)
         return;
     }
     belay_text_bytes(t->fresh, bytes, sizeof bytes);
-    len = snprintf(line, sizeof line, "%zu of %zu files fetched (%s in "
-                   "%.1f s)", t->fetched, t->files, bytes,
+    len = snprintf(line, sizeof line, "%zu of %zu %s fetched (%s in "
+                   "%.1f s)", t->fetched, t->files, what(run), bytes,
                    (double)(now_ms() - run->began_ms) / 1000);
     struct {
         size_t count;

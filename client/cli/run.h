@@ -55,6 +55,9 @@ struct run {
     struct events events;
     struct events_totals totals; /* files is set by the caller */
     struct progress speed;       /* of all files together */
+    bool directories;            /* they are directories */
+    const char *directory;       /* set by the caller: what targets are in,
+                                    and need not say; or NULL */
     run_end_fn *on_end;          /* set by the caller, or NULL */
     void *arg;
     struct run_file *first; /* at work */

@@ -244,7 +244,7 @@ static void put_partial(const struct subject *subject)
 {
     uint8_t *bytes = scenario_content(SIZE, 7, 1);
     struct store_opts opts = {0, ".", NAME, STORE_KEEP, NULL,
-                              &memfs_sys};
+                              &memfs_sys, NULL};
     struct journal_identity id = {
         .size = SIZE,
         .chunk_log2 = SCENARIO_LOG2,

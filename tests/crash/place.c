@@ -59,7 +59,7 @@ static void put_partial(const struct place *place, uint8_t version)
 {
     uint8_t *bytes = scenario_content(PLACE_SIZE, PLACE_SEED, version);
     struct store_opts opts = {AT_FDCWD, place->path, PLACE_NAME, STORE_KEEP,
-                              NULL, NULL};
+                              NULL, NULL, NULL};
     struct journal_identity id = {
         .size = PLACE_SIZE,
         .chunk_log2 = SCENARIO_LOG2,

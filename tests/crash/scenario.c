@@ -303,7 +303,7 @@ int scenario_run(const struct scenario *scenario,
     struct run run = {.scenario = scenario, .progress = progress, .why = why};
     struct store_opts opts = {scenario->dir_fd, scenario->dir_path,
                               scenario->name, scenario->policy,
-                              NULL, scenario->sys};
+                              NULL, scenario->sys, NULL};
     struct store_report report;
     int rc;
     int closed;

@@ -43,6 +43,34 @@ static void speed_from_new_bytes(void **state)
     assert_int_equal(p.fresh, MIB);
 }
 
+/* Of a directory the files are told, too, and what is not known yet is not. */
+static void directories(void **state)
+{
+    struct progress p = {.rate = MIB};
+    struct belay_job_stats s = {.have = 11 * MIB, .kept = 10 * MIB,
+                                .fresh = MIB, .elapsed_ms = 1000,
+                                .connections = 1, .files_found = 30,
+                                .files_have = 12, .files_kept = 10};
+    char line[PROGRESS_TEXT];
+
+    (void)state;
+    progress_plain(&p, &s, line);
+    assert_string_equal(line, "  0%, 12 of 30+ files, 11.00 MiB, "
+                              "1.00 MiB/s, - left");
+    s.size = 20 * MIB;
+    s.files_found = 40;
+    progress_plain(&p, &s, line);
+    assert_string_equal(line, " 55%, 12 of 40 files, 11.00 MiB of 20.00 MiB, "
+                              "1.00 MiB/s, 9s left");
+    progress_bar(&p, &s, 60, line);
+    assert_string_equal(line, " 55% 12/40 files 11.00 MiB/20.00 MiB "
+                              "1.00 MiB/s, 9s left");
+    /* More than was listed: files grew meanwhile. */
+    s.have = 30 * MIB;
+    progress_plain(&p, &s, line);
+    assert_memory_equal(line, "100%, ", 6);
+}
+
 static void lines_fit(void **state)
 {
     struct progress p = {.rate = 1e9};
@@ -158,7 +186,8 @@ static void structs_that_grow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(speed_from_new_bytes), cmocka_unit_test(lines_fit),
+        cmocka_unit_test(speed_from_new_bytes), cmocka_unit_test(directories),
+        cmocka_unit_test(lines_fit),
         cmocka_unit_test(cut_at_characters),    cmocka_unit_test(times),
         cmocka_unit_test(rate_limit),
         cmocka_unit_test(structs_that_grow),

@@ -507,7 +507,7 @@ static void test_target_not_a_file(void **state)
 static int open_named(const char *name, struct store **store)
 {
     struct store_opts opts = {fixture_fd, ".", name, STORE_KEEP, NULL,
-                              NULL};
+                              NULL, NULL};
     struct store_report report;
 
     return store_open(&opts, store, &report, NULL);
@@ -565,7 +565,7 @@ static void test_prefix(void **state)
 {
     char name[256];
     struct store_opts opts = {fixture_fd, ".",  name,
-                              STORE_KEEP, "P-", NULL};
+                              STORE_KEEP, "P-", NULL, NULL};
 
     (void)state;
     for (size_t len = 1; len <= 255; len += len == 1 ? 239 : 1) {
@@ -612,7 +612,7 @@ static void test_long_utf8_name(void **state)
 static void test_directory_errors(void **state)
 {
     struct store_opts opts = {AT_FDCWD, "/nonexistent/x", "f", STORE_KEEP,
-                              NULL, NULL};
+                              NULL, NULL, NULL};
     struct store_report report;
     struct store_error why;
     struct store *store;
@@ -786,7 +786,7 @@ static void test_error_text(void **state)
     char text[STORE_ERROR_TEXT];
     struct store *store;
     struct store_opts opts = {fixture_fd, "a\x1b[31m\n\xc2\x9b",
-                              "f", STORE_KEEP, NULL, NULL};
+                              "f", STORE_KEEP, NULL, NULL, NULL};
     struct store_report report;
     size_t full;
 

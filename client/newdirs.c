@@ -1,0 +1,86 @@
+#include "client/newdirs.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct newdir {
+    char *path; /* NULL: it stays */
+    dev_t dev;
+    ino_t ino;
+};
+
+static void remember(struct newdirs *dirs, const char *path)
+{
+    struct newdir dir;
+    struct stat st;
+
+    if (lstat(path, &st) != 0) {
+        return;
+    }
+    if (dirs->count == dirs->room) {
+        size_t room = dirs->room * 2 + 8;
+        struct newdir *more =
+            reallocarray(dirs->dir, room, sizeof dirs->dir[0]);
+
+        if (more == NULL) {
+            return; /* then it stays */
+        }
+        dirs->dir = more;
+        dirs->room = room;
+    }
+    dir = (struct newdir){strdup(path), st.st_dev, st.st_ino};
+    if (dir.path != NULL) {
+        dirs->dir[dirs->count++] = dir;
+    }
+}
+
+void newdirs_make(struct newdirs *dirs, const char *path)
+{
+    char *copy = strdup(path);
+
+    for (char *at = copy; copy != NULL && *at != '\0';) {
+        char end;
+
+        at += strspn(at, "/");
+        at += strcspn(at, "/");
+        end = *at;
+        *at = '\0';
+        if (mkdir(copy, 0777) == 0) {
+            remember(dirs, copy);
+        }
+        *at = end;
+    }
+    free(copy);
+}
+
+void newdirs_keep(struct newdirs *dirs, const char *path)
+{
+    for (size_t k = 0; k < dirs->count; k++) {
+        const char *made = dirs->dir[k].path;
+        size_t len = made != NULL ? strlen(made) : 0;
+
+        if (len > 0 && strncmp(made, path, len) == 0 &&
+            (path[len] == '\0' || path[len] == '/')) {
+            free(dirs->dir[k].path);
+            dirs->dir[k].path = NULL;
+        }
+    }
+}
+
+void newdirs_settle(struct newdirs *dirs)
+{
+    while (dirs->count > 0) {
+        struct newdir *dir = &dirs->dir[--dirs->count];
+        struct stat st;
+
+        if (dir->path != NULL && lstat(dir->path, &st) == 0 &&
+            st.st_dev == dir->dev && st.st_ino == dir->ino) {
+            (void)rmdir(dir->path); /* it refuses what is not empty */
+        }
+        free(dir->path);
+    }
+    free(dirs->dir);
+    *dirs = (struct newdirs){0};
+}
