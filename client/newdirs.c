@@ -1,9 +1,12 @@
 #include "client/newdirs.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "client/sandbox.h"
 
 struct newdir {
     char *path; /* NULL: it stays */
@@ -11,14 +14,11 @@ struct newdir {
     ino_t ino;
 };
 
-static void remember(struct newdirs *dirs, const char *path)
+static void remember(struct newdirs *dirs, const char *path,
+                     const struct stat *st)
 {
     struct newdir dir;
-    struct stat st;
 
-    if (lstat(path, &st) != 0) {
-        return;
-    }
     if (dirs->count == dirs->room) {
         size_t room = dirs->room * 2 + 8;
         struct newdir *more =
@@ -30,7 +30,7 @@ static void remember(struct newdirs *dirs, const char *path)
         dirs->dir = more;
         dirs->room = room;
     }
-    dir = (struct newdir){strdup(path), st.st_dev, st.st_ino};
+    dir = (struct newdir){strdup(path), st->st_dev, st->st_ino};
     if (dir.path != NULL) {
         dirs->dir[dirs->count++] = dir;
     }
@@ -39,6 +39,7 @@ static void remember(struct newdirs *dirs, const char *path)
 void newdirs_make(struct newdirs *dirs, const char *path)
 {
     char *copy = strdup(path);
+    struct stat st;
 
     for (char *at = copy; copy != NULL && *at != '\0';) {
         char end;
@@ -47,8 +48,10 @@ void newdirs_make(struct newdirs *dirs, const char *path)
         at += strcspn(at, "/");
         end = *at;
         *at = '\0';
-        if (mkdir(copy, 0777) == 0) {
-            remember(dirs, copy);
+        bool made = mkdir(copy, 0777) == 0;
+
+        if (lstat(copy, &st) == 0 && (made || sandbox_made(&st))) {
+            remember(dirs, copy, &st);
         }
         *at = end;
     }
