@@ -1,8 +1,8 @@
 /* Newdirs: directories that were made for what is to come, and go again if
  * nothing came.
  *
- * What is removed is what newdirs_make() made, or the sandbox for it, is still
- * the same, and is empty.  Relative paths are those of one current directory. */
+ * What is removed is what newdirs_make() made, or the sandbox for it, is
+ * still the same, and is empty.  Relative paths are those of one current directory. */
 #ifndef CLIENT_NEWDIRS_H
 #define CLIENT_NEWDIRS_H
 
