@@ -2,7 +2,8 @@
  * nothing came.
  *
  * What is removed is what newdirs_make() made, or the sandbox for it, is
- * still the same, and is empty.  Relative paths are those of one current directory. */
+ * still the same, and is empty.  Relative paths are those of one current
+ * directory. */
 #ifndef CLIENT_NEWDIRS_H
 #define CLIENT_NEWDIRS_H
 
