@@ -23,7 +23,7 @@ enum {
     OPT_TIMEOUT,
 };
 
-static const struct option long_options[] = {
+const struct option cmd_ls_options[] = {
     {"long", no_argument, NULL, 'l'},
     {"recursive", no_argument, NULL, 'r'},
     {"json", no_argument, NULL, OPT_JSON},
@@ -63,6 +63,8 @@ static void help(void)
           "      --json         one JSON object a line\n"
           "      --retry N      wait for the server; N tries in a row\n"
           "      --connect-timeout S, --timeout S\n"
+          "      --config FILE, --no-config\n"
+          "                     defaults of these, as for belay get\n"
           "  -4, -6             IPv4 or IPv6 only (--ipv4, --ipv6)\n"
           "  -q, --quiet        errors only\n"
           "  -h, --help         print this\n"
@@ -286,7 +288,7 @@ static int take_option(struct listing *l, int opt, const char *argument)
         return EXIT_DONE;
     case '?':
     case ':':
-        return usage_option(opt, argument, long_options);
+        return usage_option(opt, argument, cmd_ls_options);
     default:
         good = security_option(&l->security, opt, optarg);
     }
@@ -368,7 +370,7 @@ int cmd_ls(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":lrRq46h", long_options, NULL)) !=
+    while ((opt = getopt_long(argc, argv, ":lrRq46h", cmd_ls_options, NULL)) !=
            -1) {
         int result = take_option(&l, opt == 'R' ? 'r' : opt,
                                  argv[optind - 1]);

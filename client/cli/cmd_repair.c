@@ -7,8 +7,6 @@
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/place.h"
-#include "client/cli/proxy_options.h"
-#include "client/cli/run.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
 
@@ -20,13 +18,9 @@ enum {
     OPT_RECEIPT,
     OPT_CHUNK_SIZE,
     OPT_NO_REMOTE_TIME,
-    OPT_RATE,
-    OPT_RETRY,
-    OPT_JSON,
-    OPT_NO_PROGRESS,
 };
 
-static const struct option long_options[] = {
+const struct option cmd_repair_options[] = {
     {"copy", no_argument, NULL, OPT_COPY},
     {"force", no_argument, NULL, OPT_FORCE},
     {"mirror", required_argument, NULL, OPT_MIRROR},
@@ -34,14 +28,8 @@ static const struct option long_options[] = {
     {"receipt", optional_argument, NULL, OPT_RECEIPT},
     {"chunk-size", required_argument, NULL, OPT_CHUNK_SIZE},
     {"no-remote-time", no_argument, NULL, OPT_NO_REMOTE_TIME},
-    {"connections", required_argument, NULL, 'x'},
-    {"limit-rate", required_argument, NULL, OPT_RATE},
-    {"retry", required_argument, NULL, OPT_RETRY},
     {"dry-run", no_argument, NULL, 'n'},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"no-progress", no_argument, NULL, OPT_NO_PROGRESS},
-    {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
+    PLACE_OPTIONS,
     PROXY_OPTIONS,
     SECURITY_OPTIONS,
     {"help", no_argument, NULL, 'h'},
@@ -65,15 +53,11 @@ static const char help_text[] =
     "      --receipt[=FILE]     write a receipt (default: beside FILE)\n"
     "      --chunk-size SIZE    compare in chunks of 4K to 4M\n"
     "      --no-remote-time     do not give FILE the server's time\n"
-    "  -x, --connections N      1 to 16\n"
-    "      --limit-rate RATE    bytes per second\n"
-    PROXY_HELP
-    "      --retry N            end after N tries without progress\n"
-    "      --json               events as JSON on standard output\n"
-    "      --no-progress        no bar, no lines\n"
+    PLACE_HELP
     "  -q, --quiet              errors only\n"
     "  -v, --verbose            tell each range that is wrong\n"
-    "  -h, --help               print this\n";
+    "  -h, --help               print this\n"
+    "\n";
 
 /* True: the option was taken. */
 static bool take_flag(struct place *p, int opt)
@@ -88,20 +72,8 @@ static bool take_flag(struct place *p, int opt)
     case OPT_NO_REMOTE_TIME:
         p->get.no_remote_time = true;
         return true;
-    case OPT_JSON:
-        p->run.json = true;
-        return true;
-    case OPT_NO_PROGRESS:
-        p->run.progress = PROGRESS_NONE;
-        return true;
     case 'n':
         p->get.kind = BELAY_KIND_VERIFY;
-        return true;
-    case 'q':
-        p->run.quiet = true;
-        return true;
-    case 'v':
-        p->run.verbose++;
         return true;
     default:
         return false;
@@ -122,13 +94,6 @@ static bool take_value(struct place *p, int opt, const char *value)
         return true;
     case OPT_CHUNK_SIZE:
         return value_chunk(value, &p->get.chunk_size);
-    case 'x':
-        return value_number(value, 1, 16, &p->get.connections);
-    case OPT_RATE:
-        return value_bytes(value, &p->run.engine.rate);
-    case OPT_RETRY:
-        p->get.wait_first = true;
-        return value_tries(value, &p->get.tries);
     default:
         return false;
     }
@@ -143,19 +108,18 @@ int cmd_repair(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":x:nqvh", long_options, NULL)) !=
-           -1) {
+    while ((opt = getopt_long(argc, argv, ":nh" PLACE_LETTERS,
+                              cmd_repair_options, NULL)) != -1) {
         if (opt == 'h') {
             fputs(help_text, stdout);
             fputs(security_help, stdout);
             return EXIT_DONE;
         }
         if (opt == '?' || opt == ':') {
-            return usage_option(opt, argv[optind - 1], long_options);
+            return usage_option(opt, argv[optind - 1], cmd_repair_options);
         }
         if (!take_flag(&place, opt) && !take_value(&place, opt, optarg) &&
-            !proxy_option(&place.get, opt, optarg) &&
-            !security_option(&place.run.security, opt, optarg)) {
+            place_option(&place, opt, optarg) != PLACE_TAKEN) {
             return usage_wrong("bad value", optarg,
                                "'belay repair --help' tells the form");
         }

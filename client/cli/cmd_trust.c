@@ -18,9 +18,11 @@ static const char help_text[] =
     "      --replace            forget the host's other keys\n"
     "      --forget             forget the host\n"
     "      --known-hosts FILE   instead of ~/.config/belay/known_hosts\n"
+    "      --config FILE, --no-config\n"
+    "                           where else that may stand\n"
     "  -h, --help               print this\n";
 
-static const struct option long_options[] = {
+const struct option cmd_trust_options[] = {
     {"replace", no_argument, NULL, 'r'},
     {"forget", no_argument, NULL, 'f'},
     {"known-hosts", required_argument, NULL, 'k'},
@@ -36,7 +38,8 @@ int cmd_trust(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, ":h", cmd_trust_options, NULL)) !=
+           -1) {
         switch (opt) {
         case 'r':
             options.replace = true;
@@ -51,7 +54,7 @@ int cmd_trust(int argc, char **argv)
             fputs(help_text, stdout);
             return EXIT_DONE;
         default:
-            return usage_option(opt, argv[optind - 1], long_options);
+            return usage_option(opt, argv[optind - 1], cmd_trust_options);
         }
     }
     if (argc - optind != (forget ? 1 : 2)) {

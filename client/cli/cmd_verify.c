@@ -8,19 +8,15 @@
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/place.h"
-#include "client/cli/proxy_options.h"
 #include "client/cli/usage.h"
 
 #define OPT_RECEIPT 256
-#define OPT_JSON 257
 /* Wrong ranges that are told without -v. */
 #define RANGES_TOLD 20u
 
-static const struct option long_options[] = {
+const struct option cmd_verify_options[] = {
     {"receipt", required_argument, NULL, OPT_RECEIPT},
-    {"json", no_argument, NULL, OPT_JSON},
-    {"quiet", no_argument, NULL, 'q'},
-    {"verbose", no_argument, NULL, 'v'},
+    PLACE_OPTIONS,
     PROXY_OPTIONS,
     SECURITY_OPTIONS,
     {"help", no_argument, NULL, 'h'},
@@ -37,11 +33,13 @@ static const char help_text[] =
     "and the wrong ranges are told.  Nothing is written.\n"
     "\n"
     "      --receipt RECEIPT    as belay get --receipt wrote it\n"
-    PROXY_HELP
-    "      --json               events as JSON (with a URL)\n"
+    "\n"
+    "With a URL\n"
+    PLACE_HELP
     "  -q, --quiet              only what is wrong\n"
     "  -v, --verbose            every range that is wrong\n"
-    "  -h, --help               print this\n";
+    "  -h, --help               print this\n"
+    "\n";
 
 struct ranges {
     const char *shown;
@@ -99,29 +97,23 @@ int cmd_verify(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":qvh", long_options, NULL)) !=
-           -1) {
+    while ((opt = getopt_long(argc, argv, ":h" PLACE_LETTERS,
+                              cmd_verify_options, NULL)) != -1) {
         switch (opt) {
         case OPT_RECEIPT:
             what.receipt = optarg;
-            break;
-        case OPT_JSON:
-            place.run.json = true;
-            break;
-        case 'q':
-            place.run.quiet = true;
-            break;
-        case 'v':
-            place.run.verbose++;
             break;
         case 'h':
             fputs(help_text, stdout);
             fputs(security_help, stdout);
             return EXIT_DONE;
+        case '?':
+        case ':':
+            return usage_option(opt, argv[optind - 1], cmd_verify_options);
         default:
-            if (!proxy_option(&place.get, opt, optarg) &&
-                !security_option(&place.run.security, opt, optarg)) {
-                return usage_option(opt, argv[optind - 1], long_options);
+            if (place_option(&place, opt, optarg) != PLACE_TAKEN) {
+                return usage_wrong("bad value", optarg,
+                                   "'belay verify --help' tells the form");
             }
         }
     }

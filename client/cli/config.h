@@ -1,4 +1,5 @@
-/* The configuration file: defaults of the options of commands that download.
+/* The configuration file: defaults of the options of commands that talk to
+ * servers.
  *
  *     # comment
  *     limit-rate = 2M
@@ -10,6 +11,7 @@
 #ifndef CLIENT_CLI_CONFIG_H
 #define CLIENT_CLI_CONFIG_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -32,10 +34,11 @@ const char *config_parse(char *text, size_t len, config_setting_fn *fn,
 bool config_knows(const char *name, bool *flag);
 const char *config_name(size_t number);
 
-/* Reads the file that the command line or the environment names, and puts its
- * settings behind the command's name, so that options of the command line win.
+/* Reads the file that the command line or the environment names, and puts those
+ * of its settings that are among the command's options behind its name, so that
+ * options of the command line win.
  * Takes --config and --no-config away.  Returns -1 to go on, else the exit
  * code; a line told why.  *argv may be replaced by one that lives for ever. */
-int config_apply(int *argc, char ***argv);
+int config_apply(const struct option *options, int *argc, char ***argv);
 
 #endif

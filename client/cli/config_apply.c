@@ -14,6 +14,7 @@
 /* What is added to the command line. */
 struct addition {
     const char *path;
+    const struct option *options; /* that the command takes */
     char **items; /* each in its own memory */
     size_t count;
 };
@@ -63,12 +64,24 @@ static int take_options(int *argc, char **argv, const char **path, bool *none)
     return -1;
 }
 
+static bool is_taken(const struct option *options, const char *name)
+{
+    while (options->name != NULL && strcmp(options->name, name) != 0) {
+        options++;
+    }
+    return options->name != NULL;
+}
+
 static bool add(void *arg, unsigned line, const char *name, const char *value)
 {
     struct addition *a = arg;
-    char **items = realloc(a->items, (a->count + 1) * sizeof *items);
+    char **items;
     char *item;
 
+    if (!is_taken(a->options, name)) {
+        return true; /* it is about other commands */
+    }
+    items = realloc(a->items, (a->count + 1) * sizeof *items);
     if (items == NULL) {
         return false;
     }
@@ -166,9 +179,9 @@ static bool join(const struct addition *a, int *argc, char ***argv)
     return true;
 }
 
-int config_apply(int *argc, char ***argv)
+int config_apply(const struct option *options, int *argc, char ***argv)
 {
-    struct addition a = {NULL, NULL, 0};
+    struct addition a = {.options = options};
     const char *said;
     static char *usual; /* lives for ever: the places of items name it */
     bool none;

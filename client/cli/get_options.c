@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/get_help.h"
 #include "client/cli/place.h"
@@ -54,7 +55,7 @@ enum {
     OPT_CHECK,
 };
 
-static const struct option long_options[] = {
+const struct option cmd_get_options[] = {
     {"output", required_argument, NULL, 'o'},
     {"directory", required_argument, NULL, 'd'},
     {"directory-prefix", required_argument, NULL, 'd'},
@@ -117,23 +118,6 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-
-static bool parse_progress(const char *text, enum progress_mode *mode)
-{
-    static const char *const names[] = {"auto", "bar", "plain", "json", "none"};
-
-    if (text == NULL) {
-        *mode = PROGRESS_BAR;
-        return true;
-    }
-    for (unsigned k = 0; k < 5; k++) {
-        if (strcmp(text, names[k]) == 0) {
-            *mode = (enum progress_mode)k;
-            return true;
-        }
-    }
-    return false;
-}
 
 static int bad_value(int opt, const char *value)
 {
@@ -231,7 +215,7 @@ static bool set_value(struct get_options *o, int opt, const char *value)
         g->stop_on_change = strcmp(value, "stop") == 0;
         return g->stop_on_change || strcmp(value, "reuse") == 0;
     case OPT_PROGRESS:
-        return parse_progress(value, &o->run.progress);
+        return progress_mode_parse(value, &o->run.progress);
     default:
         return false;
     }
@@ -348,7 +332,7 @@ static int take_option(struct get_options *o, int opt, const char *value,
         return EXIT_DONE;
     case '?':
     case ':':
-        return usage_option(opt, argument, long_options);
+        return usage_option(opt, argument, cmd_get_options);
     default:
         return set_flag(o, opt) || proxy_option(&o->get, opt, value) ||
                        security_option(&o->run.security, opt, value) ||
@@ -489,7 +473,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->jail.job = &out->get;
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcqv46h",
-                              long_options, NULL)) != -1) {
+                              cmd_get_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 
         if (result >= 0) {

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,23 +16,24 @@ struct command {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *help; /* arguments and purpose, one line */
-    bool config;      /* its options have defaults in a file */
+    const struct option *config; /* have defaults in a file; NULL: none */
 };
 
 static const struct command commands[] = {
     {"get", cmd_get, "[OPTION]... URL...      download files, verified",
-     true},
+     cmd_get_options},
     {"repair", cmd_repair, "[OPTION]... FILE URL  fetch what is wrong in FILE",
-     false},
+     cmd_repair_options},
     {"verify", cmd_verify, "FILE URL | FILE --receipt RECEIPT   compare only",
-     false},
-    {"ls", cmd_ls, "[-lr] [--json] URL...      list directories", false},
+     cmd_verify_options},
+    {"ls", cmd_ls, "[-lr] [--json] URL...      list directories",
+     cmd_ls_options},
     {"cid", cmd_cid, "[--chunk-size SIZE] FILE...   print content ids",
-     false},
+     NULL},
     {"manifest", cmd_manifest, "create|keygen|sign|verify   signed lists of "
-                               "files", false},
+                               "files", NULL},
     {"trust", cmd_trust, "HOST[:PORT] sha256:HEX   record a server's key",
-     false},
+     cmd_trust_options},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -148,7 +148,9 @@ static int no_command(const char *word, const char *more)
 
 static int run_command(const struct command *command, int argc, char **argv)
 {
-    int result = command->config ? config_apply(&argc, &argv) : -1;
+    int result = command->config != NULL
+                     ? config_apply(command->config, &argc, &argv)
+                     : -1;
 
     return result >= 0 ? result : command->run(argc, argv);
 }

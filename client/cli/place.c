@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "client/cli/proxy_options.h"
+#include "client/cli/values.h"
 
 const char *ssh_default(void)
 {
@@ -21,6 +21,97 @@ bool place_add(const char **list, unsigned most, unsigned *count,
     list[(*count)++] = value;
     return true;
 }
+
+/* ---- options. */
+
+static bool take_flag(struct place *p, int opt)
+{
+    switch (opt) {
+    case '4':
+    case '6':
+        p->get.family = opt == '4' ? 4 : 6;
+        return true;
+    case OPT_PLACE_JSON:
+        p->run.json = true;
+        return true;
+    case OPT_PLACE_NO_PROGRESS:
+        p->run.progress = PROGRESS_NONE;
+        return true;
+    case 'q':
+        p->run.quiet = true;
+        return true;
+    case 'v':
+        p->run.verbose++;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool take_text(struct place *p, int opt, const char *value)
+{
+    switch (opt) {
+    case 'e':
+        p->get.ssh = value;
+        return true;
+    case OPT_PLACE_REMOTE_BELAYD:
+        p->get.remote_belayd = value;
+        return true;
+    case OPT_PLACE_LOG_FILE:
+        p->run.log_file = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Values that have a form. */
+static enum place_taken take_value(struct place *p, int opt,
+                                   const char *value)
+{
+    bool good;
+
+    switch (opt) {
+    case 'x':
+        good = value_number(value, 1, 16, &p->get.connections);
+        break;
+    case OPT_PLACE_RATE:
+        good = value_bytes(value, &p->run.engine.rate);
+        break;
+    case OPT_PLACE_RETRY:
+        p->get.wait_first = true;
+        good = value_tries(value, &p->get.tries);
+        break;
+    case OPT_PLACE_CONNECT_TIMEOUT:
+        good = value_seconds(value, &p->get.connect_timeout_ms);
+        break;
+    case OPT_PLACE_TIMEOUT:
+        good = value_seconds(value, &p->get.silence_ms);
+        break;
+    case OPT_PLACE_DEADLINE:
+        good = value_seconds(value, &p->run.engine.deadline_ms);
+        break;
+    case OPT_PLACE_PROGRESS:
+        good = progress_mode_parse(value, &p->run.progress);
+        break;
+    default:
+        return PLACE_OTHER;
+    }
+    return good ? PLACE_TAKEN : PLACE_BAD;
+}
+
+enum place_taken place_option(struct place *place, int opt,
+                              const char *value)
+{
+    if (take_flag(place, opt) || take_text(place, opt, value) ||
+        proxy_option(&place->get, opt, value) ||
+        security_option(&place->run.security, opt, value)) {
+        return PLACE_TAKEN;
+    }
+    return take_value(place, opt, value);
+}
+
+/* ---- running. */
 
 /* Comparing writes nothing. */
 static bool jail_place(struct place *place)
@@ -60,7 +151,9 @@ int place_run(struct place *place, const char *file, const char *url)
     int result;
 
     proxy_defaults(&place->get);
-    place->get.ssh = ssh_default();
+    if (place->get.ssh == NULL) {
+        place->get.ssh = ssh_default();
+    }
     result = security_finish(&place->run.security);
     if (result >= 0) {
         return result;

@@ -2,7 +2,10 @@
 #ifndef CLIENT_CLI_PLACE_H
 #define CLIENT_CLI_PLACE_H
 
+#include <getopt.h>
+
 #include "client/belay.h"
+#include "client/cli/proxy_options.h"
 #include "client/cli/run.h"
 
 struct place {
@@ -12,6 +15,68 @@ struct place {
     const char *mirrors[BELAY_MIRRORS_MAX];
     const char *seeds[BELAY_SEEDS_MAX];
 };
+
+/* Options that every such command has: rows of a table, letters, and help. */
+enum {
+    OPT_PLACE_RATE = 800,
+    OPT_PLACE_RETRY,
+    OPT_PLACE_CONNECT_TIMEOUT,
+    OPT_PLACE_TIMEOUT,
+    OPT_PLACE_DEADLINE,
+    OPT_PLACE_REMOTE_BELAYD,
+    OPT_PLACE_JSON,
+    OPT_PLACE_PROGRESS,
+    OPT_PLACE_NO_PROGRESS,
+    OPT_PLACE_LOG_FILE,
+};
+
+#define PLACE_OPTIONS                                                         \
+    {"connections", required_argument, NULL, 'x'},                            \
+    {"limit-rate", required_argument, NULL, OPT_PLACE_RATE},                  \
+    {"retry", required_argument, NULL, OPT_PLACE_RETRY},                      \
+    {"connect-timeout", required_argument, NULL, OPT_PLACE_CONNECT_TIMEOUT},  \
+    {"timeout", required_argument, NULL, OPT_PLACE_TIMEOUT},                  \
+    {"deadline", required_argument, NULL, OPT_PLACE_DEADLINE},                \
+    {"ipv4", no_argument, NULL, '4'},                                         \
+    {"ipv6", no_argument, NULL, '6'},                                         \
+    {"ssh", required_argument, NULL, 'e'},                                    \
+    {"rsh", required_argument, NULL, 'e'},                                    \
+    {"remote-belayd", required_argument, NULL, OPT_PLACE_REMOTE_BELAYD},      \
+    {"json", no_argument, NULL, OPT_PLACE_JSON},                              \
+    {"progress", optional_argument, NULL, OPT_PLACE_PROGRESS},                \
+    {"no-progress", no_argument, NULL, OPT_PLACE_NO_PROGRESS},                \
+    {"log-file", required_argument, NULL, OPT_PLACE_LOG_FILE},                \
+    {"quiet", no_argument, NULL, 'q'},                                        \
+    {"verbose", no_argument, NULL, 'v'}
+
+#define PLACE_LETTERS "x:e:46qv"
+
+#define PLACE_HELP                                                            \
+    "  -x, --connections N      1 to 16\n"                                    \
+    "      --limit-rate RATE    bytes per second\n"                           \
+    PROXY_HELP                                                                \
+    "  -e, --ssh COMMAND        instead of ssh for HOST:PATH, belay+ssh://\n" \
+    "                           (also --rsh)\n"                               \
+    "      --remote-belayd CMD  belayd on that host\n"                        \
+    "  -4, -6                   IPv4 or IPv6 only (--ipv4, --ipv6)\n"         \
+    "      --retry N            end after N tries without progress; 0: never\n"\
+    "      --connect-timeout S, --timeout S, --deadline S\n"                  \
+    "                           as for belay get\n"                           \
+    "      --config FILE, --no-config\n"                                      \
+    "                           defaults of these options, as for belay get\n"\
+    "      --json               events as JSON on standard output\n"          \
+    "      --progress[=bar|plain|json|none], --no-progress\n"                 \
+    "      --log-file FILE      append messages to FILE\n"
+
+enum place_taken {
+    PLACE_TAKEN,
+    PLACE_BAD,   /* its value has another form */
+    PLACE_OTHER, /* it is none of these */
+};
+
+/* Takes an option of the table above, or one about proxies and trust. */
+enum place_taken place_option(struct place *place, int opt,
+                              const char *value);
 
 /* Adds to a list; false when it is full. */
 bool place_add(const char **list, unsigned most, unsigned *count,

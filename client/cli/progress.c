@@ -210,3 +210,20 @@ void progress_ledger(const struct belay_job_stats *stats,
                    stats->losses, stats->bad_chunks,
                    (double)stats->elapsed_ms / 1000);
 }
+
+bool progress_mode_parse(const char *text, enum progress_mode *mode)
+{
+    static const char *const names[] = {"auto", "bar", "plain", "json", "none"};
+
+    if (text == NULL) {
+        *mode = PROGRESS_BAR;
+        return true;
+    }
+    for (unsigned k = 0; k < 5; k++) {
+        if (strcmp(text, names[k]) == 0) {
+            *mode = (enum progress_mode)k;
+            return true;
+        }
+    }
+    return false;
+}

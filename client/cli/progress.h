@@ -21,6 +21,9 @@ enum progress_mode {
     PROGRESS_NONE,
 };
 
+/* The word of --progress; NULL: a bar. False: it is none. */
+bool progress_mode_parse(const char *text, enum progress_mode *mode);
+
 struct progress {
     uint64_t at_ms;    /* last sample */
     uint64_t fresh;

@@ -18,15 +18,18 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --help"
 
 _belay_ls_options="--long --recursive --cid --json --retry --connect-timeout
-    --timeout --ipv4 --ipv6 --quiet --help $_belay_security_options"
-
-_belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
-    --chunk-size --no-remote-time --connections --limit-rate --retry --json
-    --proxy --noproxy --no-progress --quiet --verbose --help
+    --timeout --ipv4 --ipv6 --quiet --config --no-config --help
     $_belay_security_options"
 
-_belay_verify_options="--receipt --proxy --noproxy --json --quiet --verbose
-    --help $_belay_security_options"
+_belay_place_options="--connections --limit-rate --proxy --noproxy --ssh --rsh
+    --remote-belayd --ipv4 --ipv6 --retry --connect-timeout --timeout
+    --deadline --config --no-config --json --progress --no-progress
+    --log-file --quiet --verbose --help $_belay_security_options"
+
+_belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
+    --chunk-size --no-remote-time $_belay_place_options"
+
+_belay_verify_options="--receipt $_belay_place_options"
 
 _belay_reply()
 {
@@ -143,7 +146,7 @@ _belay()
         _belay_manifest
         ;;
     trust)
-        _belay_reply -W "--replace --forget --known-hosts --help sha256:"
+        _belay_reply -W "--replace --forget --known-hosts --config --no-config --help sha256:"
         ;;
     --help)
         _belay_reply -W "all"

@@ -79,8 +79,12 @@ def settings():
     if len(names) < 20:
         return ["settings: only %d found" % len(names)]
     get = options(tell("BELAY", "get", "--help"))
-    return ["the setting %s is no option of belay get" % name
-            for name in names if "--" + name not in get]
+    page = re.search(r"^These can be set:\n([a-z0-9, \n-]+)\.$",
+                     read("client/belay.7"), re.M)
+    told = set(re.split(r"[,\s]+", page.group(1))) if page else set()
+    return (["the setting %s is no option of belay get" % name
+             for name in names if "--" + name not in get] +
+            differences("settings in belay(7)", set(names), told))
 
 
 def main():

@@ -3,7 +3,7 @@
 
 import os
 
-from harness import (KI, Belayd, case, check, check_code, check_one_line,
+from harness import (KI, Belayd, Run, case, check, check_code, check_one_line,
                      check_printable, get, library, main, names, write_random)
 
 library(file=(write_random, 100 * KI))
@@ -18,6 +18,10 @@ def write(path, data):
 
 def home(tmp, **env):
     return {"HOME": tmp, "XDG_CONFIG_HOME": "", **env}
+
+
+def belay(tmp, env, *args):
+    return Run(args, tmp, env=env).wait()
 
 
 @case
@@ -71,6 +75,37 @@ def faults(tmp):
                    "none: No such file")
     check_one_line(get(NOWHERE, "--config", cwd=tmp), 2, "needs a value")
     check(names(tmp) == [os.path.basename(path)], "litter")
+
+
+@case
+def other_commands(tmp):
+    """Each command takes the settings that it has an option for, and no
+    others: defaults of downloads do not change what a content id is."""
+    env = home(tmp)
+    path = tmp + "/.config/belay/config"
+    with Belayd() as server:
+        check_code(get(server.url(), cwd=tmp, env=env), 0)
+        lines = (("ls", server.url("")), ("repair", "file", server.url()),
+                 ("verify", "file", server.url()),
+                 ("get", "-r", server.url(""), "-d", "all"))
+        write(path, "token-file = %s/none\n" % tmp)
+        for line in lines:
+            check_one_line(belay(tmp, env, *line), 2, "token file", "none")
+            check_code(belay(tmp, env, line[0], "--no-config", *line[1:]), 0)
+        write(path, "jobs = 3\nchunk-size = 4K\nquiet = yes\nif-changed = stop"
+                    "\nretry = 0\nprogress = none\nmax-size = 1G\n")
+        for line in lines[:3]:
+            run = belay(tmp, env, *line)
+            check_code(run, 0)
+            check(run.err == "", "not quiet", run)
+        one = belay(tmp, env, "cid", "file")
+        check(b"bl1-12-" not in one.out, "chunks of 4 KiB", one)
+    write(path, "known-hosts = %s/hosts\n" % tmp)
+    check_code(belay(tmp, env, "trust", "host", "sha256:" + 64 * "a"), 0)
+    check("hosts" in names(tmp), "it is not there")
+    write(path, "nonsense = 1\n")
+    for line in lines + (("trust", "--forget", "host"),):
+        check_one_line(belay(tmp, env, *line), 2, ":1: there is no such")
 
 
 @case
