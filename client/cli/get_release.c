@@ -45,11 +45,13 @@ static bool is_plain(unsigned char c)
            (c >= '0' && c <= '9') || strchr("/-._~", c) != NULL;
 }
 
-/* BASE + path + # + pin; false when it is too long. */
+/* BASE + path + # + pin; false when it is too long.  In host:path nothing is
+ * an escape. */
 static bool make_url(const char *base, const char *path, const char *cid,
                      char url[URL_MAX])
 {
     size_t len = strlen(base);
+    bool literal = strstr(base, "://") == NULL;
 
     if (len + 3 * strlen(path) + strlen(cid) + 2 > URL_MAX) {
         return false;
@@ -58,7 +60,7 @@ static bool make_url(const char *base, const char *path, const char *cid,
     for (; *path != '\0'; path++) {
         unsigned char c = (unsigned char)*path;
 
-        if (is_plain(c)) {
+        if (literal || is_plain(c)) {
             url[len++] = (char)c;
         } else {
             len += (size_t)snprintf(url + len, 4, "%%%02X", c);
@@ -111,7 +113,10 @@ static char *find_base(const struct get_options *o, int *code)
     while (len > 0 && from[len - 1] == '/') {
         len--;
     }
-    if (asprintf(&base, "%.*s/", (int)len, from) < 0) {
+    /* host: is the login directory, and host:/ is another one. */
+    bool login = len > 0 && from[len - 1] == ':' && from[len] == '\0';
+
+    if (asprintf(&base, "%.*s%s", (int)len, from, login ? "" : "/") < 0) {
         fputs("belay: out of memory\n", stderr);
         return NULL;
     }

@@ -424,6 +424,9 @@ static size_t scheme_len(const char *text)
     return end != NULL ? (size_t)(end - text) : 0;
 }
 
+/* What begins a pin behind the form host:path. */
+#define SCP_PIN "#bl1-"
+
 /* Where the colon of the form host:path stands, or 0 when it is another. */
 static size_t scp_colon(const char *text)
 {
@@ -453,16 +456,25 @@ static int parse_scp(const struct parse *p, size_t colon)
     if (err != 0) {
         return err;
     }
-    /* Taken literally, as scp does: nothing is an escape here. */
+    /* U1-12: taken literally, as scp does; nothing is an escape here, and only
+     * what looks like a pin is one. */
     size_t at = colon + 1;
     p->uri->absolute = p->text[at] == '/';
     at += p->uri->absolute ? 1 : 0;
-    const char *path = p->text + at;
-    size_t len = strlen(path);
-    if (len > LIMIT_PATH) {
+    struct span path = {at, strlen(p->text)};
+    const char *pin = strrchr(p->text + at, '#');
+    if (pin != NULL && strncmp(pin, SCP_PIN, sizeof SCP_PIN - 1) == 0) {
+        path.end = (size_t)(pin - p->text);
+        err = parse_pin(p, (struct span){path.end, strlen(p->text)});
+    }
+    if (err != 0) {
+        return err;
+    }
+    if (path.end - path.at > LIMIT_PATH) {
         return fail(p, at, "the path is too long");
     }
-    memcpy(p->uri->path, path, len + 1);
+    memcpy(p->uri->path, p->text + at, path.end - at);
+    p->uri->path[path.end - at] = '\0';
     return check_path(p, at);
 }
 
@@ -578,14 +590,13 @@ int uri_format(const struct uri *uri, char *text, size_t cap)
         put_authority(&w, uri, 0);
         put_text(&w, ":/");
         put_text(&w, uri->path);
-        writer_u8(&w, '\0');
-        return writer_err(&w);
+    } else {
+        put_text(&w, schemes[uri->scheme].name);
+        put_text(&w, "://");
+        put_authority(&w, uri, schemes[uri->scheme].port);
+        put_text(&w, "/");
+        put_escaped(&w, uri->path);
     }
-    put_text(&w, schemes[uri->scheme].name);
-    put_text(&w, "://");
-    put_authority(&w, uri, schemes[uri->scheme].port);
-    put_text(&w, "/");
-    put_escaped(&w, uri->path);
     if (uri->scheme == URI_UNIX) {
         put_text(&w, "?" SOCKET_PARAMETER);
         put_escaped(&w, uri->socket);

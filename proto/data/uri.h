@@ -7,7 +7,7 @@
  *     [user@]host:path                         as scp writes it: through ssh;
  *     [user@]host:/path                        ... from the root over there
  *
- * The first four may end with `#` and a content id, which pins the content.
+ * All may end with `#` and a content id, which pins the content.
  * Parsing is strict and says where it failed and why.  A parsed URI is safe to
  * use: user and host cannot be taken for options or shell words, the path
  * obeys rule N1 and holds no NUL.

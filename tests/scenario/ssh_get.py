@@ -302,6 +302,46 @@ def messages_of_the_far_side_are_escaped(tmp):
 
 
 @case
+def pins_behind_host_path(tmp):
+    """U1-12: what is pinned is pinned in the short form, too, also for the
+    files of a manifest. The other side is here: a shell, as behind sshd."""
+    source = served(tmp, 300000)
+    far = os.path.dirname(source)
+    os.mkdir(os.path.join(far, "sub"))
+    write_random(os.path.join(far, "sub", "a b#c%20"), 5000, 2)
+    fake = script(os.path.join(tmp, "near-ssh"),
+                  "for a in \"$@\"; do last=$a; done\n"
+                  "cd '%s' && exec sh -c \"$last\"\n" % far)
+    ssh = ("-e", fake, "--remote-belayd", program("BELAYD"))
+
+    def belay(*args):
+        return harness.Run(args, tmp, env={"XDG_STATE_HOME": tmp}).wait()
+
+    cid = belay("cid", source).out.decode().split()[0]
+    wrong = cid[:-1] + ("0" if cid[-1] != "0" else "1")
+    for number, where in enumerate(("h:file", "h:" + source,
+                                    "belay+ssh://h/file")):
+        out = "out%d" % number
+        check_one_line(get(*ssh, "-o", out, where + "#" + wrong, cwd=tmp), 4)
+        check_one_line(get(*ssh, "-o", out, where + "#bl1-x", cwd=tmp), 2,
+                       "content id")
+        check(out not in os.listdir(tmp), "a file of another content")
+        check_code(get(*ssh, "-o", out, where + "#" + cid, cwd=tmp), 0)
+        check(same(os.path.join(tmp, out), source), "other bytes")
+    for args in (("keygen", "--name", "k", "key"),
+                 ("create", "--origin", "o", "-o", "m", far),
+                 ("sign", "--key", "key", "m")):
+        check_code(belay("manifest", *args), 0)
+    for number, base in enumerate(("h:", "h:" + far,
+                                    "belay+ssh://h/")):
+        run = belay("get", *ssh, "--manifest", "m", "--key", "key.pub",
+                    "-d", "all%d" % number, base)
+        check_code(run, 0, base + ": ")
+        check(same(os.path.join(tmp, "all%d" % number, "sub", "a b#c%20"),
+                   os.path.join(far, "sub", "a b#c%20")), "other bytes")
+
+
+@case
 def nothing_passes_through_a_shell(tmp):
     """Names and the remote program as words of their own, quoted."""
     record = os.path.join(tmp, "record")

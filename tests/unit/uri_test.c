@@ -278,6 +278,43 @@ static void test_pins(void **state)
     }
 }
 
+/* U1-12: in the form of scp only what begins as a pin is one, and then it must
+ * be right. */
+static void test_pins_of_scp(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *path;
+        const char *format;
+    } rows[] = {
+        {"h:x#" PIN, "x", "belay+ssh://h/x#" PIN},
+        {"u@h:/x#" PIN, "x", "u@h:/x#" PIN},
+        {"h:a#b#" PIN, "a#b", "belay+ssh://h/a%23b#" PIN},
+        {"h:#" PIN, "", "belay+ssh://h/#" PIN},
+    };
+    static const char *const bad[] = {"h:x#bl1-", "h:x#bl1-18-12",
+                                      "h:/x#" PIN "0", "h:x#" PIN "/y"};
+    struct uri uri;
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct uri_error error = {0, NULL};
+        assert_int_equal(uri_parse(rows[i].text, &uri, &error), 0);
+        assert_true(uri.pinned);
+        assert_int_equal(uri.chunk_log2, 18);
+        assert_string_equal(uri.path, rows[i].path);
+        check_round_trip(&uri, rows[i].format);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct uri_error error = {0, NULL};
+        assert_int_equal(uri_parse(bad[i], &uri, &error), ERR_URI);
+        assert_int_equal(error.pos, strchr(bad[i], '#') + 1 - bad[i]);
+    }
+    assert_int_equal(uri_parse("h:x#bl2-y", &uri, &(struct uri_error){0, NULL}),
+                     0);
+    assert_false(uri.pinned);
+}
+
 /* `len` times `c` between two texts. */
 static const char *long_text(const char *before, char c, size_t len,
                              const char *after)
@@ -423,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_accepts),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_pins),
+        cmocka_unit_test(test_pins_of_scp),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_is_remote),
         cmocka_unit_test(test_basename),
