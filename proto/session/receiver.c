@@ -225,6 +225,31 @@ static int take_preface(struct receiver *r)
     return 0;
 }
 
+/* Every byte is a sign of life, so a peer could hold a connection for ever
+ * with one now and then. A frame that was begun has to come on at this pace;
+ * links that are honestly slower get smaller chunks after some losses. */
+#define WINDOW_MS 60000u
+#define WINDOW_BYTES (UINT64_C(128) * WINDOW_MS / 1000)
+
+static void new_window(struct receiver *r, uint64_t now)
+{
+    r->window_at = now;
+    r->window_bytes = 0;
+}
+
+static void count_bytes(struct receiver *r, uint64_t now, size_t len)
+{
+    r->window_bytes += len;
+    if (r->window_bytes >= WINDOW_BYTES) {
+        new_window(r, now);
+    }
+}
+
+static bool within_frame(const struct receiver *r)
+{
+    return r->in_len > 0 || r->chunk_left > 0;
+}
+
 /* Is a whole frame in the buffer?  ERR_AGAIN: in_need bytes are wanted. */
 static int take_frame(struct receiver *r, struct receiver_event *event)
 {
@@ -253,6 +278,10 @@ int receiver_feed(struct receiver *r, uint64_t now, const uint8_t *data,
     if (len > 0) {
         r->heard = now;
         r->pinged = false;
+        if (!within_frame(r)) {
+            new_window(r, now);
+        }
+        count_bytes(r, now, len);
     }
     while (event->type == RECEIVER_NONE && *used < len) {
         size_t step = r->in_need - r->in_len;
@@ -287,6 +316,7 @@ int receiver_feed(struct receiver *r, uint64_t now, const uint8_t *data,
         if (err != 0) {
             return err;
         }
+        new_window(r, now);
         if (r->chunk_left > 0) {
             break;
         }
@@ -303,6 +333,7 @@ void receiver_chunk_data(struct receiver *r, uint64_t now, size_t len)
 {
     BELAY_ASSERT(len <= r->chunk_left);
     r->chunk_left -= len;
+    count_bytes(r, now, len);
     r->heard = now;
     r->pinged = false;
 }
@@ -320,8 +351,12 @@ uint64_t receiver_deadline(const struct receiver *r)
     if (r->outstanding == 0 || r->paused) {
         return UINT64_MAX;
     }
-    return r->pinged ? r->pinged_at + r->ping_wait_ms
-                     : r->heard + r->silence_ms;
+    uint64_t silent = r->pinged ? r->pinged_at + r->ping_wait_ms
+                                : r->heard + r->silence_ms;
+
+    return within_frame(r) && r->window_at + WINDOW_MS < silent
+               ? r->window_at + WINDOW_MS
+               : silent;
 }
 
 static int send_ping(struct receiver *r, uint64_t now)
@@ -351,6 +386,11 @@ int receiver_tick(struct receiver *r, uint64_t now)
                               "no greeting within %u seconds",
                               TIMER_GREETING_MS / 1000);
     }
+    if (within_frame(r) && now >= r->window_at + WINDOW_MS) {
+        return receiver_error(r, ERR_TIMEOUT,
+                              "only %u bytes came in %u seconds",
+                              (unsigned)r->window_bytes, WINDOW_MS / 1000);
+    }
     if (!r->pinged) {
         return send_ping(r, now);
     }
@@ -365,6 +405,7 @@ void receiver_pause(struct receiver *r, bool paused, uint64_t now)
     if (r->paused && !paused) {
         r->heard = now;
         r->pinged = false;
+        new_window(r, now);
     }
     r->paused = paused;
 }

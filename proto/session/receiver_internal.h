@@ -57,6 +57,8 @@ struct receiver {
     uint64_t started;
     uint64_t heard; /* last byte, or the end of the last pause */
     uint64_t pinged_at;
+    uint64_t window_at; /* since when the bytes of a frame are counted */
+    uint64_t window_bytes;
     uint64_t grease;
     uint32_t next_id;
     uint32_t outstanding;

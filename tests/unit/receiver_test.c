@@ -755,6 +755,49 @@ static void test_short_silence(void **state)
     bench_close(&b);
 }
 
+/* H14: single bytes keep a connection alive, but not for ever. */
+static void test_trickle(void **state)
+{
+    struct bench b;
+    int err = 0;
+    unsigned bytes = 0;
+
+    (void)state;
+    bench_open(&b);
+    open_and_get(&b, 0, 3);
+    chunk(&b, 2, 1, 0);
+    for (; bytes < 20 && err == 0; bytes++) {
+        b.now += 10000;
+        err = receiver_tick(b.r, b.now);
+        if (err == 0) {
+            assert_int_equal(feed_steps(&b, b.peer.buf + bytes, 1, 1), 0);
+            take(&b);
+        }
+    }
+    assert_int_equal(err, ERR_TIMEOUT);
+    assert_int_equal(bytes, 7);
+    assert_non_null(strstr(receiver_error_text(b.r), "only 6 bytes"));
+    assert_int_equal(b.peer.pings, 0);
+    bench_close(&b);
+
+    /* In the data of a chunk; a slow link is not a trickle. */
+    bench_open(&b);
+    open_and_get(&b, 0, 3);
+    chunk(&b, 2, 1, 0);
+    assert_int_equal(feed_steps(&b, b.peer.buf, FRAME_CHUNK_HEAD_LEN, 72), 0);
+    for (unsigned k = 0; k < 4; k++) {
+        b.now += 14000;
+        assert_int_equal(receiver_tick(b.r, b.now), 0);
+        receiver_chunk_data(b.r, b.now, 1000);
+    }
+    for (bytes = 0; bytes < 20 && receiver_tick(b.r, b.now) == 0; bytes++) {
+        receiver_chunk_data(b.r, b.now, 1);
+        b.now += 10000;
+    }
+    assert_in_range(bytes, 1, 2);
+    bench_close(&b);
+}
+
 static void test_pause(void **state)
 {
     struct bench b;
@@ -891,6 +934,7 @@ int main(void)
         cmocka_unit_test(test_greeting_timer),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_short_silence),
+        cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_ping),
         cmocka_unit_test(test_idle_frames),
