@@ -183,7 +183,8 @@ static void append_cause(struct text *text, const struct store_error *error)
         append_escaped(text, error->owner_host);
     } else if (error->need_bytes != 0) {
         snprintf(buffer, sizeof buffer,
-                 "%llu bytes are needed and %llu are available",
+                 "%llu bytes are needed and %llu are available (what is left "
+                 "of the file, and its record)",
                  (unsigned long long)error->need_bytes,
                  (unsigned long long)error->have_bytes);
         append(text, buffer);

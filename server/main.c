@@ -38,6 +38,23 @@ complain(int status, const char *what, const char *arg, const char *why)
     return status;
 }
 
+/* A path that the system refused. Whose rights count is the first question
+ * where root has been given up. */
+static int
+complain_of(const struct settings *settings, const char *what,
+            const char *path)
+{
+    int error = errno;
+    char why[192];
+
+    if (error != EACCES || settings->user == NULL) {
+        return complain(EXIT_FAILED, what, path, strerror(error));
+    }
+    (void)snprintf(why, sizeof(why), "%s for user %s", strerror(error),
+                   settings->user);
+    return complain(EXIT_FAILED, what, path, why);
+}
+
 /* ---- Listening. */
 
 static int
@@ -215,8 +232,8 @@ open_cache(struct server *server, const struct settings *settings,
     int err = cachedir_open(settings->cache, cache, &substitute);
 
     if (err != 0 && settings->cache != NULL) {
-        return complain(EXIT_FAILED, "cannot use cache directory",
-                        settings->cache, strerror(errno));
+        return complain_of(settings, "cannot use cache directory",
+                           settings->cache);
     }
     if (err != 0) {
         log_cache(server, "no-cache", strerror(errno));
@@ -414,8 +431,8 @@ run_logged(struct server *server, const struct settings *settings)
 
     if (log_open(&server->log, settings->log_file,
                  is_quiet ? LOG_LEVEL_WARN : LOG_LEVEL_INFO) != 0) {
-        return complain(EXIT_FAILED, "cannot open log file",
-                        settings->log_file, strerror(errno));
+        return complain_of(settings, "cannot open log file",
+                           settings->log_file);
     }
     int status = start(server, settings);
     log_close(&server->log);

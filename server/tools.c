@@ -70,15 +70,23 @@ write_new(const char *dir, const char *name, const char *text, mode_t mode)
 static void
 print_identity(const char *dir, const char *name, const char *pin)
 {
+    bool root = geteuid() == 0;
+
     printf("key          %s/key.pem (keep it secret)\n"
            "certificate  %s/cert.pem\n"
            "pin          %s\n"
-           "\n"
-           "serve with:  belayd --root DIR --tls-cert %s/cert.pem --tls-key "
-           "%s/key.pem\n"
+           "\n", dir, dir, pin);
+    if (root) {
+        printf("let USER, which belayd is to become, read them (the systemd "
+               "unit does without):\n"
+               "             chown -R USER %s\n", dir);
+    }
+    printf("serve with:  belayd --root DIR%s --tls-cert %s/cert.pem "
+           "--tls-key %s/key.pem\n"
            "clients:     belay trust %s:%u %s\n"
            "             once, or --pin %s each time\n",
-           dir, dir, pin, dir, dir, name, (unsigned)PROTO_PORT, pin, pin);
+           root ? " --user USER" : "", dir, dir, name, (unsigned)PROTO_PORT,
+           pin, pin);
 }
 
 static int

@@ -137,8 +137,25 @@ read_all(int fd, uint8_t *to, size_t *len)
     }
 }
 
+/* Whose rights count is the first question about a file of root's. */
+static void
+say_unreadable(const char *path, const char *user, char why[GATE_WHY_MAX])
+{
+    int error = errno;
+
+    if (error == EACCES && user != NULL) {
+        (void)snprintf(why, GATE_WHY_MAX, "user %s cannot read %s: %s; "
+                       "'chown %s' it, or let its group read it, and see to "
+                       "the directory: it is read again at each SIGHUP",
+                       user, path, strerror(error), user);
+    } else {
+        (void)snprintf(why, GATE_WHY_MAX, "cannot read %s: %s", path,
+                       strerror(error));
+    }
+}
+
 static int
-read_part(const struct source_file *file, struct slot *slot,
+read_part(const struct source_file *file, const char *user, struct slot *slot,
           char why[GATE_WHY_MAX])
 {
     struct stat st;
@@ -163,8 +180,7 @@ read_part(const struct source_file *file, struct slot *slot,
     slot->given[file->part] = true;
 out_say:
     if (err != 0) {
-        (void)snprintf(why, GATE_WHY_MAX, "cannot read %s: %s", file->path,
-                       strerror(errno));
+        say_unreadable(file->path, user, why);
     }
     if (fd >= 0) {
         close(fd);
@@ -193,7 +209,7 @@ read_parts(const struct settings *s, struct slot *slot,
     memset(slot->given, 0, sizeof(slot->given));
     for (size_t i = 0; i < GATE_PARTS && err == 0; i++) {
         if (files[i].path != NULL) {
-            err = read_part(&files[i], slot, why);
+            err = read_part(&files[i], s->user, slot, why);
         }
     }
     return err;

@@ -261,6 +261,13 @@ static struct batch_mirrors *split_mirrors(struct batch *batch,
     return m;
 }
 
+/* DIR of -d is made when it is missing, and so is all that a list names; a
+ * typing error in -o FILE makes no directory. */
+static bool makes_directories(const struct get_options *o)
+{
+    return o->list != NULL || o->get.directory != NULL;
+}
+
 static bool add_item(struct batch *batch, const struct list_item *item)
 {
     struct belay_get_options get = batch->options->get;
@@ -268,7 +275,7 @@ static bool add_item(struct batch *batch, const struct list_item *item)
     get.url = item->url;
     get.output = item->out;
     get.sha256 = item->sha256;
-    get.make_directories = batch->options->list != NULL;
+    get.make_directories = makes_directories(batch->options);
     if (item->dir != NULL) {
         get.directory = item->dir;
     }
@@ -351,7 +358,7 @@ static bool jail_batch(struct batch *batch)
         !o->get.dry_run) {
         good = good && jail_file(o->run.jail, NULL, o->get.receipt);
     }
-    o->run.jail->make = o->list != NULL && !o->get.dry_run;
+    o->run.jail->make = makes_directories(o) && !o->get.dry_run;
     return good;
 }
 

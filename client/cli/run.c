@@ -322,8 +322,7 @@ static void tell_failure(struct run *run, const struct run_file *file,
         belay_text_bytes(stats->size, size, sizeof size);
         (void)snprintf(kept, sizeof kept, "; %s of %s are kept, the same "
                        "command goes on from there", have, size);
-    } else if (goes_on(event->reason) && stats->resumable &&
-               !belay_job_is_directory(event->job)) {
+    } else if (goes_on(event->reason) && stats->resumable) {
         (void)snprintf(kept, sizeof kept, "; the partial file is kept, the "
                        "same command goes on from there");
     }

@@ -418,7 +418,8 @@ def parse():
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenario", action="append", choices=SCENARIOS,
-                        help="repeatable; default: " + " ".join(STANDARD))
+                        help="repeatable; default: " +
+                        " ".join(STANDARD).replace("%", "%%"))
     parser.add_argument("--client", action="append", metavar="WORD",
                         help="only clients with WORD in their name; "
                         "repeatable")

@@ -223,5 +223,23 @@ def directory_not_writable(tmp):
         check(run.code in (0, 5), "exit code", run)
 
 
+@case
+def directory_that_is_missing(tmp):
+    """-d DIR is made, with what is above it; not for nothing, and not for a
+    typing error in -o."""
+    with Belayd() as server:
+        run = get("-d", "a/b/", server.url(), cwd=tmp)
+        check_code(run, 0)
+        check(os.path.exists(tmp + "/a/b/file"), "it is not there", run)
+        check_code(get("-d", "c", "-o", "d/e", server.url(), cwd=tmp), 0)
+        check(os.path.exists(tmp + "/c/d/e"), "it is not there")
+        check_code(get("-d", "x/y", "-n", server.url(), cwd=tmp), 0)
+        check_code(get("-d", "x/y", server.url("no"), cwd=tmp), 3)
+        check_one_line(get("-o", "x/y", server.url(), cwd=tmp), 5, "x: no such")
+        check(names(tmp) == ["a", "c"], "left: %r" % names(tmp))
+        check_one_line(get("-d", "a/b/file", server.url(), cwd=tmp), 5,
+                       "not a directory")
+
+
 if __name__ == "__main__":
     main()

@@ -16,7 +16,8 @@ import time
 
 from harness import (KI, MI, SCALE, Skip, case, check, check_code,
                      check_one_line, get, library, main, need_root, same,
-                     scaled, shelf, spawn, start, wait_until, write_random)
+                     program, scaled, shelf, spawn, start, wait_until,
+                     write_random)
 from tlskit import (ALPN, Authority, TlsBelayd, client_context, self_made)
 
 library(file=(write_random, 64 * MI, 9), small=(write_random, 200 * KI, 4))
@@ -299,6 +300,33 @@ def what_is_in_force_is_logged(tmp):
             able = False
         if not able:
             check(found.group(2) == "process", found.group(0))
+
+
+@case
+def files_that_the_user_cannot_read(tmp):
+    """Root's files and another user: who cannot read what, and what to do;
+    belayd init tells it before."""
+    need_root()
+    made = subprocess.run([program("BELAYD"), "init", tmp + "/id", "localhost"],
+                          capture_output=True, text=True, timeout=30)
+    check("--user USER" in made.stdout and "chown -R USER" in made.stdout,
+          "init says: " + made.stdout)
+    os.mkdir(tmp + "/cache")
+    os.chmod(tmp + "/cache", 0o700)
+    command = [program("BELAYD"), "--root", shelf(), "--user", "nobody",
+               "--listen", "127.0.0.1:0", "--cache", tmp + "/cache"]
+    for more, words, owner in (
+            (["--plain"], ("cache", "denied for user nobody"), "root"),
+            (["--tls-cert", tmp + "/id/cert.pem", "--tls-key",
+              tmp + "/id/key.pem"], ("user nobody cannot read", "chown"),
+             "nobody")):
+        os.chmod(tmp, 0o755)
+        shutil.chown(tmp + "/cache", owner)
+        run = subprocess.run(command + more, capture_output=True, text=True,
+                             timeout=30)
+        check(run.returncode == 1 and len(run.stderr.splitlines()) == 1 and
+              all(word in run.stderr for word in words),
+              "%d: %s" % (run.returncode, run.stderr))
 
 
 if __name__ == "__main__":
