@@ -437,9 +437,9 @@ struct belay_list_options {
     unsigned family;
     uint64_t connect_timeout_ms;
     uint64_t silence_ms;
-    const char *proxy;
-    const char *no_proxy;
+    const char *proxy, *no_proxy;
     void *user_data;
+    const char *ssh, *remote_belayd;
 };
 
 /* Adds a job that lists a directory, in bounded memory: BELAY_EVENT_ENTRY. */
@@ -470,6 +470,7 @@ struct belay_tree_options {
     void *user_data;
     bool dry_run;        /* only tell: BELAY_WOULD_FETCH, files and job */
     uint64_t max_size;   /* larger ones are BELAY_SKIPPED; 0: no limit */
+    const char *ssh, *remote_belayd; /* as in belay_get_options */
 };
 
 /* Adds a job that brings a directory and all that is in it.  Files that are

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/dirurl.h"
 #include "client/engine.h"
 #include "client/proxy.h"
 #include "client/report.h"
+#include "client/ssh.h"
 #include "client/tree.h"
 #include "client/walker.h"
 #include "proto/base/registry.h"
@@ -19,6 +21,7 @@ struct dirjob {
     char *directory; /* of a tree */
     struct uri uri;
     struct proxy *proxy; /* NULL: none */
+    struct ssh_command ssh; /* if it is reached so */
     bool over; /* told */
     struct belay_list_options list;
     struct belay_tree_options options;
@@ -46,28 +49,12 @@ static void dirjob_free(struct belay_job *job)
     loop_defer_free(d->stop_defer);
     free(d->directory);
     free(d->proxy);
+    ssh_command_clear(&d->ssh);
     job_clear(job);
     free(d);
 }
 
 /* ---- the request. */
-
-/* People write a directory with a slash behind it; a path has none. */
-static char *without_slash(const char *url)
-{
-    char *copy = strdup(url);
-    size_t len = copy != NULL ? strlen(copy) : 0;
-    const char *scheme = copy != NULL ? strstr(copy, "://") : NULL;
-    const char *path = scheme != NULL ? strchr(scheme + 3, '/')
-                       : copy != NULL ? strchr(copy, ':')
-                                      : NULL;
-
-    if (path != NULL && len > 1 && copy[len - 1] == '/' &&
-        copy + len - 1 > path) {
-        copy[len - 1] = '\0';
-    }
-    return copy;
-}
 
 /* A job whose URL is fine. */
 static enum belay_reason make(struct belay_engine *engine,
@@ -75,7 +62,7 @@ static enum belay_reason make(struct belay_engine *engine,
                               struct dirjob **out, struct belay_error *error)
 {
     struct dirjob *d = calloc(1, sizeof *d);
-    char *plain = url != NULL ? without_slash(url) : NULL;
+    char *plain = url != NULL ? dirurl_plain(url) : NULL;
     enum belay_reason reason = BELAY_DONE;
     struct uri_error where;
 
@@ -86,13 +73,7 @@ static enum belay_reason make(struct belay_engine *engine,
         reason = report(error, BELAY_INTERNAL, "out of memory");
     } else if (belay_url_parse(plain, NULL, error) != BELAY_DONE) {
         reason = BELAY_USAGE;
-    } else if (uri_parse(plain, &d->uri, &where) == 0 &&
-               d->uri.scheme == URI_SSH) {
-        reason = report(error, BELAY_USAGE,
-                        "%s: directories are not reached through ssh, only "
-                        "files are (belay get FILE); use belay://",
-                        d->job.shown_url);
-    } else if (d->uri.pinned) {
+    } else if (uri_parse(plain, &d->uri, &where) == 0 && d->uri.pinned) {
         reason = report(error, BELAY_USAGE,
                         "%s: a directory has no content id",
                         d->job.shown_url);
@@ -127,6 +108,23 @@ static enum belay_reason check_line(struct dirjob *d, unsigned family,
                         "bad proxy; expected socks5h://HOST:PORT");
 }
 
+/* Through ssh each connection would ask for a password again, so the files
+ * come by one unless more are wished for. */
+static enum belay_reason set_ssh(struct dirjob *d,
+                                 const struct ssh_options *options,
+                                 struct belay_error *error)
+{
+    int err = d->uri.scheme == URI_SSH
+                  ? ssh_command_make(&d->uri, options, &d->ssh)
+                  : 0;
+
+    return err == ERR_SYNTAX
+               ? report(error, BELAY_USAGE, "the ssh command has no words, or "
+                                            "too many")
+           : err != 0 ? report(error, BELAY_INTERNAL, "out of memory")
+                      : BELAY_DONE;
+}
+
 enum belay_reason dirjob_new_list(struct belay_engine *engine,
                                   const struct belay_list_options *options,
                                   struct belay_job **out,
@@ -142,6 +140,13 @@ enum belay_reason dirjob_new_list(struct belay_engine *engine,
         return reason;
     }
     reason = check_line(d, o.family, o.proxy, o.no_proxy, error);
+    if (reason == BELAY_DONE) {
+        reason = set_ssh(d,
+                         &(struct ssh_options){
+                             o.ssh, o.remote_belayd, o.family,
+                             ssh_connect_seconds(o.connect_timeout_ms)},
+                         error);
+    }
     if (reason != BELAY_DONE) {
         dirjob_free(&d->job);
         return reason;
@@ -150,6 +155,8 @@ enum belay_reason dirjob_new_list(struct belay_engine *engine,
     o.url = NULL; /* the caller's, like the next ones */
     o.proxy = NULL;
     o.no_proxy = NULL;
+    o.ssh = NULL;
+    o.remote_belayd = NULL;
     d->list = o;
     *out = &d->job;
     return BELAY_DONE;
@@ -170,6 +177,13 @@ enum belay_reason dirjob_new_tree(struct belay_engine *engine,
         return reason;
     }
     reason = check_line(d, o.family, o.proxy, o.no_proxy, error);
+    if (reason == BELAY_DONE) {
+        reason = set_ssh(d,
+                         &(struct ssh_options){
+                             o.ssh, o.remote_belayd, o.family,
+                             ssh_connect_seconds(o.connect_timeout_ms)},
+                         error);
+    }
     if (reason == BELAY_DONE &&
         (o.directory == NULL || *o.directory == '\0')) {
         reason = report(error, BELAY_USAGE, "no directory to write to");
@@ -193,6 +207,8 @@ enum belay_reason dirjob_new_tree(struct belay_engine *engine,
     o.directory = NULL;
     o.proxy = NULL;
     o.no_proxy = NULL;
+    o.ssh = NULL;
+    o.remote_belayd = NULL;
     d->options = o;
     *out = &d->job;
     return BELAY_DONE;
@@ -343,6 +359,11 @@ static uint64_t or_default(uint64_t connect_timeout_ms)
 
 static int begin(struct dirjob *d, const struct job_means *means);
 
+static const struct ssh_command *ssh_of(const struct dirjob *d)
+{
+    return d->ssh.argc > 0 ? &d->ssh : NULL;
+}
+
 static int list_start(struct belay_job *job, const struct job_means *means)
 {
     struct dirjob *d = of(job);
@@ -359,6 +380,7 @@ static int list_start(struct belay_job *job, const struct job_means *means)
         .stall_ms = o->silence_ms,
         .rate = means->rate,
         .proxy = d->proxy,
+        .ssh = ssh_of(d),
         .security = means->security,
     };
     int err = begin(d, means);
@@ -379,11 +401,14 @@ static int tree_begin(struct belay_job *job, const struct job_means *means)
                  .remote_time = !o->no_remote_time,
                  .dry_run = o->dry_run,
                  .max_size = o->max_size,
-                 .conns = o->connections,
+                 .conns = o->connections == 0 && ssh_of(d) != NULL
+                              ? 1
+                              : o->connections,
                  .tries = o->tries,
                  .wait_first = o->wait_first,
                  .family = family_of(o->family),
                  .proxy = d->proxy,
+                 .ssh = ssh_of(d),
                  .connect_timeout_ms = or_default(o->connect_timeout_ms),
                  .stall_ms = o->silence_ms,
                  .rate = means->rate,

@@ -18,8 +18,6 @@
 #define FLUSH_MS 20u
 /* Who interrupts waits no longer than this for jobs under way. */
 #define SETTLE_MS 1000u
-/* For a login through ssh: its server gives so long (LoginGraceTime). */
-#define SSH_LOGIN_MS 120000u
 
 /* ---- the end. */
 
@@ -249,13 +247,12 @@ static void on_tunnel_told(void *arg, bool detail, const char *text)
     fetch_raise(link->fetch, BELAY_EVENT_NOTE, 0, detail, text);
 }
 
-/* Whoever types a password needs longer than a network. */
 static void start_tunnel(struct fetch *f, struct link *link, unsigned source)
 {
     const struct tunnel_options options = {
         .argv = f->options.ssh[source].argv,
         .host = fetch_source_uri(f, source)->host,
-        .timeout_ms = f->options.connect_timeout_ms + SSH_LOGIN_MS,
+        .timeout_ms = f->options.connect_timeout_ms + TUNNEL_LOGIN_MS,
         .done = on_tunnel,
         .tell = on_tunnel_told,
         .arg = link,

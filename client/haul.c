@@ -425,6 +425,8 @@ static int make_parts(struct haul *h)
         .events = &haul_wire_events,
         .arg = h,
         .buffer = malloc(WIRE_BUFFER),
+        .ssh = h->options.ssh,
+        .ssh_host = h->options.uri->host,
     };
     if (h->shared.buffer == NULL || !make_bulk(h) ||
         dialer_new(h->loop, h->options.uri->host, h->options.uri->port,

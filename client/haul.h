@@ -43,6 +43,7 @@ struct haul_options {
     bool wait_first;
     enum dial_family family;
     const struct proxy *proxy; /* borrowed for the call; NULL: none */
+    const struct ssh_command *ssh; /* borrowed until the end; NULL: none */
     uint64_t connect_timeout_ms;
     uint64_t stall_ms;     /* silence before a PING; 0: default */
     struct rate *rate;     /* borrowed, shared; NULL: no limit */

@@ -155,13 +155,23 @@ static void on_distrust(void *arg, const char *text)
     haul_stop(h, security_reason(h->trust), "%s", text);
 }
 
-static void on_recorded(void *arg, const char *text)
+static void on_told(void *arg, bool detail, const char *text)
 {
     struct haul *h = arg;
     struct belay_event event;
 
-    walker_note_event(text, &event);
+    walker_note_event(detail, text, &event);
     h->observer.note(h->observer.arg, &event);
+}
+
+static void on_recorded(void *arg, const char *text)
+{
+    on_told(arg, false, text);
+}
+
+static void on_hopeless(void *arg, const char *text)
+{
+    haul_stop(arg, BELAY_NOT_BELAY, "%s", text);
 }
 
 static void on_turn(void *arg)
@@ -184,4 +194,6 @@ const struct wire_events haul_wire_events = {
     .recorded = on_recorded,
     .turn = on_turn,
     .receiver = receiver_of,
+    .told = on_told,
+    .hopeless = on_hopeless,
 };

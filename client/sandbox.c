@@ -20,6 +20,7 @@
 #include "client/belay.h"
 #include "client/callfilter.h"
 #include "client/filewrite.h"
+#include "client/dirurl.h"
 #include "client/knownhosts.h"
 #include "client/report.h"
 #include "client/serials.h"
@@ -301,10 +302,14 @@ static int add_commands(struct sandbox *s)
         .connect_s = ssh_connect_seconds(job.connect_timeout_ms),
     };
     for (size_t k = 0; k < s->o.url_count && err == 0; k++) {
-        if (uri_parse(s->o.urls[k], uri, &where) == 0 &&
+        char *plain = dirurl_plain(s->o.urls[k]); /* maybe a directory's */
+
+        err = plain == NULL ? ERR_NOMEM : 0;
+        if (err == 0 && uri_parse(plain, uri, &where) == 0 &&
             uri->scheme == URI_SSH) {
             err = add_command(s, uri, &how);
         }
+        free(plain);
     }
     free(uri);
     return err;

@@ -375,11 +375,15 @@ int tree_start(struct loop *loop, const struct tree_options *options,
         .stall_ms = o->stall_ms,
         .rate = o->rate,
         .proxy = o->proxy,
+        .ssh = o->ssh,
         .security = o->security,
     };
     struct walker_observer ear = {on_walk, on_note, on_walked, t};
     struct haul_observer hauling = {tree_done, on_room, on_note, on_hauled,
                                     t};
+    struct haul_options how = *o;
+
+    how.wait_first = true; /* who listed the first file is up */
 
     if (t == NULL) {
         return ERR_NOMEM;
@@ -389,7 +393,7 @@ int tree_start(struct loop *loop, const struct tree_options *options,
     t->observer = *observer;
     if (loop_defer_new(loop, on_turn, t, &t->turn_defer) != 0 ||
         walker_start(loop, &walk, &ear, &t->walker) != 0 ||
-        haul_start(loop, o, &hauling, &t->haul) != 0) {
+        haul_start(loop, &how, &hauling, &t->haul) != 0) {
         tree_free(t);
         return ERR_NOMEM;
     }

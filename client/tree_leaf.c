@@ -418,13 +418,14 @@ static int start_fetch(struct tree *t, struct leaf *leaf)
         .remote_time = h->remote_time,
         .conns = h->conns,
         .tries = h->tries,
-        .wait_first = h->wait_first,
+        .wait_first = true, /* whoever listed it is up */
         .family = h->family,
         .connect_timeout_ms = h->connect_timeout_ms,
         .stall_ms = h->stall_ms,
         .rate = h->rate,
         .memory = TREE_FETCH_MEMORY,
         .proxy = h->proxy,
+        .ssh = h->ssh,
         .security = h->security,
     };
     int err = haul_open_dir(t->haul, leaf->branch->path, &leaf->dir_fd);

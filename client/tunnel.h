@@ -16,6 +16,10 @@
 #include "proto/base/check.h"
 #include "proto/base/err.h"
 
+/* For a login, beyond the time for reaching the host: whoever types a password
+ * needs longer than a network, and sshd gives so long (LoginGraceTime). */
+#define TUNNEL_LOGIN_MS 120000u
+
 struct loop;
 struct tunnel;
 

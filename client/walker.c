@@ -60,10 +60,12 @@ void walker_line_event(const struct line_note *n, char *text, size_t cap,
     }
 }
 
-void walker_note_event(const char *text, struct belay_event *event)
+void walker_note_event(bool detail, const char *text,
+                       struct belay_event *event)
 {
     *event = (struct belay_event){.struct_size = sizeof *event,
                                   .type = BELAY_EVENT_NOTE,
+                                  .detail = detail,
                                   .text = text};
 }
 
@@ -113,13 +115,26 @@ static void on_distrust(void *arg, const char *text)
     loop_defer_arm(w->turn_defer);
 }
 
-static void on_recorded(void *arg, const char *text)
+static void on_told(void *arg, bool detail, const char *text)
 {
     struct walker *w = arg;
     struct belay_event event;
 
-    walker_note_event(text, &event);
+    walker_note_event(detail, text, &event);
     w->observer.note(w->observer.arg, &event);
+}
+
+static void on_recorded(void *arg, const char *text)
+{
+    on_told(arg, false, text);
+}
+
+static void on_hopeless(void *arg, const char *text)
+{
+    struct walker *w = arg;
+
+    w->refused = BELAY_NOT_BELAY;
+    (void)snprintf(w->why, sizeof w->why, "%s", text);
 }
 
 static void on_wire_turn(void *arg)
@@ -145,6 +160,8 @@ static const struct wire_events wire_events = {
     .recorded = on_recorded,
     .turn = on_wire_turn,
     .receiver = receiver_of,
+    .told = on_told,
+    .hopeless = on_hopeless,
 };
 
 /* ---- the machine's actions. */
@@ -282,6 +299,8 @@ static int make_parts(struct walker *w)
         .events = &wire_events,
         .arg = w,
         .buffer = malloc(WIRE_BUFFER),
+        .ssh = o->ssh,
+        .ssh_host = o->uri->host,
     };
     w->walk = walk_new(&config, loop_now_ms(w->loop));
     if (w->shared.buffer == NULL || w->walk == NULL ||

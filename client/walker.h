@@ -28,6 +28,7 @@ struct walker_options {
     uint64_t stall_ms;     /* silence before a PING; 0: default */
     struct rate *rate;     /* borrowed, shared; NULL: no limit */
     const struct proxy *proxy; /* borrowed for the call; NULL: none */
+    const struct ssh_command *ssh; /* borrowed until the end; NULL: none */
     const struct security *security; /* borrowed */
 };
 
@@ -64,6 +65,7 @@ void walker_free(struct walker *walker);
 void walker_line_event(const struct line_note *note, char *text, size_t cap,
                        struct belay_event *event);
 /* The same of a plain sentence, which is borrowed. */
-void walker_note_event(const char *text, struct belay_event *event);
+void walker_note_event(bool detail, const char *text,
+                       struct belay_event *event);
 
 #endif

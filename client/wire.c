@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/ssh.h"
 #include "client/trust.h"
+#include "client/tunnel.h"
 #include "proto/io/clock.h"
 #include "proto/io/tls.h"
 
@@ -249,10 +251,62 @@ static void on_dialed(void *arg, int fd, const char *text)
     s->events->turn(s->arg);
 }
 
+static void on_tunnel(void *arg, int fd, bool hopeless, const char *text)
+{
+    struct wire *w = arg;
+    const struct wire_shared *s = w->shared;
+    char copy[1600];
+
+    if (fd >= 0) {
+        on_dialed(w, fd, text);
+        return;
+    }
+    /* The text is the tunnel's, which ends before anything follows. */
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    tunnel_free(w->tunnel);
+    w->tunnel = NULL;
+    if (hopeless) {
+        s->events->hopeless(s->arg, copy);
+        s->events->turn(s->arg);
+    } else {
+        on_dialed(w, -1, copy);
+    }
+}
+
+static void on_tunnel_told(void *arg, bool detail, const char *text)
+{
+    const struct wire *w = arg;
+
+    w->shared->events->told(w->shared->arg, detail, text);
+}
+
+static int start_tunnel(struct wire *w)
+{
+    const struct wire_shared *s = w->shared;
+    const struct tunnel_options options = {
+        .argv = s->ssh->argv,
+        .host = s->ssh_host,
+        .timeout_ms = s->connect_timeout_ms + TUNNEL_LOGIN_MS,
+        .done = on_tunnel,
+        .tell = on_tunnel_told,
+        .arg = w,
+    };
+
+    tunnel_free(w->tunnel);
+    w->tunnel = NULL;
+    return tunnel_start(s->loop, &options, &w->tunnel);
+}
+
 void wire_dial(struct wire *w)
 {
     const struct wire_shared *s = w->shared;
 
+    if (s->ssh != NULL) {
+        if (start_tunnel(w) != 0) {
+            s->events->connected(s->arg, w->number, false, "out of memory");
+        }
+        return;
+    }
     if (dial_start(s->dialer, s->connect_timeout_ms, on_dialed, w,
                    &w->dial) != 0) {
         s->events->connected(s->arg, w->number, false, "out of memory");
@@ -267,6 +321,8 @@ void wire_close(struct wire *w)
     loop_poll_free(w->poll);
     w->poll = NULL;
     channel_close(&w->channel);
+    tunnel_free(w->tunnel);
+    w->tunnel = NULL;
 }
 
 int wire_init(struct wire *w, const struct wire_shared *shared,

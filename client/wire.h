@@ -36,11 +36,17 @@ struct wire_events {
     /* Something happened; asked once after the others. */
     void (*turn)(void *arg);
     struct receiver *(*receiver)(void *arg, unsigned number);
+    /* The way through ssh: what there is to tell on it; and that it will
+     * never lead there, after which no wire of this owner is of use. */
+    void (*told)(void *arg, bool detail, const char *text);
+    void (*hopeless)(void *arg, const char *text);
 };
 
 struct wire_shared {
     struct loop *loop;
     struct dialer *dialer;
+    const struct ssh_command *ssh; /* borrowed; NULL: by the dialer */
+    const char *ssh_host;          /* for texts; borrowed */
     struct trust *trust; /* borrowed; NULL: plain */
     struct rate *rate; /* NULL: no limit */
     uint64_t connect_timeout_ms;
@@ -54,6 +60,7 @@ struct wire {
     unsigned number;
     struct channel channel;
     struct dial *dial;
+    struct tunnel *tunnel; /* the program that the bytes go through */
     struct loop_poll *poll;
     struct loop_defer *again; /* read on: TLS holds received bytes */
     struct loop_timer *rate_timer;

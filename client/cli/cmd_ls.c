@@ -11,6 +11,8 @@
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/jail.h"
+#include "client/cli/place.h"
+#include "client/cli/proxy_options.h"
 #include "client/cli/security_options.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
@@ -21,6 +23,7 @@ enum {
     OPT_RETRY,
     OPT_CONNECT_TIMEOUT,
     OPT_TIMEOUT,
+    OPT_REMOTE_BELAYD,
 };
 
 const struct option cmd_ls_options[] = {
@@ -34,13 +37,18 @@ const struct option cmd_ls_options[] = {
     {"ipv4", no_argument, NULL, '4'},
     {"ipv6", no_argument, NULL, '6'},
     {"quiet", no_argument, NULL, 'q'},
+    {"ssh", required_argument, NULL, 'e'},
+    {"rsh", required_argument, NULL, 'e'},
+    {"remote-belayd", required_argument, NULL, OPT_REMOTE_BELAYD},
     {"help", no_argument, NULL, 'h'},
+    PROXY_OPTIONS,
     SECURITY_OPTIONS,
     {NULL, 0, NULL, 0},
 };
 
 struct listing {
     struct belay_list_options options;
+    struct belay_get_options way; /* proxy and ssh */
     struct security_options security;
     bool details;
     bool json;
@@ -66,6 +74,10 @@ static void help(void)
           "      --config FILE, --no-config\n"
           "                     defaults of these, as for belay get\n"
           "  -4, -6             IPv4 or IPv6 only (--ipv4, --ipv6)\n"
+          PROXY_HELP
+          "  -e, --ssh COMMAND        instead of ssh for HOST:PATH and\n"
+          "                           belay+ssh:// ($BELAY_SSH; also --rsh)\n"
+          "      --remote-belayd CMD  belayd on that host\n"
           "  -q, --quiet        errors only\n"
           "  -h, --help         print this\n"
           "\n", stdout);
@@ -289,8 +301,15 @@ static int take_option(struct listing *l, int opt, const char *argument)
     case '?':
     case ':':
         return usage_option(opt, argument, cmd_ls_options);
+    case 'e':
+        l->way.ssh = optarg;
+        break;
+    case OPT_REMOTE_BELAYD:
+        l->way.remote_belayd = optarg;
+        break;
     default:
-        good = security_option(&l->security, opt, optarg);
+        good = proxy_option(&l->way, opt, optarg) ||
+               security_option(&l->security, opt, optarg);
     }
     return good ? -1
                 : usage_wrong("bad value", optarg,
@@ -305,15 +324,26 @@ static void tell_jail(void *arg, bool detail, const char *text)
     }
 }
 
+/* What says how the servers are reached, as the engine and the jail take it. */
+static void choose_way(struct listing *l)
+{
+    proxy_defaults(&l->way);
+    if (l->way.ssh == NULL) {
+        l->way.ssh = ssh_default();
+    }
+    l->way.struct_size = sizeof l->way;
+    l->way.family = l->options.family;
+    l->way.connect_timeout_ms = l->options.connect_timeout_ms;
+    l->options.proxy = l->way.proxy;
+    l->options.no_proxy = l->way.no_proxy;
+    l->options.ssh = l->way.ssh;
+    l->options.remote_belayd = l->way.remote_belayd;
+}
+
 /* A listing writes no files. */
 static int enter_jail(struct listing *l, char **urls, int count)
 {
-    const struct belay_get_options job = {
-        .struct_size = sizeof job,
-        .family = l->options.family,
-        .connect_timeout_ms = l->options.connect_timeout_ms,
-    };
-    struct jail jail = {.job = &job};
+    struct jail jail = {.job = &l->way};
     bool good = true;
     int result = EXIT_FAULT;
 
@@ -370,7 +400,7 @@ int cmd_ls(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":lrRq46h", cmd_ls_options, NULL)) !=
+    while ((opt = getopt_long(argc, argv, ":lrRqe:46h", cmd_ls_options, NULL)) !=
            -1) {
         int result = take_option(&l, opt == 'R' ? 'r' : opt,
                                  argv[optind - 1]);
@@ -386,6 +416,7 @@ int cmd_ls(int argc, char **argv)
     if (opt >= 0) {
         return opt;
     }
+    choose_way(&l);
     opt = enter_jail(&l, argv + optind, argc - optind);
     if (opt >= 0) {
         return opt;

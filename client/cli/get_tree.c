@@ -75,6 +75,8 @@ static bool add(struct run *run, const struct get_options *o, int k)
         .no_proxy = g->no_proxy,
         .dry_run = g->dry_run,
         .max_size = g->max_size,
+        .ssh = g->ssh,
+        .remote_belayd = g->remote_belayd,
     };
     char *directory;
     bool good;

@@ -18,7 +18,8 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --help"
 
 _belay_ls_options="--long --recursive --cid --json --retry --connect-timeout
-    --timeout --ipv4 --ipv6 --quiet --config --no-config --help
+    --timeout --ipv4 --ipv6 --proxy --noproxy --ssh --rsh --remote-belayd
+    --quiet --config --no-config --help
     $_belay_security_options"
 
 _belay_place_options="--connections --limit-rate --proxy --noproxy --ssh --rsh

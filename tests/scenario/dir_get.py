@@ -72,9 +72,6 @@ def what_directories_have_no_use_for(tmp):
     for option in ("--receipt", "--seed=x", "--mirror=belay://localhost/y"):
         run = get("-r", option, "belay+tcp://localhost:1/d", cwd=tmp)
         check_one_line(run, 2, "single files")
-    for url in ("host:d", "host:d/", "belay+ssh://host/d"):
-        for run in (ls(url, cwd=tmp), get("-r", url, cwd=tmp)):
-            check_one_line(run, 2, "through ssh", "belay get FILE")
 
 
 @case

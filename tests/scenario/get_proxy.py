@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 
-from harness import (KI, MI, Belayd, Fault, case, check, check_code,
+import trees
+from harness import (KI, MI, Belayd, Fault, Run, case, check, check_code,
                      check_one_line, get, library, main, same, shelf,
                      write_random)
 
@@ -252,6 +253,37 @@ def links_that_break(into):
         whole(into, get("--proxy", proxy.url(), "-x", "1", far(fault),
                         cwd=into))
         check(len(proxy.asked) >= 3, "asked %d times" % len(proxy.asked))
+
+
+@case
+def directories(into):
+    """ls and get -r go by the proxy, too, and by no other way."""
+    src = trees.make(into + "/src", dirs=2, files=8, large=1)
+    with Belayd(src) as server, Proxy(address(server)) as proxy, \
+            Proxy(address(server), split=True) as slow:
+        url = far(server).rpartition("/")[0] + "/"
+        plain = Run(["ls", "-r", server.url("")], into).wait()
+        check_code(plain, 0)
+        for way, env in ((["--proxy", proxy.url()], {}),
+                         ([], {"all_proxy": proxy.url()}),
+                         (["--proxy", slow.url()], {})):
+            run = Run(["ls", "-r", *way, url], into, env=env).wait()
+            check_code(run, 0)
+            check(run.out == plain.out, "another listing", run)
+        run = get("-r", "--proxy", proxy.url(), url, "-d", "out", cwd=into)
+        check_code(run, 0)
+        trees.same(src, into + "/out", run)
+        check(all(host == NAME for _, host, _ in proxy.asked), "by name",
+              run)
+        # A walk, a haul, and a fetch of the large one; the listings before.
+        check(len(proxy.asked) >= 5, "not by the proxy: %r" % proxy.asked)
+        run = get("-r", server.url(""), "-d", "no", cwd=into,
+                  env={"all_proxy": "socks5h://127.0.0.1:1",
+                       "no_proxy": "127.0.0.1"})
+        check_code(run, 0)
+    for args in (["ls"], ["get", "-r", "-d", "x"]):
+        run = Run([*args, "--proxy", "http://h:1", url], into).wait()
+        check_one_line(run, 2, "socks5h")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import harness
+import trees
 from harness import MI, Skip, case, check, check_code, check_one_line, \
     check_printable, get, program, same, scaled, spawn, start, wait_until, \
     write_random
@@ -378,6 +379,93 @@ def a_silent_far_side_is_left(tmp):
     run.wait(30)
     check_code(run, 128 + signal.SIGTERM)
     check(time.monotonic() - began < 10, "it took long")
+    no_child_left()
+
+
+def far_tree(tmp, **how):
+    root = os.path.join(tmp, "far tree")
+    return trees.make(root, dirs=3, files=scaled(40, 8), **how)
+
+
+def ls(*args, cwd):
+    return harness.Run(["ls", *args], cwd).wait()
+
+
+@case
+def directories(tmp):
+    """ls and get -r, in both forms of address, and again."""
+    src = far_tree(tmp, large=1)
+    with Sshd(tmp) as sshd:
+        run = ls("-r", *sshd.args(), sshd.url(src + "/"), cwd=tmp)
+        check_code(run, 0)
+        listed = {line for line in run.out.decode().splitlines()
+                  if not line.endswith("/")}
+        check(listed == {os.path.relpath(os.path.join(base, name), src)
+                         for base, _, files in os.walk(src)
+                         for name in files}, "names", run)
+        for fetched in (trees.count(src), 0):
+            run = get("-r", *sshd.args(), sshd.url(src + "/"), "-d", "out",
+                      cwd=tmp)
+            check_code(run, 0)
+            check("%d files fetched" % fetched in run.err, "totals", run)
+            trees.same(src, os.path.join(tmp, "out"), run)
+        home = os.path.expanduser("~")
+        name = ".belay-ssh-test-%d" % os.getpid()
+        shutil.copytree(src + "/d000", os.path.join(home, name))
+        try:
+            run = get("-r", "-e", sshd.command(), "--remote-belayd",
+                      program("BELAYD"), "-d", "two",
+                      "belay+ssh://%s@127.0.0.1:%d/%s/" %
+                      (sshd.user, sshd.port, name), cwd=tmp)
+            check_code(run, 0)
+            trees.same(src + "/d000", os.path.join(tmp, "two"), run)
+        finally:
+            shutil.rmtree(os.path.join(home, name))
+        wait_until(lambda: not sshd.sessions(), "end of all sessions", 10)
+    no_child_left()
+
+
+@case
+def a_directory_over_sessions_that_drop(tmp):
+    src = far_tree(tmp, large=3)
+    size = sum(os.path.getsize(os.path.join(base, name))
+               for base, _, files in os.walk(src) for name in files)
+    with Sshd(tmp) as sshd:
+        run = start("-r", "--limit-rate", size // 4, *sshd.args(),
+                    sshd.url(src), "-d", "out", cwd=tmp)
+        wait_until(lambda: os.path.exists(os.path.join(tmp, "out", "d000",
+                                                       "f0000")), "a file")
+        for _ in range(2):
+            wait_until(lambda: sshd.sessions() or run.poll() is not None,
+                       "session")
+            time.sleep(0.5)
+            for pid in sshd.sessions():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        run.wait()
+        check_code(run, 0)
+        trees.same(src, os.path.join(tmp, "out"), run)
+        wait_until(lambda: not sshd.sessions(), "end of all sessions", 10)
+    no_child_left()
+
+
+@case
+def directories_that_cannot_be_reached(tmp):
+    src = far_tree(tmp)
+    with Sshd(tmp) as sshd:
+        for run in (lambda *a: ls(*a, cwd=tmp),
+                    lambda *a: get("-r", *a, "-d", "out", cwd=tmp)):
+            check_one_line(run(*sshd.args("--remote-belayd",
+                                          "/nonexistent/belayd"),
+                               sshd.url(src)), NOT_BELAY, "no belayd")
+            check_one_line(run(*sshd.args(), sshd.url("/nonexistent/d")), 3,
+                           "no such file")
+            check_one_line(run("-e", sshd.command("-p", str(free_port())),
+                               sshd.url(src)), 75, "ssh cannot reach")
+    check(not os.path.exists(os.path.join(tmp, "out")), "a directory is left")
+    for run in (ls("-e", "  ", "h:d", cwd=tmp),
+                get("-r", "-e", "  ", "h:d", "-d", "out", cwd=tmp)):
+        check_one_line(run, 2, "words")
     no_child_left()
 
 
