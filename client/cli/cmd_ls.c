@@ -400,8 +400,8 @@ int cmd_ls(int argc, char **argv)
     int opt;
 
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":lrRqe:46h", cmd_ls_options, NULL)) !=
-           -1) {
+    while ((opt = getopt_long(argc, argv, ":lrRqe:46h", cmd_ls_options,
+                              NULL)) != -1) {
         int result = take_option(&l, opt == 'R' ? 'r' : opt,
                                  argv[optind - 1]);
 
