@@ -339,9 +339,9 @@ static void arm_timer(struct fetch *f)
 
 static bool begin_again(struct fetch *f);
 
-/* What changes the store as a whole waits until no worker writes into it: a
- * chunk that came twice may still be on its way when the transfer needs it no
- * more.  False: not yet, and nothing else may happen before. */
+/* What changes the store as a whole waits until no worker writes into it or
+ * syncs it: a chunk that came twice may still be on its way when the transfer
+ * needs it no more.  False: not yet, and nothing else may happen before. */
 static bool store_step_done(struct fetch *f)
 {
     enum transfer_action_type step = f->store_step;
@@ -352,7 +352,8 @@ static bool store_step_done(struct fetch *f)
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         link_flush(&f->link[i]);
     }
-    if (pipeline_pending(f->pipeline) > 0) {
+    if (pipeline_pending(f->pipeline) > 0 ||
+        loop_work_pending(f->sync_work)) {
         return false;
     }
     f->store_step = TRANSFER_IDLE;

@@ -9,6 +9,7 @@
 
 #include "client/fetch_internal.h"
 #include "client/filecid.h"
+#include "proto/base/check.h"
 #include "proto/base/limits.h"
 #include "proto/data/cid.h"
 #include "proto/data/text.h"
@@ -321,6 +322,7 @@ void fetch_store_rebase(struct fetch *f)
     struct journal_identity j;
     struct store_error why;
 
+    BELAY_ASSERT(!loop_work_pending(f->sync_work));
     if (f->stream != NULL) {
         if (stream_begin(f->stream, id->size, id->chunk_log2) != 0) {
             fetch_over(f, BELAY_INTERNAL, "out of memory");
@@ -376,7 +378,9 @@ void fetch_sync_done(void *arg)
     if (f->sync_failed) {
         fetch_store_error(f, &f->sync_error);
         fetch_settle(f);
+        return;
     }
+    fetch_pump_later(f); /* a step may have waited for this */
 }
 
 /* Bound what a power cut can take: sync now and then, off this thread. */
@@ -387,6 +391,7 @@ void fetch_store_sync(struct fetch *f)
     uint64_t bytes = ledger->fresh - f->synced_bytes;
 
     if (f->store == NULL || !f->begun || bytes == 0 || f->verifying ||
+        f->store_step != TRANSFER_IDLE ||
         loop_work_pending(f->sync_work) ||
         (bytes < SYNC_INTERVAL_BYTES &&
          now < f->synced_at + SYNC_INTERVAL_MS)) {
@@ -528,6 +533,7 @@ void fetch_finish_done(void *arg)
 /* All chunks are verified. */
 void fetch_store_finish(struct fetch *f)
 {
+    BELAY_ASSERT(!loop_work_pending(f->sync_work));
     f->verifying = true;
     fetch_event(f, BELAY_EVENT_VERIFY, 0, "%s", "");
     if (f->stream == NULL) {

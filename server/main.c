@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "proto/base/err.h"
@@ -28,6 +29,10 @@
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
+
+/* How long an address may be in use before that is an error: 2 s. */
+#define LISTEN_TRIES 40
+#define LISTEN_PAUSE_MS 50
 
 static int
 complain(int status, const char *what, const char *arg, const char *why)
@@ -71,6 +76,21 @@ print_port(const char *what, int fd)
     return 0;
 }
 
+/* The workers of a parent that was killed end a moment later than it, and
+ * hold its address until then. */
+static int
+listen_soon(const struct net_addr *addr, int *fd)
+{
+    int err = net_listen(addr, false, fd);
+
+    for (int i = 0; i < LISTEN_TRIES && err != 0 && errno == EADDRINUSE; i++) {
+        const struct timespec pause = { .tv_nsec = LISTEN_PAUSE_MS * 1000000 };
+        (void)nanosleep(&pause, NULL);
+        err = net_listen(addr, false, fd);
+    }
+    return err;
+}
+
 static int
 listen_on(struct server *server, const char *text)
 {
@@ -86,7 +106,7 @@ listen_on(struct server *server, const char *text)
         return complain(EXIT_USAGE, "--listen takes ADDR:PORT or "
                         "[ADDR]:PORT, not", text, NULL);
     }
-    if (net_listen(&addr, false, &fd) != 0) {
+    if (listen_soon(&addr, &fd) != 0) {
         return complain(EXIT_FAILED, "cannot listen on", text,
                         strerror(errno));
     }
@@ -114,7 +134,7 @@ listen_metrics(struct server *server, const char *text)
         return complain(EXIT_USAGE, "--metrics takes ADDR:PORT, "
                         "[ADDR]:PORT or :PORT, not", text, NULL);
     }
-    if (net_listen(&addr, false, &server->metrics_fd) != 0) {
+    if (listen_soon(&addr, &server->metrics_fd) != 0) {
         return complain(EXIT_FAILED, "cannot listen on", text,
                         strerror(errno));
     }

@@ -216,6 +216,19 @@ def sync_fails_once(tmp):
 
 
 @case
+def sync_takes_long(tmp):
+    """The last chunk arrives while a sync is under way: the file is not
+    finished under it."""
+    clocks = Clocks(tmp)
+    into = os.path.join(tmp, "into")
+    os.mkdir(into)
+    with Belayd() as server:
+        run = half_way(server, into, odd(CLOCKS=clocks.path, SLOW_SYNC=1))
+        clocks.set(monotonic=11)
+        whole(run.wait(), into)
+
+
+@case
 def bad_block_on_the_server(tmp):
     """S9: only the range with it fails, the message says whose disk it is,
     and the client does not try for ever."""

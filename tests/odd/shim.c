@@ -10,7 +10,9 @@
  * FICLONERANGE.
  *
  * ODD_READ_ERROR is an offset: whoever reads it from a regular file gets EIO,
- * as from a disk with one bad block. */
+ * as from a disk with one bad block.
+ *
+ * ODD_SLOW_SYNC: so many seconds each fdatasync() takes longer. */
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -51,6 +53,7 @@ static struct clocks *clocks;
 static struct rule rules[RULES_MAX];
 static int rule_count;
 static int64_t read_error = -1;
+static unsigned slow_sync_s;
 
 static void read_rules(const char *text)
 {
@@ -77,6 +80,7 @@ __attribute__((constructor)) static void begin(void)
     const char *path = getenv("ODD_CLOCKS");
     const char *fail = getenv("ODD_FAIL");
     const char *bad = getenv("ODD_READ_ERROR");
+    const char *slow = getenv("ODD_SLOW_SYNC");
 
     if (path != NULL) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -88,6 +92,7 @@ __attribute__((constructor)) static void begin(void)
     if (fail != NULL) {
         read_rules(fail);
     }
+    slow_sync_s = slow != NULL ? (unsigned)strtoul(slow, NULL, 10) : 0;
     if (bad != NULL) {
         read_error = strtoll(bad, NULL, 10);
     }
@@ -237,6 +242,7 @@ int fsync(int fd)
 
 int fdatasync(int fd)
 {
+    sleep(slow_sync_s);
     return fails("fdatasync") ? -1 : REAL(fdatasync)(fd);
 }
 

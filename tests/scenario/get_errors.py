@@ -255,7 +255,7 @@ def cid_of_files(into):
     check_code(run, 0)
     check(len(run.out.splitlines()) == 2, "two files, other lines", run)
     run = Run(["cid", os.path.join(into, "none")], into).wait()
-    check_one_line(run, 5, "none", "No such file")
+    check_one_line(run, 2, "none", "No such file")
     run = Run(["cid", into], into).wait()
     check_one_line(run, 2, "not a regular file")
     check(os.path.exists(program("BELAY")), "no program")
