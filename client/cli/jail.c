@@ -37,6 +37,7 @@ bool jail_file(struct jail *jail, const char *dir, const char *file)
 
 bool jail_url(struct jail *jail, const char *url)
 {
+    jail->secure = jail->secure || strncasecmp(url, "belay://", 8) == 0;
     if (strstr(url, "://") != NULL &&
         strncasecmp(url, "belay+ssh:", 10) != 0) {
         return true;
@@ -80,12 +81,13 @@ static const char **list_places(const struct jail *jail)
 }
 
 /* A key may have to be recorded. */
-static bool may_record(const struct security_options *security)
+static bool may_record(const struct jail *jail,
+                       const struct security_options *security)
 {
     const struct ask_trust none = {.refused = false};
 
-    return security->options.accept_new ||
-           ask_trust_possible(&none, security);
+    return jail->secure && (security->options.accept_new ||
+                            ask_trust_possible(&none, security));
 }
 
 static int fail(jail_tell_fn *tell, void *arg, const char *text, int code)
@@ -102,7 +104,7 @@ static int enter(struct jail *jail, const struct security_options *security,
         .directories = places,
         .directory_count = jail->places.count,
         .make_directories = jail->make,
-        .security = may_record(security) ? &security->options : NULL,
+        .security = may_record(jail, security) ? &security->options : NULL,
         .trust = jail->trust,
         .urls = jail->urls,
         .url_count = jail->url_count,

@@ -19,6 +19,7 @@ struct jail {
     const char **urls;     /* through ssh; borrowed */
     size_t url_count;
     size_t url_room;
+    bool secure;   /* there are URLs of TLS */
     bool make;     /* the directories that are missing */
     const struct belay_trust *trust; /* serials are stored; NULL: not */
     const struct belay_get_options *job;
@@ -32,7 +33,7 @@ struct jail {
 bool jail_file(struct jail *jail, const char *dir, const char *file);
 /* ... or below `dir`. */
 bool jail_directory(struct jail *jail, const char *dir);
-/* Does nothing for a URL that is not of ssh.  Borrowed. */
+/* The run is about this URL, too.  Borrowed. */
 bool jail_url(struct jail *jail, const char *url);
 
 /* What is told of it; `detail`: to who looks closely. */
