@@ -75,7 +75,8 @@ def header_in_cxx(into):
     env = environment(prefix)
     source = os.path.join(into, "x.cc")
     with open(source, "w") as file:
-        file.write('#include <belay.h>\n#include <cstdio>\n'
+        file.write('#include <belay.h>\n#include <belay-sandbox.h>\n'
+                   '#include <cstdio>\n'
                    'int main() { std::puts(belay_version()); }\n')
     run("c++", "-Wall", "-Wextra", "-Werror", source, *flags(env),
         "-o", os.path.join(into, "x"))
