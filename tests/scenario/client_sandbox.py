@@ -13,7 +13,6 @@ import platform
 import resource
 import signal
 import struct
-import subprocess
 
 from harness import (KI, LIBC, MI, Belayd, Peer, Run, Skip, case, check,
                      check_code, check_one_line, get, landlock_version,
@@ -201,12 +200,25 @@ def fake_ssh(into):
     return path
 
 
+# In the environment of all that is started here.
+MARK = b"CLIENT_SANDBOX_TEST=%d" % os.getpid()
+os.environ["CLIENT_SANDBOX_TEST"] = str(os.getpid())
+
+
 def aides():
     """Processes that call themselves so and belong to runs of ours."""
-    found = subprocess.run(["ps", "-eo", "pid=,comm="], capture_output=True,
-                           text=True).stdout
-    return {int(line.split()[0]) for line in found.splitlines()
-            if line.split()[1] == "belay-aide"}
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/comm" % pid) as file:
+                name = file.read().strip()
+            with open("/proc/%s/environ" % pid, "rb") as file:
+                ours = MARK in file.read()
+        except OSError:
+            continue
+        if ours and name == "belay-aide":
+            found.add(int(pid))
+    return found
 
 
 def is_alive(pid):
@@ -222,13 +234,13 @@ def ssh_by_an_aide(into):
     """The program is started from outside, and all of it ends with belay."""
     need_landlock()
     ssh = fake_ssh(into)
-    before = aides()
     run = get("-v", "--ssh", ssh, "somewhere:file", cwd=into)
     check_code(run, 0)
     check(same(into + "/file", shelf() + "/file"), "bytes", run)
     check("by an aide" in run.err, "told", run)
     run = get("-o", "-", "--ssh", ssh, "somewhere:file", cwd=into)
     check(run.out == open(shelf() + "/file", "rb").read(), "bytes", run)
+    seen = 0
     for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
         os.unlink(into + "/pids")
         run = start("--limit-rate", "100k", "--ssh", ssh, "somewhere:file",
@@ -237,12 +249,13 @@ def ssh_by_an_aide(into):
             lambda: os.path.exists(into + "/pids") and
             open(into + "/pids").read().split(), "ssh")
         wait_until(lambda: os.path.exists(into + "/killed.part"), "data")
+        seen += len(aides())
         run.send(signum)
         run.wait()
         wait_until(lambda: not any(is_alive(int(pid)) for pid in pids),
                    "end of ssh")
-    others = aides() - before
-    wait_until(lambda: not any(map(is_alive, others)), "end of the aides")
+    check(seen >= 3, "only %d aides were seen" % seen)
+    wait_until(lambda: not any(map(is_alive, aides())), "end of the aides")
 
 
 @case
