@@ -139,6 +139,7 @@ static void restart(struct transfer *t)
     grid_account(t);
     t->need_rebase = true;
     t->phase = PHASE_FETCH;
+    list_ask_first(t);
 }
 
 static bool worth_comparing(const struct transfer *t)

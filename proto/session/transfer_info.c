@@ -136,9 +136,7 @@ static bool info_first(struct transfer *t, unsigned i,
     t->sample_at = t->now;
     t->sample_wire = t->ledger.wire;
     claim_bind_first(t, i);
-    if (t->config.in_order && (t->config.pinned || mirror_many(t))) {
-        list_ask(t, LIST_FIRST);
-    }
+    list_ask_first(t);
     return true;
 }
 

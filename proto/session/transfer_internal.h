@@ -455,6 +455,9 @@ bool mirror_more(const struct transfer *t);
 
 /* transfer_list.c */
 void list_ask(struct transfer *t, enum list_use use);
+/* Ordered output cannot be taken back: where somebody may send other content
+ * than what was begun, nothing is asked for before the list is there. */
+void list_ask_first(struct transfer *t);
 void list_pump(struct transfer *t);
 void list_digests(struct transfer *t, unsigned i,
                   const struct msg_digests *digests, bool end);

@@ -33,6 +33,13 @@ void list_ask(struct transfer *t, enum list_use use)
     t->list.count = t->grid.count;
 }
 
+void list_ask_first(struct transfer *t)
+{
+    if (t->config.in_order && (t->config.pinned || mirror_many(t))) {
+        list_ask(t, LIST_FIRST);
+    }
+}
+
 /* The whole list, or what is still missing of it: a link that breaks often
  * must not make us begin again for ever.  The pieces of a weak version might
  * belong to two contents; only a CID could tell, so they are not joined

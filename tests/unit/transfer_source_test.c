@@ -690,6 +690,54 @@ static void test_in_order(void **state)
     version_free(&v);
 }
 
+/* ... and of a new version that is found before anything was put out as
+ * well. */
+static void test_in_order_after_change(void **state)
+{
+    struct version v = large("v", false);
+    struct version w = large("w", false);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    b.config.in_order = true;
+    b.config.window_chunks_bytes = 1u << 20;
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
+    feed(&b, 0);
+    (void)expect(&b, 0, FRAME_DIGEST);
+    cut(&b, 0);
+    /* Now only the other one answers, with its own version. */
+    do {
+        join(&b, 0);
+        greet(&b, 0);
+        if (transfer_conn_source(b.t, 0) == 0) {
+            cut(&b, 0);
+        }
+    } while (!b.up[0]);
+    for (unsigned times = 0; times < 2; times++) {
+        while ((q = peek(&b, 0)) != NULL && q->type == FRAME_CLOSE) {
+            b.peer[0].answered++;
+        }
+        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &w);
+        feed(&b, 0);
+    }
+    while ((q = peek(&b, 0)) != NULL && q->type == FRAME_CLOSE) {
+        b.peer[0].answered++;
+    }
+    q = expect(&b, 0, FRAME_DIGEST);
+    expect_none(&b, 0);
+    say_list(&b, 0, q, &w);
+    feed(&b, 0);
+    (void)expect(&b, 0, FRAME_GET);
+    bench_free(&b);
+    version_free(&w);
+    version_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -706,6 +754,7 @@ int main(void)
         cmocka_unit_test(test_list_overtakes),
         cmocka_unit_test(test_list_in_parts),
         cmocka_unit_test(test_in_order),
+        cmocka_unit_test(test_in_order_after_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
