@@ -236,9 +236,6 @@ struct sender_out {
 void sender_emit(struct sender *s, uint64_t now, uint8_t *buf, size_t cap,
                  struct sender_out *out);
 
-/* Would sender_emit() write something? */
-bool sender_has_output(const struct sender *s);
-
 /* The chunk of the last emission is with the kernel as a whole; its piece is
  * the runner's again. */
 void sender_chunk_sent(struct sender *s, uint64_t now);

@@ -524,16 +524,3 @@ sender_wrote(struct sender *s, uint64_t now, uint64_t len)
         BELAY_ASSERT(s->stats.bytes_out <= s->emitted);
     }
 }
-
-bool
-sender_has_output(const struct sender *s)
-{
-    if (s->phase == PHASE_FINISHED || s->chunk_open) {
-        return false;
-    }
-    return greeting_due(s) || s->phase == PHASE_CLOSING ||
-           !TAILQ_EMPTY(&s->ready) || s->drain == DRAIN_ANNOUNCE ||
-           s->drain == DRAIN_NAME || progress_due(s) ||
-           s->digest_page.state == PAGE_READY ||
-           s->list_page.state == PAGE_READY || slot_to_send(s) != NULL;
-}

@@ -110,8 +110,6 @@ MUTANTS = [
      ("        t->fruitless = 0;\n        t->bad_run = 0;",
       "        c->fruitless = 0;\n        t->fruitless = 0;"),
      ("        t->bad_run = 0;", "        c->fruitless = 0;")),
-    ("list-from-anyone", "transfer_source.c",
-     "home_needed(t) && k != t->home", "false && k != t->home"),
     ("pin-blames-nobody", "transfer_check.c",
      "        if (mirror_disproved(t)) {", "        if (false) {"),
     ("any-mirror-believed", "transfer_reply.c",

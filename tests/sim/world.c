@@ -216,8 +216,26 @@ static void plan_help(struct world *w, uint64_t seed)
         p->donor = (unsigned)rng_between(&r, 1, 100);
         p->donor_self = rng_percent(&r, 40);
     }
+    if (p->narrow == 0 && rng_percent(&r, 6)) {
+        /* It rests for long, and changes just while it is read. */
+        p->change_ms = 0;
+        w->server.faults.race = (unsigned)rng_between(&r, 2, 20);
+        w->server.cid_after = NET_NEVER;
+        w->server.eager = false;
+        w->now += 3000;
+        w->began = w->now;
+    }
     if (p->narrow == 0 && rng_percent(&r, 20)) {
         w->client.config.tries_max = (unsigned)rng_between(&r, 5, 12);
+        if (rng_percent(&r, 30)) {
+            /* So many barren ones that only the refund helps. */
+            w->client.config.conns = 1;
+            p->change_ms = 0;
+            p->kill_ms = 0;
+            p->quiet_at += 100000;
+            p->refuse = 40;
+            p->cut = 90;
+        }
     }
     p->power = sometimes(&r, 50, 100);
     p->replay = p->narrow == 0 ? sometimes(&r, 5, 20) : 0;

@@ -317,11 +317,34 @@ static void test_bad_fields(void **state)
     }
 }
 
+/* Nanoseconds of a commit that has not begun. */
+static void test_bad_commit_time(void **state)
+{
+    struct journal_head head = sample();
+    struct journal_head back;
+    uint8_t block[JOURNAL_COPY_LEN];
+
+    (void)state;
+    head.finished = false;
+    head.part_mtime_s = 0;
+    head.part_mtime_ns = 0;
+    journal_head_encode(&head, block);
+    assert_int_equal(journal_head_decode(block, &back), JOURNAL_USABLE);
+    block[AT_PART_MTIME_NS + 3] = 1;
+    reseal(block);
+    assert_int_equal(journal_head_decode(block, &back), JOURNAL_DAMAGED);
+}
+
 static void test_identity_bounds(void **state)
 {
     struct journal_identity id = sample().identity;
+    struct journal_identity untimed = id;
 
     (void)state;
+    untimed.mtime_known = false;
+    untimed.mtime_s = 0;
+    untimed.mtime_ns = 1;
+    assert_false(journal_identity_valid(&untimed));
     assert_true(journal_identity_valid(&id));
     id.chunk_log2 = 11;
     assert_false(journal_identity_valid(&id));
@@ -378,6 +401,9 @@ static void test_same(void **state)
     b.version_strong = false;
     assert_false(journal_identity_same(&a, &b));
     b.version_strong = true;
+    b.version[0] ^= 1;
+    assert_false(journal_identity_same(&a, &b));
+    b.version[0] ^= 1;
     b.version_len--;
     assert_false(journal_identity_same(&a, &b));
     b = a;
@@ -531,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_every_flip),
         cmocka_unit_test(test_torn),
         cmocka_unit_test(test_bad_fields),
+        cmocka_unit_test(test_bad_commit_time),
         cmocka_unit_test(test_identity_bounds),
         cmocka_unit_test(test_same),
         cmocka_unit_test(test_chunks),

@@ -255,11 +255,33 @@ static void test_large_numbers(void **state)
     rangeset_free(&set);
 }
 
+/* More at once than the room doubles to. */
+static void test_union_of_many(void **state)
+{
+    struct rangeset a;
+    struct rangeset b;
+
+    (void)state;
+    rangeset_init(&a, 200);
+    rangeset_init(&b, 200);
+    for (uint64_t i = 0; i < 50; i++) {
+        assert_int_equal(rangeset_add(&a, 4 * i, 4 * i + 1), 0);
+        assert_int_equal(rangeset_add(&b, 4 * i + 2, 4 * i + 3), 0);
+    }
+    assert_int_equal(rangeset_union(&a, &b), 0);
+    rangeset_check(&a);
+    assert_int_equal(rangeset_count(&a), 100);
+    assert_int_equal(rangeset_members(&a), 100);
+    rangeset_free(&a);
+    rangeset_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_bitmap),
         cmocka_unit_test(test_all_questions),
+        cmocka_unit_test(test_union_of_many),
         cmocka_unit_test(test_cap_is_exact),
         cmocka_unit_test(test_large_numbers),
     };

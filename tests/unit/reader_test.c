@@ -161,6 +161,7 @@ static void nothing_at_all(void **state)
     struct reader r;
     reader_init(&r, NULL, 0);
     reader_skip(&r, 0);
+    reader_copy(&r, NULL, 0);
     assert_int_equal(reader_rest(&r).len, 0);
     assert_int_equal(reader_end(&r), BELAY_OK);
     assert_int_equal(reader_u8(&r), 0);

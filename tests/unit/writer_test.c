@@ -108,6 +108,7 @@ static void the_first_error_sticks(void **state)
     struct writer w;
     writer_init(&w, buf, sizeof buf);
     writer_fail(&w, ERR_RANGE);
+    writer_fail(&w, ERR_LIMIT);
     writer_u8(&w, 1);
     writer_u64(&w, 1);
     assert_int_equal(writer_err(&w), ERR_RANGE);
@@ -133,6 +134,7 @@ static void nothing_at_all(void **state)
     writer_init(&w, NULL, 0);
     writer_bytes(&w, NULL, 0);
     writer_zeros(&w, 0);
+    writer_fill(&w, 0, NULL, 0);
     assert_int_equal(writer_err(&w), BELAY_OK);
     writer_u8(&w, 1);
     assert_int_equal(writer_err(&w), ERR_SPACE);
