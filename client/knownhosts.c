@@ -398,7 +398,7 @@ static int edit(struct change *change, const struct contents *old,
                        change->name);
         return ERR_EXISTS;
     }
-    if (known == KNOWNHOSTS_KEYS_MAX) {
+    if (known >= KNOWNHOSTS_KEYS_MAX) {
         (void)snprintf(why, TLS_TEXT_MAX, "%s has %u keys already",
                        change->name, KNOWNHOSTS_KEYS_MAX);
         return ERR_LIMIT;

@@ -172,6 +172,74 @@ def rangeset():
                              for b in (i % 6 | 0x80, i * 11 % 256, 5))
 
 
+# ---- files and answers that people and proxies write.
+
+def list():
+    url = b"belay://host/dir/name"
+    for kind in (b"\0", b"\1"):
+        end = b"\n" if kind == b"\0" else b"\0"
+        yield kind + url + end + url + b" out=a dir=b" + end
+        yield kind + url + b' out="a \\"b\\\\ \\t" mirror="' + url + b" " + \
+            url + b'"' + end
+        yield kind + url + b" sha256=" + b"ab" * 32 + b"\r" + end
+        yield kind + b"# note" + end + b"  " + end + url + b" checksum=" + \
+            b"sha256:" + b"AB" * 32 + end
+        yield kind + url + b' out="open' + end + url + b" what=1" + end
+
+
+def config():
+    yield b"# note\nlimit-rate = 2M\ncompress = yes\n\njobs=3\r\n"
+    for name in (b"conns", b"retry-time", b"quiet", b"proxy", b"known-hosts",
+                 b"accept-new", b"nothing", b"= 3", b"conns =", b"a = \0b"):
+        for value in (b"", b" = yes", b" = no", b"=\t1 2 \t", b" = x" * 3):
+            yield name + value + b"\n"
+    yield b"conns = 2\nconns = 3\n"
+
+
+def receipt():
+    for file in sorted((VECTORS / "receipt").glob("*.txt")):
+        yield file.read_bytes()
+
+
+def knownhosts():
+    key = b" sha256:" + b"5d" * 32 + b"\n"
+    for host in (b"host:7245", b"[2001:db8::1]:7245", b"host", b"host:0",
+                 b"host:99999", b"HOST:7245", b"# x", b""):
+        yield host + key
+        yield host + key * 2 + b"host:7245" + key
+    yield b"host:7245 sha256:5d\n"
+    yield b"host:7245" + key.upper()
+    yield b"".join(b"host:7245 sha256:" + bytes([65 + i % 6, 48]) * 32 + b"\n"
+                   for i in range(10))
+
+
+def socks():
+    for secret, method in ((0, 0), (1, 2), (1, 0), (0, 2), (0, 255)):
+        for piece in (0, 255):
+            head = bytes([secret, piece, 5, method])
+            head += b"\1\0" if method == 2 else b""
+            for code in (0, 1, 5, 9):
+                yield head + bytes([5, code, 0, 1, 127, 0, 0, 1, 4, 56])
+            yield head + bytes([5, 0, 0, 4]) + bytes(18)
+            yield head + bytes([5, 0, 0, 3, 4]) + b"name" + b"\0\1"
+            yield head + bytes([5, 0, 0, 3, 0, 0, 1])
+            yield head + bytes([4, 0])
+    yield b"\0\0HTTP/1.1 400 Bad Request"
+
+
+def access():
+    digest = b"9f" * 32
+    yield b"\0# who\n* /pub\ntoken:alice,cert:build-7  /builds\n" + \
+        b"key:sha256:" + digest + b" /builds/secret\n- /builds/secret/off\n"
+    for line in (b"* pub", b"* /a/../b", b"* /x y", b", /a", b"*,* /",
+                 b"token: /a", b"who /a", b"* /a\n* /a", b"- /", b"*\t/"):
+        yield b"\0" + line + b"\n"
+    for line in (b"alice sha256:" + digest, b"alice " + digest,
+                 b"alice\tsha256:" + digest.upper(), b"sha256:" + digest,
+                 b"# note", b"al ice sha256:" + digest, b"alice sha256:9f"):
+        yield b"\1" + line + b"\n" + line + b"\n"
+
+
 # ---- conversations.
 
 def frames_of(segments, side):
@@ -273,8 +341,8 @@ def transfer():
 
 
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid,
-           merkle, zpack, journal, rangeset, manifest, sender, receiver,
-           transfer]
+           merkle, zpack, journal, rangeset, manifest, list, config, receipt,
+           knownhosts, socks, access, sender, receiver, transfer]
 
 
 def write(file, inputs):
