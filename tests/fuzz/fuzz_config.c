@@ -47,7 +47,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         text[size] = '\0';
         why = config_parse(text, size, on_setting, &seen, &line);
-        FUZZ_CHECK(why == NULL || (*why != '\0' && (seen.refuse || line > 0)));
+        /* A text with a NUL has no lines. */
+        FUZZ_CHECK(why == NULL || *why != '\0');
+        FUZZ_CHECK(why == NULL || seen.count == 0 || line >= seen.line);
         FUZZ_CHECK(!seen.refuse || seen.count == 0 || why != NULL);
         FUZZ_CHECK(!seen.refuse || seen.count <= 1);
         free(text);

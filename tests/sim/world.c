@@ -216,6 +216,12 @@ static void plan_help(struct world *w, uint64_t seed)
         p->donor = (unsigned)rng_between(&r, 1, 100);
         p->donor_self = rng_percent(&r, 40);
     }
+    if (p->narrow > 0 && rng_percent(&r, 30)) {
+        /* Lists that come in pieces, of versions that are weak. */
+        p->sly = true;
+        p->change_ms = (unsigned)rng_between(&r, 300, 3000);
+        p->calm_at = rng_between(&r, 2000, 30000);
+    }
     if (p->narrow == 0 && rng_percent(&r, 6)) {
         /* It rests for long, and changes just while it is read. */
         p->change_ms = 0;
@@ -290,7 +296,7 @@ static void make_mirrors(struct world *w, uint64_t seed)
     config->mirror_count = w->plan.mirrors;
     for (unsigned k = 0; k < w->plan.mirrors; k++) {
         struct mirror *m = &w->mirror[k];
-        uint64_t kind = rng_below(&r, 6);
+        uint64_t kind = rng_below(&r, w->plan.pinned ? 4 : 6);
 
         config->mirror[k].path = (const uint8_t *)path;
         config->mirror[k].path_len = strlen(path);
