@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""Would a test notice if a check were gone?  Takes the security and integrity
+checks out of a copy of the tree, one at a time, builds what is needed, and
+runs the tests that are named here.  One of them has to fail.
+
+usage: mutate.py [--table] [--work DIR] [NAME...]
+  --table     write what came out to tests/mutation/README.md
+  --work DIR  keep the copy and its build there, for the next run
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# name, file, what is there, what is left of it, tests (names of CTest), and
+# the targets to build for them besides unit tests
+CHECKS = [
+    ("length of every read", "proto/base/reader.c",
+     "    if (len > r->left) {\n        reader_fail",
+     "    if (len > r->left + 1) {\n        reader_fail",
+     "unit/reader_test"),
+    ("checksum of a frame", "proto/wire/frame.c",
+     "    if (v.crc != frame_crc(", "    if (false && v.crc != frame_crc(",
+     "unit/frame_test"),
+    ("structure of TLVs", "proto/wire/tlv.c",
+     "    int err = tlv_check_structure(bytes);\n    if (err != BELAY_OK) {",
+     "    int err = tlv_check_structure(bytes);\n    if (false) {",
+     "unit/tlv_test"),
+    ("'..' in a path", "proto/data/relpath.c",
+     "(len == 1 || (len == 2 && name[1] == '.'))", "len == 1",
+     "unit/relpath_test"),
+    ("NUL in a path", "proto/data/relpath.c",
+     "== NULL && memchr(name, '\\0', len) == NULL;", "== NULL;",
+     "unit/relpath_test"),
+    ("empty parts of a path", "proto/data/relpath.c",
+     "    if (len == 0 || len > LIMIT_COMPONENT) {",
+     "    if (len > LIMIT_COMPONENT) {", "unit/relpath_test"),
+    ("length of a part", "proto/data/relpath.c",
+     "    if (len == 0 || len > LIMIT_COMPONENT) {",
+     "    if (len == 0) {", "unit/relpath_test"),
+    ("offset of a chunk", "proto/session/receiver_frame.c",
+     "        m->offset != expected ||\n", "", "unit/receiver_"),
+    ("length of a chunk", "proto/session/receiver_frame.c",
+     "        m->raw_len != cid_chunk_len(", "        0u > cid_chunk_len(",
+     "unit/receiver_"),
+    ("handle of a chunk", "proto/session/receiver_frame.c",
+     "    if (m->handle != q->handle || !receiver",
+     "    if (!receiver", "unit/receiver_"),
+    ("codec that was not offered", "proto/session/receiver_frame.c",
+     "    if (m->codec == CODEC_ZLIB && !r->compression) {",
+     "    if (false) {", "unit/receiver_"),
+    ("DONE before every chunk", "proto/session/receiver_frame.c",
+     "    if (q->type == FRAME_GET && !get_is_whole(",
+     "    if (false && !get_is_whole(", "unit/receiver_"),
+    ("inflate: more than the chunk", "proto/data/zpack.c",
+     "        if (z->avail_out == 0) {\n            return ERR_CODEC;",
+     "        if (false) {\n            return ERR_CODEC;",
+     "unit/zpack_test"),
+    ("inflate: bytes behind the stream", "proto/data/zpack.c",
+     "result == LIBDEFLATE_SUCCESS && used == in_len &&",
+     "result == LIBDEFLATE_SUCCESS &&", "unit/zpack_test"),
+    ("inflate: less than the chunk", "proto/data/zpack.c",
+     "used == in_len && made == raw_len", "used == in_len",
+     "unit/zpack_test"),
+    ("shape of a Merkle proof", "proto/data/merkle.c",
+     "        proof->path_len != merkle_path_len(proof->index, "
+     "proof->count)) {", "        false) {", "unit/merkle_test"),
+    ("root of a Merkle proof", "proto/data/merkle.c",
+     "    return memcmp(hash, proof->root, HASH_LEN) == 0 ? 0 : ERR_DIGEST;",
+     "    return 0;", "unit/merkle_test"),
+    ("digest of a received chunk", "client/pipeline.c",
+     "        piece->ok = piece->ok && hashed &&\n                    "
+     "memcmp(piece->digest, piece->chunk.digest, HASH_LEN) == 0;",
+     "        piece->ok = piece->ok && hashed;",
+     "scenario/get_breaks|hostile/.*(peer|client|server|get)",
+     "belay belayd belay-fault"),
+    ("digest of a chunk on disk", "proto/session/transfer_next.c",
+     "memcmp(g->digest[index], digest, HASH_LEN) == 0) {", "true) {",
+     "unit/transfer_"),
+    ("content id at the end", "proto/session/transfer_check.c",
+     "        memcmp(t->own_cid, t->identity.cid, HASH_LEN) != 0) {",
+     "        false) {", "unit/transfer_"),
+    ("pinned content id", "proto/session/transfer_check.c",
+     "        memcmp(cid, t->anchor_cid, HASH_LEN) != 0) {", "        false) {",
+     "unit/transfer_"),
+    ("digest against the list", "proto/session/transfer_reply.c",
+     "    if (out->wanted && t->expect != NULL &&",
+     "    if (false && out->wanted &&", "unit/transfer_"),
+    ("token: first bytes only", "proto/session/auth.c",
+     "    for (size_t i = 0; i < HASH_LEN; i++) {\n        bits",
+     "    for (size_t i = 0; i < 1; i++) {\n        bits",
+     "unit/auth_test|unit/sender_auth_test"),
+    ("token: any will do", "proto/session/auth.c",
+     "        bits |= (uint32_t)(a[i] ^ b[i]);", "        bits |= 0;",
+     "unit/auth_test|unit/sender_auth_test"),
+    ("requests before AUTH", "proto/session/sender_admit.c",
+     "    if (f->type != FRAME_AUTH && sender_needs_auth(s)) {",
+     "    if (false) {", "unit/sender_auth_test"),
+    ("TLS 1.3 only", "proto/io/tls_ctx.c",
+     "SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION)",
+     "SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION)", "unit/tls_test"),
+    ("the server's certificate", "proto/io/tls_ctx.c",
+     "    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);\n"
+     "    SSL_CTX_set_cert_verify_callback",
+     "    SSL_CTX_set_verify(c, SSL_VERIFY_NONE, NULL);\n"
+     "    SSL_CTX_set_cert_verify_callback", "unit/tls_test"),
+    ("the client's certificate", "proto/io/tls_ctx.c",
+     "    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);\n    return good",
+     "    SSL_CTX_set_verify(c, SSL_VERIFY_NONE, NULL);\n    return good",
+     "unit/tls_test"),
+    ("the name in the certificate", "proto/io/tls.c",
+     "    return SSL_set1_host(ssl, host) == 1 &&\n           SSL_set",
+     "    return SSL_set", "unit/tls_test"),
+    ("the pinned key", "proto/io/tls_trust.c",
+     "        if (memcmp(tls->pins[i], tls->peer_pin, HASH_LEN) == 0) {",
+     "        if (true) {", "unit/tls_test"),
+    ("ALPN", "proto/io/tls.c",
+     "    if (len == sizeof(PROTO_ALPN) - 1 && memcmp(id, PROTO_ALPN, len) "
+     "== 0) {", "    if (true) {", "unit/tls_test"),
+    ("the key of a known host", "client/trust.c",
+     "        if (memcmp(t->pins[k], pin, HASH_LEN) == 0) {",
+     "        if (true) {", "unit/trust_test|scenario/trust",
+     "belay belayd belay-fault"),
+    ("signature of a manifest", "proto/data/manifest.c",
+     "    if (err == ERR_NO_KEY && keys == NULL) {",
+     "    if (err != ERR_MANIFEST) {",
+     "unit/manifest_test|unit/vectors_manifest_test|unit/note_test"),
+    ("serial of a manifest", "proto/data/manifest.c",
+     "        (manifest->serial < memory->serial ||\n", "        (false ||\n",
+     "unit/manifest_test|unit/vectors_manifest_test"),
+    ("another manifest of one serial", "proto/data/manifest.c",
+     "          memcmp(manifest->digest, memory->digest, HASH_LEN) != 0))) {",
+     "          false))) {",
+     "unit/manifest_test|unit/vectors_manifest_test"),
+    ("expiry of a manifest", "proto/data/manifest.c",
+     "    return manifest->expires <= now ? ERR_EXPIRED : 0;", "    return 0;",
+     "unit/manifest_test|unit/vectors_manifest_test"),
+    ("openat2: beneath the root", "proto/io/rootfs.c",
+     "        RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;",
+     "        RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;",
+     "unit/rootfs_test"),
+    ("openat2: no symlinks", "proto/io/rootfs.c",
+     "        RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;",
+     "        RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;", "unit/rootfs_test"),
+    ("regular files only", "proto/io/rootfs.c",
+     "    } else if (!S_ISREG(st->st_mode)) {", "    } else if (false) {",
+     "unit/rootfs_test"),
+    ("O_NONBLOCK on served files", "proto/io/rootfs.c",
+     "(O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)",
+     "(O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY)", "unit/rootfs_test"),
+    ("hidden files", "proto/io/rootfs.c", "    if (is_hidden(root, path)) {",
+     "    if (false && is_hidden(root, path)) {", "unit/rootfs_test"),
+    ("partial: O_NOFOLLOW", "client/store_files.c",
+     "(O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)",
+     "(O_RDWR | O_NONBLOCK | O_NOCTTY)", "unit/store_test"),
+    ("partial: O_NONBLOCK", "client/store_files.c",
+     "(O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)",
+     "(O_RDWR | O_NOFOLLOW | O_NOCTTY)", "unit/store_test"),
+    ("partial: another owner", "client/store_files.c",
+     "    if (st->st_uid != store->sys->euid()) {", "    if (false) {",
+     "unit/store_test"),
+    ("partial: another link", "client/store_open.c",
+     "    if (st->st_nlink != 1) {", "    if (false) {", "unit/store_test"),
+    ("partial: the lock", "client/store_files.c",
+     "        } else if (errno == EAGAIN || errno == EACCES) {\n"
+     "            return locked(store, why);",
+     "        } else if (errno == EAGAIN || errno == EACCES) {\n"
+     "            *unlocked = true;", "unit/store_test"),
+    ("checksum of the journal", "proto/data/journal.c",
+     "        reader_u64(&r) != siphash(head->salt, block, CHECKED_LEN)) {",
+     "        false) {", "unit/journal_test"),
+    ("sync before the rename", "client/store_finish.c",
+     "    if (store_call_fsync(store->sys, store->part_fd) != 0) {\n"
+     "        rc = part_failed(",
+     "    if (false) {\n        rc = part_failed(",
+     "crash/store_enum_test", "store_enum_test"),
+    ("sync of the directory", "client/store_finish.c",
+     "    if (store_sync_dir(store, warnings) != 0) {", "    if (false) {",
+     "crash/store_enum_test", "store_enum_test"),
+    ("a failed sync is final", "client/store_finish.c",
+     "    if (atomic_load(&store->fault)) {", "    if (false) {",
+     "unit/store_"),
+    ("Landlock", "proto/io/confine.c",
+     "    good = good && syscall(SYS_landlock_restrict_self, ruleset, 0) "
+     "== 0;", "    good = good && true;",
+     "unit/sandbox_test|unit/client_sandbox_test"),
+    ("filter of system calls", "server/filter.c",
+     "        rc = seccomp_load(ctx);", "        rc = 0;",
+     "unit/sandbox_test"),
+    ("access rules", "server/access.c",
+     "    return best != NULL && admits(best, who);",
+     "    return best == NULL || admits(best, who);", "unit/access_test"),
+    ("escapes of hostile text", "proto/data/text.c",
+     "        return code >= 0x20 && code != 0x7f && code != '\\\\';",
+     "        return code >= 0x0a && code != 0x7f && code != '\\\\';",
+     "unit/text_test|fuzz/text"),
+]
+
+HEAD = """# Would a test notice if a check were gone?
+
+Made by `python3 -B tests/mutation/mutate.py --table`, which `sh tests/run.sh
+--long` runs as well. Each line is a check that was taken out of a copy of the
+tree, and the tests that failed then.
+
+| check | where | found by |
+| --- | --- | --- |
+"""
+
+
+def sh(args, **kw):
+    return subprocess.run(args, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False,
+                          **kw)
+
+
+def copy_tree(tree):
+    """The tree as git knows it, with what is not committed yet."""
+    files = sh(["git", "ls-files", "-co", "--exclude-standard"],
+               cwd=ROOT).stdout.split("\n")
+    for name in filter(None, files):
+        source, target = ROOT / name, tree / name
+        if not source.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or \
+                target.read_bytes() != source.read_bytes():
+            shutil.copy(source, target)
+
+
+class Copy:
+    def __init__(self, work):
+        self.tree = work / "tree"
+        self.build = work / "build"
+        copy_tree(self.tree)
+        launcher = ["-DCMAKE_C_COMPILER_LAUNCHER=ccache"] \
+            if shutil.which("ccache") else []
+        r = sh(["cmake", "-S", str(self.tree), "-B", str(self.build), "-G",
+                "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *launcher])
+        if r.returncode != 0:
+            sys.exit(r.stdout)
+        self.programs = {}
+        out = sh(["ctest", "--show-only=json-v1"], cwd=self.build).stdout
+        for m in re.finditer(r'"name" : "((?:unit|fuzz|crash|hostile|scenario)'
+                             r'/[^"]*)"', out):
+            self.programs[m.group(1)] = m.group(1).split("/")[1]
+
+    def targets(self, pattern, more):
+        names = [n for n in self.programs if re.search(pattern, n)]
+        if not names:
+            sys.exit(f"no test matches {pattern}")
+        unit = [n.split("/")[1] for n in names if n.startswith("unit/")]
+        fuzz = [f"fuzz_{n.split('/')[1]}" for n in names
+                if n.startswith("fuzz/")]
+        return unit + fuzz + (["fuzz_vectors"] if fuzz else []) + more.split()
+
+    def compile(self, targets):
+        return sh(["ninja", "-C", str(self.build), *targets])
+
+    def test(self, pattern):
+        """The tests that fail."""
+        out = sh(["ctest", "-R", pattern, "-j", "2", "--timeout", "120"],
+                 cwd=self.build).stdout
+        return re.findall(r"\t\s*\d+ - (\S+) \(", out)
+
+
+def try_one(copy, check):
+    """What failed; None when the place is gone."""
+    name, file, old, new, tests, *more = check
+    path = copy.tree / file
+    text = path.read_text()
+    targets = copy.targets(tests, more[0] if more else "")
+    if text.count(old) != 1:
+        sys.exit(f"{name}: its place in {file} is gone; found "
+                 f"{text.count(old)} times")
+    try:
+        path.write_text(text.replace(old, new))
+        r = copy.compile(targets)
+        if r.returncode != 0:
+            sys.exit(f"{name}: {r.stdout[-2000:]}")
+        return copy.test(tests)
+    finally:
+        path.write_text(text)
+
+
+def main():
+    args = sys.argv[1:]
+    table = "--table" in args
+    work = None
+    if "--work" in args:
+        work = pathlib.Path(args[args.index("--work") + 1])
+        del args[args.index("--work"):args.index("--work") + 2]
+    names = [a for a in args if not a.startswith("--")]
+    temp = None
+    if work is None:
+        temp = tempfile.TemporaryDirectory(prefix="belay-mutation-")
+        work = pathlib.Path(temp.name)
+    copy = Copy(work)
+    rows, survivors = "", []
+    for check in CHECKS:
+        if names and check[0] not in names:
+            continue
+        failed = try_one(copy, check)
+        found = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
+        print(f"{check[0]:34} {found or 'NOTHING FAILED'}", flush=True)
+        rows += f"| {check[0]} | {check[1]} | {found or '**nothing**'} |\n"
+        if not failed:
+            survivors.append(check[0])
+    print(f"{len(survivors)} survived: {', '.join(survivors)}")
+    if table:
+        (ROOT / "tests/mutation/README.md").write_text(HEAD + rows)
+    if temp is not None:
+        temp.cleanup()
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
