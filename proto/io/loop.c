@@ -206,6 +206,20 @@ loop_update_now(struct loop *loop)
 
 /* --- Descriptors --- */
 
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void
+watch(struct loop_poll *poll)
+{
+    int mask = 0;
+    mask |= (poll->events & LOOP_READ) != 0 ? UV_READABLE : 0;
+    mask |= (poll->events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0;
+    int rc = uv_poll_start(&poll->uv, mask, on_poll);
+    BELAY_ASSERT(rc == 0);
+}
+
+/* An error stops the handle of libuv, but bytes may be left to read before it
+ * shows: the watch goes on until its owner has seen to the end. */
 static void
 on_poll(uv_poll_t *handle, int status, int events)
 {
@@ -214,6 +228,9 @@ on_poll(uv_poll_t *handle, int status, int events)
 
     if (status < 0) {
         ready = poll->events;
+        if (ready != 0) {
+            watch(poll);
+        }
     } else {
         ready |= (events & UV_READABLE) != 0 ? LOOP_READ : 0;
         ready |= (events & UV_WRITABLE) != 0 ? LOOP_WRITE : 0;
@@ -254,11 +271,7 @@ loop_poll_set(struct loop_poll *poll, unsigned events)
         uv_poll_stop(&poll->uv);
         return;
     }
-    int mask = 0;
-    mask |= (events & LOOP_READ) != 0 ? UV_READABLE : 0;
-    mask |= (events & LOOP_WRITE) != 0 ? UV_WRITABLE : 0;
-    int rc = uv_poll_start(&poll->uv, mask, on_poll);
-    BELAY_ASSERT(rc == 0);
+    watch(poll);
 }
 
 void

@@ -305,7 +305,7 @@ sender_tick(struct sender *s, uint64_t now)
 bool
 sender_ready(const struct sender *s)
 {
-    return s->phase >= PHASE_ACTIVE;
+    return s->greeted;
 }
 
 bool

@@ -272,7 +272,7 @@ void sender_refuse(struct sender *s, uint16_t code, const char *reason);
 /* Nothing more will come: send what sender_emit() wrote last, then close. */
 bool sender_finished(const struct sender *s);
 
-/* The handshake is complete. */
+/* The handshake was completed; stays so. */
 bool sender_ready(const struct sender *s);
 
 /* No request is outstanding: a good moment to give back buffers. */

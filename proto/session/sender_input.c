@@ -63,6 +63,7 @@ take_hello(struct sender *s, const struct msg_hello *hello)
         memcpy(s->agent, hello->agent.ptr, hello->agent.len);
     }
     s->phase = PHASE_ACTIVE;
+    s->greeted = true;
 }
 
 static void

@@ -198,6 +198,7 @@ struct sender {
     struct sender_config config;
     uint64_t now;
     enum phase phase;
+    bool greeted; /* the phase has been active */
     const char *reason;
     struct sender_stats stats;
 

@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <setjmp.h>
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "proto/io/clock.h"
 #include "proto/io/loop.h"
+#include "proto/io/net.h"
 
 /* What happened, in order: one letter for each callback. */
 struct trace {
@@ -105,6 +109,53 @@ test_poll_is_level_triggered(void **state)
     loop_run(t.loop);
     assert_string_equal(t.text, "www");
     loop_poll_free(t.poll);
+    clear(&t);
+}
+
+/* What came before a reset is read first, and then the reset is told. */
+static void
+on_reset(void *arg, unsigned events)
+{
+    struct trace *t = arg;
+    char byte = 0;
+    assert_int_equal(events & LOOP_READ, LOOP_READ);
+    ssize_t n = read(t->fds[0], &byte, 1);
+    note(t, n == 1 ? byte : 'e');
+    if (n != 1) {
+        assert_int_equal(errno, ECONNRESET);
+        loop_poll_free(t->poll);
+    }
+}
+
+static void
+test_poll_goes_on_after_a_reset(void **state)
+{
+    struct trace t;
+    struct net_addr addr;
+    int listen_fd = -1;
+    int client = -1;
+    (void)state;
+    setup(&t);
+    assert_int_equal(net_addr_parse("127.0.0.1:0", &addr), 0);
+    assert_int_equal(net_listen(&addr, false, &listen_fd), 0);
+    assert_int_equal(net_local(listen_fd, &addr), 0);
+    assert_int_equal(net_connect(&addr, &client), 0);
+    struct pollfd ready = { .fd = listen_fd, .events = POLLIN };
+    assert_int_equal(poll(&ready, 1, 20000), 1);
+    close(t.fds[0]);
+    assert_int_equal(net_accept(listen_fd, &addr, &t.fds[0]), 0);
+    ready.fd = client;
+    ready.events = POLLOUT;
+    assert_int_equal(poll(&ready, 1, 20000), 1);
+    assert_int_equal(send(client, "ab", 2, 0), 2);
+    net_abort_on_close(client);
+    close(client);
+    close(listen_fd);
+    assert_int_equal(loop_poll_new(t.loop, t.fds[0], on_reset, &t, &t.poll),
+                     0);
+    loop_poll_set(t.poll, LOOP_READ);
+    loop_run(t.loop);
+    assert_string_equal(t.text, "abe");
     clear(&t);
 }
 
@@ -348,6 +399,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_poll),
         cmocka_unit_test(test_poll_is_level_triggered),
+        cmocka_unit_test(test_poll_goes_on_after_a_reset),
         cmocka_unit_test(test_poll_refuses_files),
         cmocka_unit_test(test_timer),
         cmocka_unit_test(test_work),

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""B24: a worker that crashes takes only its own connections along, is replaced
+at once, and whoever it dealt with has to wait."""
+
+import contextlib
+import os
+import signal
+import socket
+
+from kit import (FRIEND, R, Raw, case, check, is_refused, main, serve, visit,
+                 wait_until, whole_log, worker_pids)
+
+
+def alive(raw):
+    try:
+        raw.answer(raw.open("good", handle=raw.next_id))
+        return True
+    except Exception:
+        return False
+
+
+@case
+def only_its_connections_end(tmp):
+    with serve(tmp, "--workers", "2", "--exempt", "127.0.0.0/8") as server:
+        visit(server)
+        wait_until(lambda: len(worker_pids(server)) == 2, "workers", 20)
+        raws = [Raw(server.port) for _ in range(8)]
+        before = worker_pids(server)
+        os.kill(before[0], signal.SIGSEGV)
+        wait_until(lambda: set(worker_pids(server)) - set(before),
+                   "a new worker", 20)
+        living = sum(alive(raw) for raw in raws)
+        check(0 < living < 8, "%d of 8 connections live" % living)
+        visit(server)
+        for raw in raws:
+            raw.sock.close()
+        many = [Raw(server.port) for _ in range(32)]
+        for raw in many:
+            raw.sock.close()
+
+
+@case
+def the_guest_is_barred(tmp):
+    """The only one that the worker had is it; others come in at once."""
+    with serve(tmp, "--workers", "1") as server:
+        before = worker_pids(server)
+        raw = Raw(server.port)
+        os.kill(before[0], signal.SIGSEGV)
+        wait_until(lambda: b" barred " in whole_log(server), "log line", 20)
+        check(b"origin=127.0.0.1 reason=crash ms=90000" in whole_log(server),
+              server.text())
+        raw.sock.close()
+        wait_until(lambda: worker_pids(server) != before, "a new worker", 20)
+        check(is_refused(server) == R.WIRE_BUSY, "not barred")
+        visit(server)
+
+
+@case
+def guests_of_a_chance_crash_are_not(tmp):
+    """With several, nobody in particular is to blame."""
+    with serve(tmp, "--workers", "1") as server:
+        before = worker_pids(server)
+        raws = [Raw(server.port), Raw(server.port, source=FRIEND)]
+        os.kill(before[0], signal.SIGSEGV)
+        wait_until(lambda: worker_pids(server) != before, "a new worker", 20)
+        visit(server)
+        visit(server, "127.0.0.1")
+        check(b" barred " not in whole_log(server), server.text())
+        for raw in raws:
+            raw.sock.close()
+
+
+@case
+def an_operator_may_kill(tmp):
+    with serve(tmp, "--workers", "1") as server:
+        before = worker_pids(server)
+        raw = Raw(server.port)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: worker_pids(server) != before, "a new worker", 20)
+        visit(server, "127.0.0.1")
+        raw.sock.close()
+
+
+if __name__ == "__main__":
+    main()
