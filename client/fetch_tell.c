@@ -139,6 +139,8 @@ void fetch_failed(struct fetch *f, enum transfer_reason reason)
         fetch_over(f, BELAY_CHANGED,
                    "the file on the server changed, and --if-changed=stop "
                    "was said; the part of the earlier version is kept");
+    } else if (reason == TRANSFER_NOT_A_FILE) {
+        fetch_over(f, BELAY_REFUSED, "%s; -r is for directories", detail);
     } else {
         fetch_over(f, fetch_reason(reason), "%s", detail);
     }

@@ -134,7 +134,7 @@ static int bad_value(int opt, const char *value)
         return usage_wrong("bad checksum", value, "expected sha256:HEX");
     case OPT_RETRY:
         return usage_wrong("bad number of tries", value,
-                           "expected a number from 1, or inf");
+                           "expected a number; 0 and inf never end");
     case OPT_CHUNK_SIZE:
         return usage_wrong("bad chunk size", value,
                            "expected a power of two from 4K to 4M");
@@ -276,6 +276,50 @@ static bool set_flag(struct get_options *o, int opt)
         return true;
     default:
         return false;
+    }
+}
+
+/* Which of the options that may not go together come from the file? */
+static void note_source(struct get_options *o, int opt, const char *argument)
+{
+    bool filed = usage_has_place(argument);
+
+    switch (opt) {
+    case OPT_NO_CLOBBER:
+        o->filed.no_clobber = filed;
+        break;
+    case 'd':
+    case 'P':
+        o->filed.directory = filed;
+        break;
+    case OPT_IF_CHANGED:
+        o->filed.if_changed = filed;
+        break;
+    case OPT_CHUNK_SIZE:
+        o->filed.chunk_size = filed;
+        break;
+    default:
+        break;
+    }
+}
+
+/* What the file says does not contradict the command line: it gives way. */
+static void give_way(struct get_options *o)
+{
+    struct belay_get_options *g = &o->get;
+
+    if (o->filed.no_clobber && g->overwrite) {
+        g->no_clobber = false;
+    }
+    if (o->filed.directory && g->output != NULL &&
+        strcmp(g->output, "-") == 0) {
+        g->directory = NULL;
+    }
+    if (o->filed.if_changed && o->recursive) {
+        g->stop_on_change = false;
+    }
+    if (o->filed.chunk_size && o->recursive) {
+        g->chunk_size = 0;
     }
 }
 
@@ -476,6 +520,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
                               cmd_get_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 
+        note_source(out, opt, argv[optind - 1]);
         if (result >= 0) {
             return result;
         }
@@ -483,6 +528,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->urls = argv + optind;
     out->url_count = argc - optind;
     proxy_defaults(&out->get);
+    give_way(out);
     opt = check_together(out);
     return opt >= 0 ? opt : security_finish(&out->run.security);
 }

@@ -28,6 +28,12 @@ struct get_options {
     const char *seeds[BELAY_SEEDS_MAX];
     char **urls;        /* borrowed from argv */
     int url_count;
+    struct {           /* said in the configuration file, not here: */
+        bool no_clobber;
+        bool directory;
+        bool if_changed;
+        bool chunk_size;
+    } filed;
 };
 
 /* Returns -1 to go on, else the exit code: --help is done, or the use was

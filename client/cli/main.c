@@ -141,9 +141,9 @@ static int no_command(const char *word, const char *more)
         exit_code_print();
         return EXIT_DONE;
     }
-    return usage_wrong(word[0] == '-' ? "option" : "unknown command", word,
+    return usage_wrong(word[0] == '-' ? "option" : "command", word,
                        word[0] == '-' ? "there is no such option"
-                                      : "'belay --help' lists them");
+                                      : "there is no such command");
 }
 
 static int run_command(const struct command *command, int argc, char **argv)

@@ -32,16 +32,31 @@ bool usage_note_place(const char *item, const char *path, unsigned line)
     return true;
 }
 
+static bool is_in(const char *text, const char *item)
+{
+    uintptr_t start = (uintptr_t)item;
+
+    return (uintptr_t)text >= start &&
+           (uintptr_t)text <= start + strlen(item);
+}
+
+bool usage_has_place(const char *text)
+{
+    for (size_t k = 0; k < place_count; k++) {
+        if (is_in(text, places[k].item)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* "FILE:LINE: " when the value is part of an item that came from there. */
 static void print_place(const char *value)
 {
     char shown[2049];
 
     for (size_t k = 0; k < place_count; k++) {
-        uintptr_t start = (uintptr_t)places[k].item;
-
-        if ((uintptr_t)value >= start &&
-            (uintptr_t)value <= start + strlen(places[k].item)) {
+        if (is_in(value, places[k].item)) {
             (void)belay_text_escape(shown, sizeof shown, places[k].path);
             fprintf(stderr, "%s:%u: ", shown, places[k].line);
         }

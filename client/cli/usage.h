@@ -10,6 +10,8 @@
  * then say so.  False: out of memory. */
 bool usage_note_place(const char *item, const char *path, unsigned line);
 
+/* Is this text part of such an item? */
+bool usage_has_place(const char *text);
 /* "belay: WHAT VALUE: WHY", with the value made printable.  Returns
  * EXIT_USAGE. */
 int usage_wrong(const char *what, const char *value, const char *why);

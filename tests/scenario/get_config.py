@@ -78,6 +78,31 @@ def faults(tmp):
 
 
 @case
+def the_command_line_wins(tmp):
+    """What the file says gives way to what contradicts it on the line."""
+    write(tmp + "/config", "no-clobber = yes\ndirectory = dir\n"
+          "chunk-size = 64K\nif-changed = stop\nmax-size = 1M\n")
+    with Belayd() as server:
+        def run(*args):
+            return get("--config", "config", *args, cwd=tmp)
+
+        check_code(run(server.url()), 0)
+        check(os.path.exists(tmp + "/dir/file"), "it is not in the directory")
+        write(tmp + "/dir/file", "other")
+        check_code(run(server.url()), 0)
+        with open(tmp + "/dir/file") as file:
+            check(file.read() == "other", "clobbered")
+        check_code(run("--overwrite", server.url()), 0)
+        check(os.path.getsize(tmp + "/dir/file") == 100 * KI, "not replaced")
+        check(len(run("-o", "-", server.url()).out) == 100 * KI, "the output")
+        check_code(run("-r", "-d", "all", server.url("")), 0)
+        check(os.path.exists(tmp + "/all/file"), "no directory")
+        # On the line it is a contradiction, as before.
+        check_code(run("--no-clobber", "--overwrite", server.url()), 2)
+        check_code(run("-r", "--chunk-size", "4K", server.url("")), 2)
+
+
+@case
 def other_commands(tmp):
     """Each command takes the settings that it has an option for, and no
     others: defaults of downloads do not change what a content id is."""
