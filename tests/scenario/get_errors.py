@@ -214,7 +214,7 @@ def a_port_that_never_answers(into):
         deaf.listen(0)
         url = "belay+tcp://127.0.0.1:%d/file" % deaf.getsockname()[1]
         run = get("--deadline", "1.5", url, cwd=into)
-        check_one_line(run, 9, "deadline")
+        check_one_line(run, 9, "time allowed is over")
     check_nothing_final(into)
 
 
