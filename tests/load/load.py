@@ -228,7 +228,7 @@ def stopped_under_load(tmp):
             into = os.path.join(tmp, "into%d" % number)
             os.mkdir(into)
             runs.append((start("-v", "--no-config", "--retry", "inf",
-                               "--limit-rate", size // 6,
+                               "--limit-rate", size // 3,
                                server.url("large"), cwd=into), into))
         wait_until(lambda: all("large.part" in names(into)
                                for _, into in runs), "partial files")

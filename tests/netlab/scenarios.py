@@ -231,7 +231,7 @@ def case_vanished_clients():
         time.sleep(1)
         before = descriptors(world)
         for _ in range(5):
-            world.start()
+            world.start("-x", "2")  # few: an address has 32 places
             world.received(world.lab.stats()["down"]["payload_out"] + MI)
             world.lab.half_open()
             world.lab.kill(world.client)
