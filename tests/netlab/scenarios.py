@@ -207,9 +207,10 @@ def case_half_open():
 def case_slow_for_a_while():
     """N17: 300 Mbit/s, then 64 kbit/s, then 300 Mbit/s; nobody is taken for
     dead. At the very end a connection that TCP still holds back from then
-    may be given up for one that is free: that is no stall."""
+    may be given up for one that is free: that is no stall. For long it is
+    one connection: of several, TCP lets some starve for minutes."""
     with World(60 * MI, rate="300M", delay=1, queue="32K") as world:
-        world.start()
+        world.start(*(("-x", "1") if LONG else ()))
         world.received(4 * MI)
         world.lab.control("rate 64k")
         time.sleep(40 if LONG else 6)
