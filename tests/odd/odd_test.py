@@ -119,6 +119,41 @@ def monotonic_clock_jumps(tmp):
 
 
 @case
+def threads_that_are_late(tmp):
+    """Each connection finds another version, and each is time for a sync,
+    whose thread comes too late: what changes the partial file as a whole
+    must wait for it."""
+    roots = [os.path.join(tmp, name) for name in ("one", "two")]
+    for number, root in enumerate(roots):
+        os.mkdir(root)
+        write_random(os.path.join(root, "file"), SIZE, number)
+    settle(*(os.path.join(root, "file") for root in roots))
+    into = os.path.join(tmp, "into")
+    os.mkdir(into)
+    clocks = Clocks(tmp)
+    with Belayd(roots[0]) as one, Belayd(roots[1]) as two:
+        for server in (one, two):  # from now on the digests are known
+            check_code(get("--no-config", "-o", "first", "--overwrite",
+                           server.url(), cwd=tmp), 0)
+        with harness.Fault(one, "--connect", "127.0.0.1:%d" % two.port,
+                           "--rst-after", MI, "--rst-max", "14") as fault:
+            run = start("-v", "--no-config", "-x", "1", "--retry", "inf",
+                        fault.url(), cwd=into,
+                        env=odd(CLOCKS=clocks.path, LATE=60))
+            ahead = 0
+            while run.poll() is None:
+                check(ahead < 11 * 3000, "it never ends", run)
+                ahead += 11
+                clocks.set(monotonic=ahead)
+                time.sleep(0.02)
+        check_code(run, 0)
+        check("changed" in run.err, "no version was another one", run)
+        check(any(same(os.path.join(into, "file"),
+                       os.path.join(root, "file")) for root in roots),
+              "other bytes", run)
+
+
+@case
 def rename_fails(tmp):
     """D10: the partial stays, both names are told, and the next run has
     nothing to fetch."""

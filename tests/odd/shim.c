@@ -9,6 +9,9 @@
  * those on directories and on files that are open for writing, "clone" is
  * FICLONERANGE.
  *
+ * ODD_LATE is a number of milliseconds by which the threads of libuv's pool
+ * come to their work too late, as on a machine with too much to do.
+ *
  * ODD_READ_ERROR is an offset: whoever reads it from a regular file gets EIO,
  * as from a disk with one bad block.
  *
@@ -18,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -54,6 +58,7 @@ static struct rule rules[RULES_MAX];
 static int rule_count;
 static int64_t read_error = -1;
 static unsigned slow_sync_s;
+static int64_t late_ms;
 
 static void read_rules(const char *text)
 {
@@ -81,6 +86,7 @@ __attribute__((constructor)) static void begin(void)
     const char *fail = getenv("ODD_FAIL");
     const char *bad = getenv("ODD_READ_ERROR");
     const char *slow = getenv("ODD_SLOW_SYNC");
+    const char *late = getenv("ODD_LATE");
 
     if (path != NULL) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -95,6 +101,9 @@ __attribute__((constructor)) static void begin(void)
     slow_sync_s = slow != NULL ? (unsigned)strtoul(slow, NULL, 10) : 0;
     if (bad != NULL) {
         read_error = strtoll(bad, NULL, 10);
+    }
+    if (late != NULL) {
+        late_ms = strtoll(late, NULL, 10);
     }
 }
 
@@ -166,6 +175,31 @@ int gettimeofday(struct timeval *restrict out, void *restrict zone)
     out->tv_sec = t.tv_sec;
     out->tv_usec = t.tv_nsec / 1000;
     return 0;
+}
+
+/* ---- threads. */
+
+static bool is_of_libuv(void *address)
+{
+    Dl_info info;
+
+    return dladdr(address, &info) != 0 && info.dli_fname != NULL &&
+           strstr(info.dli_fname, "libuv") != NULL;
+}
+
+int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    int rc = REAL(pthread_cond_wait)(cond, mutex);
+
+    if (late_ms > 0 && is_of_libuv(__builtin_return_address(0))) {
+        struct timespec pause = {.tv_nsec = late_ms * 1000000};
+
+        /* Whoever has work for others must not wait as well. */
+        pthread_mutex_unlock(mutex);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(mutex);
+    }
+    return rc;
 }
 
 /* ---- files. */
