@@ -17,7 +17,8 @@ from helptext import ROOT, options, tell
 NOBODY = 65534
 PORT = 7245
 # What README says of other programs' options.
-FOREIGN = {"--build", "--install", "--now", "--help", "--cflags", "--libs"}
+FOREIGN = {"--build", "--install", "--now", "--help", "--cflags", "--libs",
+           "--append-verify"}
 
 
 def read():
