@@ -412,7 +412,7 @@ static void on_end(struct run *run, struct run_file *file,
     }
     if (event->reason == BELAY_UNKNOWN_HOST &&
         again_after_asking(run, file, &stats)) {
-        free(file);
+        run_file_free(file);
         return;
     }
     count(run, event, &stats);
@@ -424,7 +424,7 @@ static void on_end(struct run *run, struct run_file *file,
     if (run->on_end != NULL) {
         run->on_end(run->arg, file->id, event);
     }
-    free(file);
+    run_file_free(file);
 }
 
 static void on_event(void *arg, const struct belay_event *event)
@@ -560,7 +560,7 @@ static bool was_taken(struct run *run, struct run_file *file,
     if (reason == BELAY_DONE) {
         return true;
     }
-    free(file);
+    run_file_free(file);
     display_say(&run->display, NULL, error->text);
     run->worst = exit_code_worse(exit_code_of(reason), run->worst);
     run->totals.usage++;
@@ -576,8 +576,7 @@ bool run_get(struct run *run, const struct belay_get_options *get, size_t id)
     struct run_file *file = new_file(id);
 
     mine.user_data = file;
-    if (file != NULL) {
-        file->get = *get;
+    if (file != NULL && run_file_keep(file, get)) {
         reason = belay_get(run->engine, &mine, NULL, &error);
     }
     return was_taken(run, mine.user_data, reason, &error);

@@ -19,6 +19,7 @@
 #include "client/cli/exitcode.h"
 #include "client/cli/jail.h"
 #include "client/cli/progress.h"
+#include "client/cli/run_file.h"
 #include "client/cli/security_options.h"
 
 struct run_options {
@@ -32,17 +33,6 @@ struct run_options {
     struct belay_engine_options engine; /* but event, arg, tick_ms, */
     struct security_options security;   /* ... and security, from here */
     struct jail *jail; /* entered by run_open() */
-};
-
-/* One file of the run. */
-struct run_file {
-    struct run_file *next; /* at work */
-    struct run_file *prev;
-    struct belay_job *job;
-    size_t id;             /* the caller's */
-    struct belay_get_options get; /* its texts are the caller's */
-    bool began;
-    struct progress progress;
 };
 
 /* A file has ended; the event is BELAY_EVENT_END. */
@@ -75,7 +65,7 @@ struct run {
 int run_open(struct run *run, const struct run_options *options,
              size_t files);
 /* Adds a job; false: told, and counted as wrong use.  user_data is ours.
- * Texts are borrowed until the file has ended. */
+ * Texts but url, output and seeds are borrowed until the file has ended. */
 bool run_get(struct run *run, const struct belay_get_options *get, size_t id);
 /* The same for a directory. */
 bool run_tree(struct run *run, const struct belay_tree_options *tree,
