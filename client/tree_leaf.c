@@ -330,7 +330,10 @@ void tree_done(void *arg, const struct haul_result *result)
     /* A directory is worth a word only if it cannot be. */
     if (leaf->type == FILE_REGULAR || leaf->type == FILE_SYMLINK || failed) {
         leaf->size = result->reason == BELAY_DONE ? result->size : leaf->size;
-        tree_tell(t, leaf, result->reason, result->text);
+        tree_tell(t, leaf, result->reason,
+                  result->text[0] != '\0'       ? result->text
+                  : leaf->type == FILE_REGULAR ? "fetched and verified"
+                                               : "made");
     }
     leaf_over(t, leaf, failed);
 }

@@ -79,6 +79,18 @@ static void put_stats(json_t *to, const struct belay_job_stats *s)
     }
 }
 
+/* Of a directory, which is more than bytes. */
+static void put_files(json_t *to, const struct belay_job *job,
+                      const struct belay_job_stats *s)
+{
+    if (job != NULL && belay_job_is_directory(job)) {
+        put_int(to, "files_found", s->files_found);
+        put_int(to, "files_have", s->files_have);
+        put_int(to, "files_kept", s->files_kept);
+        put_int(to, "files_failed", s->files_failed);
+    }
+}
+
 static json_t *of_job(struct events *events, const char *name,
                       const struct belay_job *job, size_t id)
 {
@@ -175,6 +187,7 @@ void events_job(struct events *events, const struct belay_event *event,
     if (end || event->type == BELAY_EVENT_VERIFY) {
         belay_job_stats(event->job, &stats);
         put_stats(line, &stats);
+        put_files(line, event->job, &stats);
     }
     print(events, line);
 }
@@ -192,6 +205,7 @@ void events_progress(struct events *events, const struct belay_job *job,
     belay_job_stats(job, &stats);
     line = of_job(events, "progress", job, id);
     put_stats(line, &stats);
+    put_files(line, job, &stats);
     put_int(line, "connections", stats.connections);
     put_int(line, "rate", progress->rate > 0 ? (uint64_t)progress->rate : 0);
     if (progress_left_ms(progress, &stats, &left)) {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Many small files over loopback: belay get -r beside an rsync daemon.
 
-    small_files.py [--files 10000] [--size 4096] [--runs 5]
+    small_files.py [--files 10000] [--size 4096] [--runs 5] [--delay MS]
 
 Environment: BELAY, BELAYD. Runs alternate, so that whatever else the machine
 does meets both; the median of each and their ratio (rsync's time divided by
-ours) are printed. Ours is durable at the end, rsync's is not.
+ours) are printed. Ours is durable at the end, rsync's is not. With --delay
+both go by belay-fault (BELAY_FAULT) with that round-trip time.
 """
 
 import argparse
@@ -41,6 +42,7 @@ def main():
     parser.add_argument("--files", type=int, default=10000)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--delay", type=int, default=0)
     options = parser.parse_args()
     if not shutil.which("rsync"):
         print("skipped: no rsync")
@@ -65,16 +67,27 @@ def main():
         subprocess.Popen(["rsync", "--daemon", "--no-detach", "--address",
                           "127.0.0.1", "--port", "17246", "--config",
                           base + "/rsyncd.conf"])]
+    ports = {"belay": 17245, "rsync": 17246}
+    if options.delay:
+        for name, port in ports.items():
+            servers.append(subprocess.Popen(
+                [os.environ["BELAY_FAULT"], "--listen",
+                 "127.0.0.1:%d" % (port + 10), "--connect",
+                 "127.0.0.1:%d" % port, "--delay", str(options.delay // 2)],
+                stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        ports = {name: port + 10 for name, port in ports.items()}
     times = {"belay": [], "rsync": []}
     try:
-        wait_for(17245)
-        wait_for(17246)
+        for port in ports.values():
+            wait_for(port)
         for run in range(options.runs):
             for name, command in (
                     ("belay", [os.environ["BELAY"], "get", "-q", "-r",
-                               "belay+tcp://127.0.0.1:17245/", "-d"]),
+                               "belay+tcp://127.0.0.1:%d/" %
+                               ports["belay"], "-d"]),
                     ("rsync", ["rsync", "-rt",
-                               "rsync://127.0.0.1:17246/src/"])):
+                               "rsync://127.0.0.1:%d/src/" %
+                               ports["rsync"]])):
                 out = os.path.join(base, "%s%d" % (name, run))
                 times[name].append(timed([*command, out]))
                 shutil.rmtree(out)

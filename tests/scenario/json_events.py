@@ -7,6 +7,7 @@ import os
 import re
 import signal
 
+import trees
 from harness import (KI, MI, TOP, Belayd, Fault, Run, case, check,
                      check_code, get, library, main, names, same, shelf,
                      start, wait_until, write_random)
@@ -43,8 +44,12 @@ SCHEMA = {
                 "failed_temporary failed_permanent failed_limit failed_usage "
                 "fresh wire exit_code".split()},
 }
-OPTIONAL = {"progress": {"eta_ms": int, "cid": str}, "done": {"cid": str},
-            "failed": {"cid": str}, "verify": {"cid": str}}
+DIRECTORY = {name: int for name in
+             "files_found files_have files_kept files_failed".split()}
+OPTIONAL = {"progress": {"eta_ms": int, "cid": str, **DIRECTORY},
+            "done": {"cid": str, **DIRECTORY},
+            "failed": {"cid": str, **DIRECTORY},
+            "verify": {"cid": str, **DIRECTORY}}
 
 
 def documented():
@@ -79,6 +84,10 @@ def check_line(line, run):
               "reason %s, class %s" % (event["reason"], event["class"]), run)
         check((event["class"] == "done") == (kind == "done"), "its class",
               run)
+    if set(DIRECTORY) & set(event):
+        check(set(DIRECTORY) <= set(event), "some of the members", run)
+        check(event["files_kept"] <= event["files_have"] <=
+              event["files_found"], "its files do not add up", run)
     if "have" in event:
         check(event["have"] == event["kept"] + event["fresh"] +
               event["reused"], "the ledger does not add up", run)
@@ -209,6 +218,37 @@ def interrupted(into):
         check_code(run, 128 + signal.SIGTERM)
         events = events_of(run)
         check(events[-2]["reason"] == "interrupted", "reason", run)
+
+
+@case
+def a_directory(into):
+    """Totals while it goes on, and at the end what the file events say."""
+    src = trees.make(into + "/src", dirs=4, files=10, large=2)
+    files = trees.count(src)
+    size = sum(os.path.getsize(os.path.join(base, name))
+               for base, _, names_ in os.walk(src) for name in names_)
+    os.symlink("nothing", src + "/link")
+    with Belayd(src) as server:
+        for fetched in (files, 0):
+            run = get("--json", "-r", "--limit-rate", 2 * MI, server.url(""),
+                      "-d", "out", cwd=into)
+            check_code(run, 0)
+            events = events_of(run)
+            done, each = events[-2], [e for e in events
+                                      if e["event"] == "file"]
+            check((done["files_found"], done["files_have"],
+                   done["files_kept"], done["files_failed"]) ==
+                  (files, files, files - fetched, 0), "totals", run)
+            check(done["size"] == done["have"] == size and
+                  done["fresh"] == (size if fetched else 0), "bytes", run)
+            check(len([e for e in each if e["reason"] == "ok"]) == fetched,
+                  "file events", run)
+            check(kinds(events).index("start") < kinds(events).index("file"),
+                  "order", run)
+            progress = [e for e in events if e["event"] == "progress"]
+            have = [(e["files_have"], e["have"]) for e in progress]
+            check(have == sorted(have), "progress goes backwards", run)
+            check(all(e["size"] in (0, size) for e in progress), "size", run)
 
 
 @case
