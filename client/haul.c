@@ -108,7 +108,9 @@ static void item_over(struct haul *h, const struct bulk_action *a)
         haul_hand(h, load);
         break;
     case BULK_SKIPPED:
-        if (load->same) {
+        if (load->hand) {
+            haul_hand(h, load);
+        } else if (load->same) {
             haul_tell(h, load, BELAY_UP_TO_DATE, "is there already");
         } else if (h->options.dry_run) {
             haul_tell_wanted(h, load);

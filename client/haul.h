@@ -81,8 +81,9 @@ struct haul_result {
     /* BELAY_DONE: in place and durable; BELAY_UP_TO_DATE, BELAY_SKIPPED;
      * BELAY_WOULD_FETCH; else it is not there. */
     enum belay_reason reason;
-    /* Too large for here, or in need of digest lists: nothing was done, fetch
-     * it alone (client/fetch.h).  `reason` means nothing then. */
+    /* Too large for here, or in need of digest lists, also to use what is equal
+     * in the file that it replaces: nothing was done, fetch it alone
+     * (client/fetch.h).  `reason` means nothing then. */
     bool handed;
     const char *text; /* printable; lives for the call */
     uint64_t size;

@@ -20,6 +20,9 @@
 #define HAUL_ITEMS 8192u
 /* Larger files are handed back. */
 #define HAUL_SMALL_MAX ((uint64_t)1 << 20)
+/* Where the file before has so many bytes, too, what is equal in both is worth
+ * more than round trips: handed back, since only digest lists tell it. */
+#define HAUL_DONOR_MIN ((uint64_t)256 << 10)
 /* Bytes of whole files that are not written yet: then the wires hold. */
 #define HAUL_UNWRITTEN ((uint64_t)32 << 20)
 #define HAUL_LOOKERS 1u
@@ -69,6 +72,7 @@ struct load {
     uint64_t temp; /* number of the temporary file */
     bool have_temp;
     bool same;  /* look: as it should be */
+    bool hand;  /* compared: handed back */
     int err;    /* 0, or a code of err.h */
     int sys_errno;
     enum bulk_stored stored;

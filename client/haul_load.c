@@ -148,6 +148,13 @@ static bool looked_alone(struct haul *h, struct load *load)
     return false;
 }
 
+/* Is the file that is replaced likely to hold much of the new one? */
+static bool has_donor(const struct load *load, uint64_t size)
+{
+    return load->file.exists == HAUL_REPLACE && load->there &&
+           load->there_size >= HAUL_DONOR_MIN && size >= HAUL_DONOR_MIN;
+}
+
 void haul_looked(struct haul *h, struct load *load)
 {
     struct haul_file *f = &load->file;
@@ -169,6 +176,10 @@ void haul_looked(struct haul *h, struct load *load)
         haul_tell_wanted(h, load);
         return;
     }
+    if (!ask.probe && f->known && has_donor(load, f->size)) {
+        haul_hand(h, load);
+        return;
+    }
     memcpy(ask.pin_cid, f->pin_cid, HASH_LEN);
     if (bulk_add(h->bulk, &ask, &load->item) != 0) {
         BELAY_UNREACHABLE(); /* it takes as many as there are loads */
@@ -181,6 +192,8 @@ void haul_compared(struct haul *h, struct load *load)
     bool fetch = !load->same && load->file.exists == HAUL_REPLACE &&
                  !h->options.dry_run;
 
+    load->hand = fetch && has_donor(load, load->identity.size);
+    fetch = fetch && !load->hand;
     bulk_judge(h->bulk, load->item, fetch, loop_now_ms(h->loop));
 }
 

@@ -9,7 +9,7 @@ import signal
 
 import trees
 from harness import (KI, MI, Belayd, Fault, Tmpfs, case, check, check_code,
-                     get, library, main, names, shelf, start, wait_until,
+                     get, library, main, names, settle, shelf, start, wait_until,
                      write_random)
 
 N = trees.FILES
@@ -228,6 +228,38 @@ def what_came_to_nothing_leaves_no_directories(tmp):
         check_code(get("-r", server.url("empty"), "-d", "made/dir", cwd=tmp),
                    0)
         check(names(tmp + "/made/dir") == [], "an empty one is a result")
+
+
+@case
+def an_update_fetches_what_differs(tmp):
+    """Of small files, too, where the one before holds most of the new one: in
+    a tree and in a list."""
+    src = tmp + "/src"
+    os.mkdir(src)
+    sizes = {"f%d" % k: 300 * KI + k * 60 * KI for k in range(10)}
+    for k, (name, size) in enumerate(sizes.items()):
+        write_random(src + "/" + name, size, k)
+    settle(*(src + "/" + name for name in sizes))
+    with Belayd(src) as server:
+        with open(tmp + "/entries", "w") as file:
+            file.writelines(server.url(name) + "\n" for name in sizes)
+        ways = (("tree", ("-r", server.url(""))),
+                ("check", ("-r", "--check", server.url(""))),
+                ("list", ("--overwrite", "-i", "entries")))
+        for out, words in ways:
+            check_code(get(*words, "-d", out, cwd=tmp), 0)
+        for name in sizes:
+            with open(src + "/" + name, "r+b") as file:
+                file.seek(100 * KI)
+                file.write(b"another beginning of this block")
+        settle(*(src + "/" + name for name in sizes))
+        for out, words in ways:
+            run = get("--json", *words, "-d", out, cwd=tmp)
+            check_code(run, 0)
+            end = json.loads(run.out.splitlines()[-1])
+            trees.same(src, tmp + "/" + out, run)
+            check(end["wire"] < sum(sizes.values()) // 2,
+                  "%s: %d bytes" % (out, end["wire"]), run)
 
 
 @case

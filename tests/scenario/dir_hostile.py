@@ -5,6 +5,7 @@ rest arrives."""
 
 import argparse
 import os
+import random
 import signal
 import stat
 import threading
@@ -306,26 +307,42 @@ def temporary_directory_that_is_not_ours(tmp):
 
 @case
 def killed_and_again(tmp):
-    src = trees.make(os.path.join(tmp, "src"), dirs=20,
-                     files=3 * trees.FILES)
+    """Killed when some of about a thousand files are in place: every final
+    name is right or absent, and a rerun completes it."""
+    src = trees.make(os.path.join(tmp, "src"), dirs=20, files=trees.FILES)
     out = os.path.join(tmp, "out")
     want = trees.picture(src)
+    files = trees.count(src)
+    chance = random.Random(12)
+    midway = 0
+
+    def in_place():
+        return sum(len(names_) for base, _, names_ in os.walk(out)
+                   if ".belay-tmp" not in base)
+
     with Belayd(src) as real:
-        for k in range(6):
-            run = start("-r", "--limit-rate", "5M", real.url(""), "-d", out,
+        for share in (0, 0.1, 0.3, 0.5, 0.7):
+            aim = int(files * (share + chance.uniform(0, 0.1)))
+            run = start("-r", "--limit-rate", "3M", real.url(""), "-d", out,
                         cwd=tmp)
-            time.sleep(0.1 + 0.07 * k)
+            wait_until(lambda: in_place() >= aim or run.poll() is not None,
+                       "files", step=0.002)
+            time.sleep(chance.uniform(0, 0.05))
             run.send(signal.SIGKILL)
             run.wait()
+            midway += 0 < in_place() < files
             for path, what in trees.picture(out).items() \
                     if os.path.isdir(out) else ():
                 if stat.S_ISREG(what[0]) and not path.startswith(".belay"):
                     check(what[-1] == want[path][-1] and
                           what[2] == want[path][2],
                           "%s is not whole" % path)
+        check(midway >= 2, "it was never killed midway")
         run = get("-r", real.url(""), "-d", out, cwd=tmp)
         check_code(run, 0)
         trees.same(src, out, run)
+        check(not [n for n in os.listdir(out) if n.startswith(".belay")],
+              "temporary files are left")
 
 
 @case
