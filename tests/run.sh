@@ -121,6 +121,13 @@ if [ -n "$long" ]; then
     build fuzz clang address,undefined RelWithDebInfo -DBELAY_FUZZ=ON
     echo "== fuzz"
     python3 -B tests/fuzz/campaign.py build/fuzz 600 || failed="$failed fuzz"
+    echo "== planted bugs"
+    python3 -B tests/sim/mutants.py build/gcc/libbelay_proto.a ||
+        failed="$failed planted-bugs"
+    echo "== checks taken out"
+    mkdir -p build/mutation
+    python3 -B tests/mutation/mutate.py --work build/mutation ||
+        failed="$failed checks-taken-out"
 fi
 
 if [ -n "$unstable" ]; then

@@ -216,9 +216,16 @@ static void plan_help(struct world *w, uint64_t seed)
         p->donor = (unsigned)rng_between(&r, 1, 100);
         p->donor_self = rng_percent(&r, 40);
     }
+    if (p->pinned && p->mirrors > 0 && rng_percent(&r, 50)) {
+        /* Whether a mirror has the pinned content shows only at the end. */
+        w->client.config.want_chunk_log2 =
+            w->client.config.pin_log2 == 12 ? 13 : 12;
+        p->refuse = 60;
+    }
     if (p->narrow > 0 && rng_percent(&r, 30)) {
         /* Lists that come in pieces, of versions that are weak. */
         p->sly = true;
+        w->source.tick_ms = 1000;
         p->change_ms = (unsigned)rng_between(&r, 300, 3000);
         p->calm_at = rng_between(&r, 2000, 30000);
     }
