@@ -71,6 +71,14 @@ test_find(void **state)
     assert_int_equal(auth_find_token(&d.table, (struct bytes_view){
                                          d.digests[0], HASH_LEN }),
                      AUTH_NOBODY);
+    /* Every byte of it counts. */
+    for (size_t at = 0; at < HASH_LEN; at++) {
+        d.digests[0][at] ^= 0x10;
+        assert_int_equal(auth_find_token(&d.table, (struct bytes_view){
+                                             (const uint8_t *)"one", 3 }),
+                         AUTH_NOBODY);
+        d.digests[0][at] ^= 0x10;
+    }
     hasher_free(hasher);
 }
 
