@@ -162,7 +162,7 @@ def check_package(build, cmake, room):
         sys.exit("made again, the package has other bytes")
     fields = run("dpkg-deb", "-f", package)
     for word in ("Package: belay", "Section: net", "libc6", "libssl3",
-                 "libuv1", "Maintainer:", "Description:"):
+                 "libuv1", "libmicrohttpd", "Maintainer:", "Description:"):
         if word not in fields:
             sys.exit("no %r in\n%s" % (word, fields))
     root = room + "/root"
