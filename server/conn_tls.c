@@ -273,6 +273,7 @@ conn_tls_send(struct conn *c, const uint8_t *frames, size_t len)
 {
     const struct piece *p = c->sending != NULL ? &c->sending->piece : NULL;
 
+    BELAY_ASSERT(p != NULL || len > 0);
     if (p != NULL && tls_sends_files(c->tls) && p->data == NULL) {
         return len > 0 ? write_tls(c, frames, len) : send_file(c);
     }

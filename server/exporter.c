@@ -287,7 +287,7 @@ start(struct exporter *e, struct server *server)
         err = start_events(e);
     }
     if (err == 0) {
-        err = sandbox_filter(&e->sandbox);
+        err = sandbox_filter(&e->sandbox, &server->filter);
     }
     return err;
 }

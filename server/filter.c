@@ -15,9 +15,23 @@ filter_possible(void)
 }
 
 int
-filter_load(bool deadly)
+filter_make(bool deadly, struct filter *out)
 {
     (void)deadly;
+    (void)out;
+    return ERR_UNSUPPORTED;
+}
+
+void
+filter_clear(struct filter *filter)
+{
+    (void)filter;
+}
+
+int
+filter_load(const struct filter *filter)
+{
+    (void)filter;
     return ERR_UNSUPPORTED;
 }
 
@@ -25,14 +39,22 @@ filter_load(bool deadly)
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/sockios.h>
+#include <malloc.h>
 #include <seccomp.h>
-#include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "server/errand.h"
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -167,29 +189,117 @@ add_rules(scmp_filter_ctx ctx)
     return rc;
 }
 
-int
-filter_load(bool deadly)
+/* ---- Making it, in a child. */
+
+/* What libseccomp needs for the list, and much more. */
+#define HEAP_BYTES ((size_t)8 << 20)
+
+/* From now on allocations that small come from memory that we have. */
+static bool
+reserve_heap(void)
 {
+    (void)mallopt(M_MMAP_THRESHOLD, (int)(4 * HEAP_BYTES));
+    (void)mallopt(M_TRIM_THRESHOLD, (int)(4 * HEAP_BYTES));
+    void *heap = malloc(HEAP_BYTES);
+    free(heap);
+    return heap != NULL;
+}
+
+/* Writes the list to fd. */
+static int
+export(void *arg, int fd)
+{
+    const bool *deadly = arg;
     scmp_filter_ctx ctx =
-        seccomp_init(deadly ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(EPERM));
+        reserve_heap() ? seccomp_init(*deadly ? SCMP_ACT_KILL_PROCESS
+                                              : SCMP_ACT_ERRNO(EPERM))
+                       : NULL;
     if (ctx == NULL) {
-        return ERR_NOMEM;
+        return 1;
     }
-    int rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+    int rc = add_rules(ctx);
     if (rc == 0) {
-        rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_LOG, 1);
-    }
-    if (rc == -EOPNOTSUPP) {
-        rc = 0; /* an older kernel does not note what it refuses */
-    }
-    if (rc == 0) {
-        rc = add_rules(ctx);
-    }
-    if (rc == 0) {
-        rc = seccomp_load(ctx);
+        rc = seccomp_export_bpf(ctx, fd);
     }
     seccomp_release(ctx);
-    errno = rc < 0 ? -rc : 0;
+    return rc == 0 ? 0 : 1;
+}
+
+static int
+make_once(bool deadly, struct filter *out)
+{
+    /* As much as the kernel takes. */
+    size_t cap = BPF_MAXINSNS * sizeof(struct sock_filter);
+
+    *out = (struct filter){ .code = malloc(cap) };
+    if (out->code == NULL) {
+        return ERR_NOMEM;
+    }
+    int err = errand_run(export, &deadly, out->code, cap, &out->len);
+    if (err == 0 &&
+        (out->len == 0 || out->len % sizeof(struct sock_filter) != 0)) {
+        err = ERR_NOMEM;
+    }
+    return err;
+}
+
+/* A failed allocation may also pass for success and leave a hole in the list:
+ * so two of them have to be the same. */
+int
+filter_make(bool deadly, struct filter *out)
+{
+    struct filter again = { .code = NULL };
+    int err = make_once(deadly, out);
+
+    if (err == 0) {
+        err = make_once(deadly, &again);
+    }
+    if (err == 0 && (again.len != out->len ||
+                     memcmp(again.code, out->code, out->len) != 0)) {
+        err = ERR_NOMEM;
+    }
+    int error = errno;
+    filter_clear(&again);
+    if (err != 0) {
+        filter_clear(out);
+    }
+    errno = error;
+    return err;
+}
+
+void
+filter_clear(struct filter *filter)
+{
+    free(filter->code);
+    *filter = (struct filter){ .code = NULL };
+}
+
+/* ---- Loading it. */
+
+int
+filter_load(const struct filter *filter)
+{
+    const struct sock_fprog program = {
+        .len = (unsigned short)(filter->len / sizeof(struct sock_filter)),
+        .filter = filter->code,
+    };
+    unsigned flags = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG;
+
+    if (filter->len == 0) {
+        return ERR_UNSUPPORTED;
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        return ERR_IO;
+    }
+    long rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (rc < 0 && errno == EINVAL) {
+        /* An older kernel does not note what it refuses. */
+        rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                     SECCOMP_FILTER_FLAG_TSYNC, &program);
+    }
+    if (rc > 0) {
+        errno = EBUSY; /* the number of a thread that could not follow */
+    }
     return rc == 0 ? 0 : ERR_IO;
 }
 

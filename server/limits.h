@@ -17,6 +17,9 @@
 #define SERVER_HASH_SLOTS 4u
 #define SERVER_THREADS (SERVER_HASH_SLOTS + 2u)
 
+/* Stack of each of them, of which they use a small part. */
+#define SERVER_STACK_BYTES (4u * 1024u * 1024u)
+
 /* A worker that dies is replaced at once, but one that dies within
  * SERVER_CRASH_SOON_MS of its start only after SERVER_RESTART_PAUSE_MS, so
  * that a fault at start-up cannot use up the machine. */

@@ -60,6 +60,12 @@ complain_of(const struct settings *settings, const char *what,
     return complain(EXIT_FAILED, what, path, why);
 }
 
+static const char *
+reason_of(int err)
+{
+    return err == ERR_IO ? strerror(errno) : err_sentence(err);
+}
+
 /* ---- Listening. */
 
 static int
@@ -206,10 +212,18 @@ static void
 set_rlimits(void)
 {
     struct rlimit files;
+    struct rlimit stack;
     const struct rlimit none = { .rlim_cur = 0, .rlim_max = 0 };
 
     /* Keys and file contents do not belong into core dumps. */
     setrlimit(RLIMIT_CORE, &none);
+    /* All stacks of ended threads are kept for the next ones: glibc does so
+     * for 40 MiB, and libuv has no answer to a lack of memory. */
+    if (getrlimit(RLIMIT_STACK, &stack) == 0 &&
+        stack.rlim_cur > SERVER_STACK_BYTES) {
+        stack.rlim_cur = SERVER_STACK_BYTES;
+        setrlimit(RLIMIT_STACK, &stack);
+    }
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -373,6 +387,12 @@ start(struct server *server, const struct settings *settings)
     if (metrics_new(&server->metrics) != 0) {
         return complain(EXIT_FAILED, "cannot start", NULL, strerror(errno));
     }
+    int err = sandbox_prepare(settings->sandbox, &server->filter);
+    if (err != 0) {
+        metrics_free(server->metrics);
+        return complain(EXIT_FAILED, "cannot confine the workers", NULL,
+                        reason_of(err));
+    }
     rand_bytes(server->tree_id, sizeof(server->tree_id));
     status = open_cache(server, settings, &cache);
     if (status == 0) {
@@ -383,6 +403,7 @@ start(struct server *server, const struct settings *settings)
         digestcache_mark_clean(server->cache_dir);
     }
     cachedir_close(&cache);
+    filter_clear(&server->filter);
     metrics_free(server->metrics);
     return status;
 }
@@ -403,16 +424,20 @@ find_user(const struct settings *settings, struct privileges_user *user)
         user->uid = geteuid();
         return 0;
     }
-    if (privileges_find(settings->user, user) != 0) {
+    int err = privileges_find(settings->user, user);
+    if (err == ERR_NOT_FOUND) {
         return complain(EXIT_USAGE, "no such user:", settings->user, NULL);
     }
-    return 0;
+    return err == 0 ? 0
+                    : complain(EXIT_FAILED, "cannot look up user",
+                               settings->user, reason_of(err));
 }
 
 /* What is opened by path from here on must be within the user's reach: what
  * could not be opened again later had better fail now. */
 static int
-drop_root(const struct privileges_user *user)
+drop_root(const struct settings *settings,
+          const struct privileges_user *user)
 {
     if (user->uid == geteuid()) {
         return 0;
@@ -421,7 +446,7 @@ drop_root(const struct privileges_user *user)
         cachedir_prepare(user->uid, user->gid);
     }
     if (privileges_drop(user) != 0) {
-        return complain(EXIT_FAILED, "cannot become user", user->name,
+        return complain(EXIT_FAILED, "cannot become user", settings->user,
                         strerror(errno));
     }
     return 0;
@@ -488,7 +513,7 @@ run(const struct settings *settings)
         status = listen_metrics(&server, settings->metrics);
     }
     if (status == 0) {
-        status = drop_root(&user);
+        status = drop_root(settings, &user);
     }
     if (status == 0) {
         status = run_logged(&server, settings);

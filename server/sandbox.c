@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "proto/io/confine.h"
-#include "server/filter.h"
 
 #define KINDS \
     (CONFINE_READ | CONFINE_WRITE | CONFINE_EXEC | CONFINE_TCP | CONFINE_IPC)
@@ -153,7 +152,17 @@ sandbox_confine(struct sandbox *sandbox, enum sandbox_mode mode,
 /* ---- System calls. */
 
 int
-sandbox_filter(struct sandbox *sandbox)
+sandbox_prepare(enum sandbox_mode mode, struct filter *out)
+{
+    *out = (struct filter){ .code = NULL };
+    if (mode == SANDBOX_OFF || !filter_built()) {
+        return 0; /* a build for tests: said in the log */
+    }
+    return filter_make(mode == SANDBOX_STRICT, out);
+}
+
+int
+sandbox_filter(struct sandbox *sandbox, const struct filter *filter)
 {
     const struct rlimit none = { .rlim_cur = 0, .rlim_max = 0 };
 
@@ -161,10 +170,10 @@ sandbox_filter(struct sandbox *sandbox)
         return 0;
     }
     setrlimit(RLIMIT_NPROC, &none);
-    int err = filter_load(sandbox->mode == SANDBOX_STRICT);
+    int err = filter_load(filter);
     sandbox->filtered = err == 0;
-    if (err == ERR_UNSUPPORTED && !filter_built()) {
-        return 0; /* a build for tests: said in the log */
+    if (!filter_built()) {
+        return 0;
     }
     return is_demanding(sandbox->mode) ? err : 0;
 }

@@ -19,6 +19,7 @@
 #include "proto/base/check.h"
 #include "proto/base/err.h"
 #include "proto/io/log.h"
+#include "server/filter.h"
 
 enum sandbox_mode {
     SANDBOX_TRY,     /* as much as the kernel has */
@@ -50,6 +51,11 @@ struct sandbox {
  * in *missing. For the parent, before it starts workers. */
 MUST_USE int sandbox_check(enum sandbox_mode mode, const char **missing);
 
+/* Makes what sandbox_filter() will need, for all processes that inherit it;
+ * nothing when the mode is off. For the parent, too; the caller clears *out
+ * by filter_clear(). ERR_NOMEM, ERR_IO. */
+MUST_USE int sandbox_prepare(enum sandbox_mode mode, struct filter *out);
+
 /* Denies all paths but the places, TCP but to accept, and signals to outside.
  * A file that is opened or read anew may be replaced by a rename, so the right
  * is given for its directory: to read there, and for the log to write.
@@ -60,7 +66,8 @@ MUST_USE int sandbox_confine(struct sandbox *sandbox, enum sandbox_mode mode,
 
 /* Denies all system calls but those that serving needs, in all threads, and
  * new processes and threads. Errors as above. */
-MUST_USE int sandbox_filter(struct sandbox *sandbox);
+MUST_USE int sandbox_filter(struct sandbox *sandbox,
+                            const struct filter *filter);
 
 /* One line of what is in force for a process, by its kind and number. */
 void sandbox_log(const struct sandbox *sandbox, struct log *log,

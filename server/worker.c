@@ -311,7 +311,7 @@ init_all(struct worker *w)
         err = init_events(w);
     }
     if (err == 0) {
-        err = sandbox_filter(&w->sandbox);
+        err = sandbox_filter(&w->sandbox, &w->server->filter);
     }
     return err;
 }

@@ -47,6 +47,7 @@ struct server {
     struct conduct *conduct;
     struct permits *permits;
     struct metrics *metrics;
+    struct filter filter; /* of system calls, for children */
     uint64_t began_ms; /* on the monotonic clock */
     int metrics_fd;    /* listens for those who ask for them; -1: none */
     int listen_fd[SERVER_LISTEN_MAX];

@@ -1,10 +1,10 @@
 #include "proto/data/hash.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 /* libcrypto has a type by the name of one of our errors. */
 #define ERR_STATE libcrypto_err_state
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #undef ERR_STATE
 
@@ -21,8 +21,16 @@ struct hasher {
     bool open;   /* Between begin and final. */
 };
 
+bool hash_ready(void)
+{
+    return OSSL_LIB_CTX_get0_global_default() != NULL;
+}
+
 struct hasher *hasher_new_reference(void)
 {
+    if (!hash_ready()) {
+        return NULL;
+    }
     struct hasher *hasher = calloc(1, sizeof *hasher);
     if (hasher == NULL) {
         return NULL;

@@ -9,6 +9,7 @@
 #ifndef PROTO_DATA_HASH_H
 #define PROTO_DATA_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -67,5 +68,10 @@ int hasher_final(struct hasher *hasher, uint8_t out[HASH_LEN]) MUST_USE;
 
 /* The version of libcrypto that runs, a constant text. */
 const char *hash_library(void);
+
+/* Could libcrypto make itself ready? If memory was out at its first call, it
+ * never can in this process, and does not look out for it: then nothing else
+ * of it may be called. All that uses it asks first. Any thread. */
+bool hash_ready(void);
 
 #endif

@@ -10,6 +10,7 @@
 #undef ERR_STATE
 
 #include "proto/base/check.h"
+#include "proto/data/hash.h"
 
 /* Whatever failed is told by our result.  What stays in libcrypto's queue
  * would be taken for an error of the next TLS call of this thread. */
@@ -21,8 +22,9 @@ static int finish(int err)
 
 static EVP_PKEY *private_key(const uint8_t seed[SIGN_SEED_LEN])
 {
-    return EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed,
-                                        SIGN_SEED_LEN);
+    return !hash_ready() ? NULL
+                         : EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL,
+                                                        seed, SIGN_SEED_LEN);
 }
 
 int sign_public(const uint8_t seed[SIGN_SEED_LEN],
@@ -61,6 +63,9 @@ int sign_make(const uint8_t seed[SIGN_SEED_LEN], const void *message,
 int sign_check(const uint8_t public_key[SIGN_PUBLIC_LEN], const void *message,
                size_t len, const uint8_t signature[SIGN_LEN])
 {
+    if (!hash_ready()) {
+        return ERR_INTERNAL;
+    }
     EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL,
                                                 public_key, SIGN_PUBLIC_LEN);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -111,7 +116,7 @@ int sign_pem_decode(const char *text, size_t len, uint8_t seed[SIGN_SEED_LEN])
     if (len == 0 || len > INT32_MAX) {
         return ERR_SYNTAX;
     }
-    BIO *bio = BIO_new_mem_buf(text, (int)len);
+    BIO *bio = hash_ready() ? BIO_new_mem_buf(text, (int)len) : NULL;
     if (bio == NULL) {
         return finish(ERR_INTERNAL);
     }

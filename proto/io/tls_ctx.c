@@ -56,6 +56,9 @@ no_password(char *buf, int size, int writing, void *arg)
 static SSL_CTX *
 new_ctx(const SSL_METHOD *method)
 {
+    if (!hash_ready()) {
+        return NULL;
+    }
     ERR_clear_error();
     SSL_CTX *c = SSL_CTX_new(method);
     if (c == NULL) {

@@ -73,15 +73,18 @@ tls_pin_of(X509 *cert, uint8_t pin[HASH_LEN])
 int
 tls_cert_pin(struct bytes_view cert, uint8_t pin[HASH_LEN])
 {
-    BIO *bio = cert.len > INT32_MAX
+    BIO *bio = cert.len > INT32_MAX || !hash_ready()
                    ? NULL
                    : BIO_new_mem_buf(cert.ptr, (int)cert.len);
-    X509 *x509 = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    X509 *x509 =
+        bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     int err = x509 != NULL ? tls_pin_of(x509, pin) : ERR_SYNTAX;
 
     X509_free(x509);
     BIO_free(bio);
-    ERR_clear_error();
+    if (bio != NULL) {
+        ERR_clear_error();
+    }
     return err == 0 ? 0 : ERR_SYNTAX;
 }
 
@@ -327,6 +330,9 @@ tls_make_identity(const char *name, char key[TLS_PEM_MAX],
 {
     if (name[0] == '\0' || strlen(name) > 64) {
         return ERR_RANGE;
+    }
+    if (!hash_ready()) {
+        return ERR_TLS;
     }
     EVP_PKEY *pair = EVP_EC_gen("P-256");
     X509 *x509 = X509_new();

@@ -207,8 +207,17 @@ enter(struct sandbox *sandbox, enum sandbox_mode mode)
         .cache_dir = scene.cache,
         .log_file = log_file,
     };
-    int err = sandbox_confine(sandbox, mode, &places);
-    return err == 0 ? sandbox_filter(sandbox) : err;
+    struct filter filter;
+    int err = sandbox_prepare(mode, &filter);
+
+    if (err == 0) {
+        err = sandbox_confine(sandbox, mode, &places);
+    }
+    if (err == 0) {
+        err = sandbox_filter(sandbox, &filter);
+    }
+    filter_clear(&filter);
+    return err;
 }
 
 /* ---- Cases. */
