@@ -24,10 +24,10 @@ bool filter_built(void);
 bool filter_possible(void);
 
 /* Makes the list, by errands: libseccomp has no right answer to a failed
- * allocation, it crashes, never ends, or leaves something out. The caller has one thread. deadly: any
- * call that is not on the list ends the process; else it fails with EPERM and
- * is noted in the system's audit log. ERR_UNSUPPORTED, ERR_NOMEM, ERR_IO with
- * the reason in errno. */
+ * allocation, it crashes, never ends, or leaves something out. The caller has
+ * one thread. deadly: any call that is not on the list ends the process; else
+ * it fails with EPERM and is noted in the system's audit log.
+ * ERR_UNSUPPORTED, ERR_NOMEM, ERR_IO with the reason in errno. */
 MUST_USE int filter_make(bool deadly, struct filter *out);
 void filter_clear(struct filter *filter);
 
