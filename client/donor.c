@@ -37,9 +37,14 @@ int donors_add(struct donors *donors, const char *dir, const char *name,
     if (donor->fd < 0) {
         return ERR_IO;
     }
-    if (fstat(donor->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    int err = fstat(donor->fd, &st) != 0 ? ERR_IO
+              : !S_ISREG(st.st_mode)     ? ERR_NOT_A_FILE
+                                         : 0;
+    if (err != 0) {
+        int error = errno;
         close(donor->fd);
-        return ERR_NOT_A_FILE;
+        errno = error;
+        return err;
     }
     donor->self = false;
     donor->size = (uint64_t)st.st_size;

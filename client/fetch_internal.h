@@ -73,6 +73,7 @@ struct local_job {
     bool copied;
     bool try_clone;
     bool busy;
+    int fault; /* errno of a reading that failed, or 0 */
     struct store_error error;
 };
 
@@ -136,6 +137,7 @@ struct fetch {
     struct transfer_action queue[LOCAL_QUEUE];
     unsigned queue_head, queue_count;
     unsigned local_busy;
+    int local_fault; /* errno of a reading that failed, or 0 */
     /* Finishing. */
     int finish_result;
     bool digest_wrong;

@@ -167,10 +167,18 @@ static bool asks_first(const struct fetch *f)
            f->options.kind != BELAY_KIND_VERIFY;
 }
 
-/* What this run made for a copy is of no use. */
+/* What this run made for a copy is of no use. Whether a file that cannot be
+ * read is a stranger, nobody knows. */
 static void refuse_stranger(struct fetch *f, const char *why)
 {
     f->discard = f->options.kind == BELAY_KIND_GET && !f->resumed;
+    if (f->local_fault != 0) {
+        fetch_over(f, BELAY_DISK,
+                   "cannot read it: %s; nothing was changed; --force makes "
+                   "it the server's file all the same",
+                   strerror(f->local_fault));
+        return;
+    }
     fetch_over(f, BELAY_EXISTS,
                "%s; nothing was changed; --force makes it the server's file "
                "all the same", why);

@@ -1,5 +1,6 @@
 /* Local chunks: hashing what is on disk, and moving old chunks to their new
  * place, on worker threads, a bounded number at a time. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,8 +53,10 @@ static uint64_t hash_group(struct local_job *job, uint64_t at)
         bytes += len;
         n++;
     }
-    if (local_read(job, offset, bytes) == 0 &&
-        hash_sha256_many(job->hasher, items, n) == 0) {
+    errno = 0;
+    if (local_read(job, offset, bytes) != 0) {
+        job->fault = job->fault != 0 ? job->fault : errno;
+    } else if (hash_sha256_many(job->hasher, items, n) == 0) {
         for (uint64_t k = 0; k < n; k++) {
             job->ok[at + k - a->first] = true;
         }
@@ -65,6 +68,7 @@ static void hash_work(struct local_job *job)
 {
     const struct transfer_action *a = &job->action;
 
+    job->fault = 0;
     memset(job->ok, 0, a->count * sizeof job->ok[0]);
     for (uint64_t at = a->first; at < a->first + a->count;) {
         at += hash_group(job, at);
@@ -144,6 +148,7 @@ static void done(void *arg)
         f->donors.no_clone = f->donors.no_clone || !job->try_clone;
         transfer_copied(f->transfer, job->copied, now);
     } else {
+        f->local_fault = f->local_fault != 0 ? f->local_fault : job->fault;
         for (uint64_t k = 0; k < a->count; k++) {
             transfer_hashed(f->transfer, a->first + k,
                             job->ok[k] ? job->digest[k] : NULL, now);

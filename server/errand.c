@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* Seconds of work after which a child is taken for one that will not end. */
-#define CHILD_SECONDS 10u
+#define CHILD_SECONDS 2u
 
 static void
 run_child(errand_fn *fn, void *arg, int fd)

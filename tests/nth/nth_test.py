@@ -11,7 +11,6 @@ Environment: NTH_SHIM is the library.
 """
 
 import collections
-import contextlib
 import mmap
 import os
 import shutil
@@ -302,8 +301,9 @@ def client_repair(_tmp):
 
         def one(folder, plan, counting):
             into, path = damaged(folder)
-            run = command(words, into, plan.env)
-            check(run.code in ({0} if counting else CLIENT_CODES),
+            run = command(words, into, plan.env, plan.kind == EVER)
+            check(run.code in ({0} if counting
+                               else CLIENT_CODES | {INTERRUPTED}),
                   "exit code %s" % run.code, run)
             right = same(path, os.path.join(shelf(), "file"))
             check(right or run.code != 0, "told to be right", run)
@@ -393,14 +393,13 @@ def descriptors(child):
 
 
 def ready(child, log):
-    """The worker has all that it keeps; its descriptors then."""
+    """The worker has all that it keeps, or the server has ended; the worker's
+    descriptors then."""
     def settled():
         with open(log) as text:
             return child.poll() is not None or " sandbox " in text.read()
 
-    # With failures for ever there may never be a worker that serves.
-    with contextlib.suppress(Failure):
-        harness.wait_until(settled, "worker", 3)
+    harness.wait_until(settled, "worker", PATIENCE)
     return descriptors(child)
 
 
@@ -421,7 +420,8 @@ def server_one(folder, plan, counting):
     into = under(folder)
     try:
         if port is not True:
-            before = ready(child, log)
+            # With failures for ever there may never be one that serves.
+            before = ready(child, log) if plan.kind != EVER else {}
             url = "belay+tcp://127.0.0.1:%d/file" % port
             run = client(url, into, deadline="6" if plan.kind == ONCE else "1")
             # A server that refuses or is silent: refused, or the deadline.

@@ -112,10 +112,22 @@ void *calloc(size_t count, size_t size)
                                                : __libc_calloc(count, size);
 }
 
+/* libuv has no answer but abort() when its table of descriptors does not grow
+ * (a worker is started anew by its parent then), or when a thread does not
+ * start; proto/io tries whether threads can be had before it asks libuv, and
+ * that try counts. */
+static bool from_libuv(const void *caller)
+{
+    Dl_info info;
+    return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
+           strstr(info.dli_fname, "libuv") != NULL;
+}
+
 void *realloc(void *p, size_t size)
 {
-    return fails(NTH_MEMORY, "realloc", ENOMEM) ? NULL
-                                                : __libc_realloc(p, size);
+    bool due = !from_libuv(__builtin_return_address(0)) &&
+               fails(NTH_MEMORY, "realloc", ENOMEM);
+    return due ? NULL : __libc_realloc(p, size);
 }
 
 void *aligned_alloc(size_t align, size_t size)
@@ -226,15 +238,6 @@ WRAP_ANY(int, getsockname,
          (int fd, struct sockaddr *restrict a, socklen_t *restrict n),
          (fd, a, n), ENOBUFS)
 WRAP_ANY(pid_t, fork, (void), (), EAGAIN)
-/* libuv has no answer but abort() when a worker does not start; proto/io tries
- * whether threads can be had before it asks libuv, and that try counts. */
-static bool from_libuv(const void *caller)
-{
-    Dl_info info;
-    return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
-           strstr(info.dli_fname, "libuv") != NULL;
-}
-
 WRAP(int, pthread_create,
      (pthread_t *restrict t, const pthread_attr_t *restrict a,
       void *(*f)(void *), void *restrict p),
