@@ -112,7 +112,7 @@ build clang clang "" RelWithDebInfo
 check clang -L unit
 
 build asan clang address,undefined RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
-check asan -L 'unit|scenario|sim|fuzz'
+check asan -L 'unit|scenario|sim|fuzz|hostile'
 
 build tsan clang thread RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
 check tsan -L scenario

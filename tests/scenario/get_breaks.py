@@ -208,7 +208,8 @@ def no_server_for_a_while(into):
 def server_stopped_and_continued(into):
     """N16: the server stands still, longer than the client bears silence."""
     with Belayd() as server:
-        run = start("-v", "--timeout", "1", "--limit-rate", SIZE // 2,
+        # So slowly that not all of it is in the buffers of the sockets.
+        run = start("-v", "--timeout", "1", "--limit-rate", SIZE // 10,
                     server.url(), cwd=into)
         wait_until(lambda: ".part" in str(names(into)), "partial file")
         time.sleep(0.3)

@@ -280,7 +280,9 @@ static void cut_file(struct disk *d, struct dfile *f, bool lose_all)
             tear(d, f, i);
         }
     }
-    memset(f->dirty, 0, f->dirty_cap);
+    if (f->dirty_cap > 0) {
+        memset(f->dirty, 0, f->dirty_cap);
+    }
     pages_resize(&f->cache, 0);
     pages_share(&f->cache, 0, &f->disk, 0, f->disk.len);
 }
