@@ -409,15 +409,39 @@ census_worker_started(struct census *census, unsigned worker)
     unlock(census);
 }
 
+/* A worker may have been killed between two of its steps, so that sums are
+ * made anew from the places. */
+static void
+sum_up(struct census *c)
+{
+    struct table *t = c->table;
+
+    t->total = 0;
+    t->strangers = 0;
+    t->origins = 0;
+    for (size_t w = 0; w < SERVER_WORKERS_MAX; w++) {
+        t->desk[w].count = 0;
+        t->desk[w].strangers = 0;
+    }
+    for (size_t i = 0; i < c->places; i++) {
+        const struct place *p = &t->place[i];
+
+        for (size_t w = 0; p->used && w < SERVER_WORKERS_MAX; w++) {
+            t->desk[w].count += p->count[w];
+            t->desk[w].strangers += p->strangers[w];
+        }
+        t->origins += p->used;
+        t->total += sum_of(p->count);
+        t->strangers += sum_of(p->strangers);
+    }
+}
+
 void
 census_worker_died(struct census *census, unsigned worker)
 {
     struct table *t = lock(census);
-    struct desk *desk = &t->desk[worker];
 
-    t->total -= desk->count;
-    t->strangers -= desk->strangers;
-    memset(desk, 0, sizeof(*desk));
+    memset(&t->desk[worker], 0, sizeof(t->desk[worker]));
     for (size_t i = 0; i < census->places; i++) {
         t->place[i].count[worker] = 0;
         t->place[i].strangers[worker] = 0;
@@ -429,6 +453,7 @@ census_worker_died(struct census *census, unsigned worker)
             vacate(census, i);
         }
     }
+    sum_up(census);
     unlock(census);
 }
 

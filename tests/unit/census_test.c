@@ -197,7 +197,7 @@ test_killed_counter(void **state)
     struct census *c = new_census(1000, 1000);
     struct census_guest a = v4(1);
     (void)state;
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 200; round++) {
         pid_t pid = fork();
         if (pid == 0) {
             for (;;) {
@@ -205,7 +205,7 @@ test_killed_counter(void **state)
                 census_leave(c, 0, &a, CENSUS_STRANGER);
             }
         }
-        usleep(1000);
+        usleep((unsigned)round * 7);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         census_worker_died(c, 0);
