@@ -124,11 +124,11 @@ def many_strangers_are_turned_away_by_chance(tmp):
         refused = 0
         known = [Raw(server.port, source="127.0.3.%d" % (1 + i // 30))
                  for i in range(100)]
-        for number in range(64):
+        for number in range(60):
             held.append(stranger(number))
         visit(server)
         check(b"reason=strangers" not in whole_log(server), "before 64")
-        for number in range(64, 600):
+        for number in range(60, 600):
             held.append(stranger(number))
         wait_until(lambda: b"reason=strangers" in whole_log(server),
                    "refusals", 20)
