@@ -70,6 +70,13 @@ static void set_size(struct dfile *f, uint64_t len)
     f->mtime.tv_nsec = (long)++current->clock;
 }
 
+static void all_clean(struct dfile *f)
+{
+    if (f->dirty_cap > 0) {
+        memset(f->dirty, 0, f->dirty_cap);
+    }
+}
+
 /* What is dirty reaches the device, all of it or, `partly`, some: the rest is
  * clean from now on, and nowhere but in the cache. */
 static void write_back(struct disk *d, struct dfile *f, bool partly)
@@ -83,7 +90,7 @@ static void write_back(struct disk *d, struct dfile *f, bool partly)
             pages_take(&f->disk, &f->cache, i);
         }
     }
-    memset(f->dirty, 0, f->dirty_cap);
+    all_clean(f);
 }
 
 /* ---- Names. */
@@ -280,9 +287,7 @@ static void cut_file(struct disk *d, struct dfile *f, bool lose_all)
             tear(d, f, i);
         }
     }
-    if (f->dirty_cap > 0) {
-        memset(f->dirty, 0, f->dirty_cap);
-    }
+    all_clean(f);
     pages_resize(&f->cache, 0);
     pages_share(&f->cache, 0, &f->disk, 0, f->disk.len);
 }
