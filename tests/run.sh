@@ -87,7 +87,7 @@ check() {
 mkdir -p build
 export ASAN_OPTIONS="detect_leaks=1:abort_on_error=1"
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
-export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0"
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0:abort_on_error=1"
 
 if [ -n "$coverage" ]; then
     build coverage clang "" Debug -DBELAY_COVERAGE=ON

@@ -13,7 +13,8 @@ the command line select cases.  Exit status: 0 all hold, 1 one does not, 77
 all that was asked for had to be skipped.
 
 Environment: BELAY, BELAYD, BELAY_FAULT are the programs; SCENARIO_SCALE
-scales sizes and counts (1; less under a sanitizer).
+scales sizes and counts (1; less under a sanitizer), SCENARIO_SANITIZE names
+the sanitizer, if any.
 """
 
 import contextlib
@@ -86,6 +87,13 @@ def check(condition, what, run=None):
 def check_code(run, code, what=""):
     check(run.code == code, "%sexit code is %s, expected %d" %
           (what and what + ": ", run.code, code), run)
+
+
+def need_exporter():
+    """The process behind --metrics does not live under ThreadSanitizer; it
+    has one thread and nothing to find there."""
+    if os.environ.get("SCENARIO_SANITIZE") == "thread":
+        raise Skip("no exporter under ThreadSanitizer")
 
 
 def need_root():

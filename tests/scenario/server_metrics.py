@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import harness
 from harness import (GI, KI, MI, Belayd, case, check, library, program,
@@ -622,4 +623,9 @@ def wrong_addresses(tmp):
 
 
 if __name__ == "__main__":
+    try:
+        harness.need_exporter()
+    except harness.Skip as reason:
+        print("skipped: %s" % reason)
+        sys.exit(77)
     harness.main()
