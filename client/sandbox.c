@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,10 @@
 
 /* Before version 2 no rename to another directory is possible at all. */
 #define VERSION_MIN 2
+
+/* How long other threads may take to be gone: 200 ms. */
+#define ALONE_TRIES 100
+#define ALONE_PAUSE_MS 2
 
 /* Commands that differ. */
 #define COMMANDS_MAX 4096u
@@ -118,6 +123,18 @@ static unsigned count_threads(void)
     }
 #endif
     return count;
+}
+
+/* A thread that was joined may be seen for a moment longer. */
+static bool is_alone(void)
+{
+    for (int tries = 0; tries < ALONE_TRIES; tries++) {
+        if (count_threads() <= 1) {
+            return true;
+        }
+        (void)poll(NULL, 0, ALONE_PAUSE_MS);
+    }
+    return false;
 }
 
 /* ---- Directories. */
@@ -478,7 +495,7 @@ enum belay_reason belay_sandbox(const struct belay_sandbox_options *options,
         return report(error, BELAY_INTERNAL, "out of memory");
     }
     report_take(&s->o, sizeof s->o, options);
-    if (count_threads() > 1) {
+    if (!is_alone()) {
         reason = report(error, BELAY_USAGE, "the sandbox has to be entered "
                                             "before there are other threads");
     } else {
