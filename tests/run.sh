@@ -55,7 +55,7 @@ crowded() {
     [ -s "$log/LastTestsFailed.log" ] || return 1
     ! grep -qvE ':(scenario|hostile|load|soak|odd|netlab|fault)/' \
         "$log/LastTestsFailed.log" || return 1
-    ! grep -qE 'Sanitizer|runtime error:|exit code is -(4|6|7|8|11)\b' "$log/LastTest.log"
+    ! grep -qE '(ERROR|WARNING): [A-Za-z]*Sanitizer|runtime error:|exit code is -(4|6|7|8|11)\b' "$log/LastTest.log"
 }
 
 # check NAME [CTEST-OPTION...]

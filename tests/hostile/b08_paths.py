@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from kit import (R, Raw, Skip, as_user, case, check, check_log, main, program,
-                 serve, visit, wait_until, worker_pids)
+                 serve, visit, wait_until, whole_log, worker_pids)
 
 
 def paths(root):
@@ -89,7 +89,10 @@ def nothing_outside_is_opened(tmp):
     with serve(tmp, "--workers", "2") as server:
         root = os.path.join(tmp, "root")
         paths(root)
-        wait_until(lambda: len(worker_pids(server)) == 2, "workers", 20)
+        # What they do before they are confined is another matter.
+        wait_until(lambda: len(re.findall(rb" sandbox worker=",
+                                          whole_log(server))) == 2,
+                   "workers", 20)
         pids = [word for pid in worker_pids(server)
                 for word in ("-p", str(pid))]
         tracer = subprocess.Popen(
