@@ -86,14 +86,10 @@ static enum belay_reason make(struct belay_engine *engine,
     return reason;
 }
 
-/* What both kinds can be asked for in the same words. */
-static enum belay_reason check_line(struct dirjob *d, unsigned family,
-                                    const char *proxy, const char *no_proxy,
-                                    struct belay_error *error)
+static enum belay_reason set_proxy(struct dirjob *d, const char *proxy,
+                                   const char *no_proxy,
+                                   struct belay_error *error)
 {
-    if (family != 0 && family != 4 && family != 6) {
-        return report(error, BELAY_USAGE, "the IP versions are 4 and 6");
-    }
     if (proxy == NULL || *proxy == '\0' ||
         proxy_excepts(no_proxy, d->uri.host)) {
         return BELAY_DONE;
@@ -125,6 +121,20 @@ static enum belay_reason set_ssh(struct dirjob *d,
                       : BELAY_DONE;
 }
 
+/* What both kinds can be asked for in the same words. */
+static enum belay_reason set_line(struct dirjob *d,
+                                  const struct ssh_options *ssh,
+                                  const char *proxy, const char *no_proxy,
+                                  struct belay_error *error)
+{
+    if (ssh->family != 0 && ssh->family != 4 && ssh->family != 6) {
+        return report(error, BELAY_USAGE, "the IP versions are 4 and 6");
+    }
+    enum belay_reason reason = set_proxy(d, proxy, no_proxy, error);
+
+    return reason == BELAY_DONE ? set_ssh(d, ssh, error) : reason;
+}
+
 enum belay_reason dirjob_new_list(struct belay_engine *engine,
                                   const struct belay_list_options *options,
                                   struct belay_job **out,
@@ -139,14 +149,11 @@ enum belay_reason dirjob_new_list(struct belay_engine *engine,
     if (reason != BELAY_DONE) {
         return reason;
     }
-    reason = check_line(d, o.family, o.proxy, o.no_proxy, error);
-    if (reason == BELAY_DONE) {
-        reason = set_ssh(d,
-                         &(struct ssh_options){
-                             o.ssh, o.remote_belayd, o.family,
-                             ssh_connect_seconds(o.connect_timeout_ms)},
-                         error);
-    }
+    reason = set_line(d,
+                      &(struct ssh_options){
+                          o.ssh, o.remote_belayd, o.family,
+                          ssh_connect_seconds(o.connect_timeout_ms)},
+                      o.proxy, o.no_proxy, error);
     if (reason != BELAY_DONE) {
         dirjob_free(&d->job);
         return reason;
@@ -176,14 +183,11 @@ enum belay_reason dirjob_new_tree(struct belay_engine *engine,
     if (reason != BELAY_DONE) {
         return reason;
     }
-    reason = check_line(d, o.family, o.proxy, o.no_proxy, error);
-    if (reason == BELAY_DONE) {
-        reason = set_ssh(d,
-                         &(struct ssh_options){
-                             o.ssh, o.remote_belayd, o.family,
-                             ssh_connect_seconds(o.connect_timeout_ms)},
-                         error);
-    }
+    reason = set_line(d,
+                      &(struct ssh_options){
+                          o.ssh, o.remote_belayd, o.family,
+                          ssh_connect_seconds(o.connect_timeout_ms)},
+                      o.proxy, o.no_proxy, error);
     if (reason == BELAY_DONE &&
         (o.directory == NULL || *o.directory == '\0')) {
         reason = report(error, BELAY_USAGE, "no directory to write to");

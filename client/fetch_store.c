@@ -13,6 +13,7 @@
 #include "proto/base/limits.h"
 #include "proto/data/cid.h"
 #include "proto/data/text.h"
+#include "proto/session/transfer_record.h"
 
 #define HINTS_AT_ONCE 512u
 #define MARKS_AT_ONCE 1024u
@@ -42,21 +43,9 @@ void fetch_store_error(struct fetch *f, const struct store_error *error)
 
 static void to_journal(const struct fetch *f, struct journal_identity *j)
 {
-    const struct transfer_identity *id = transfer_identity(f->transfer);
     size_t url = strlen(f->options.url_text);
 
-    memset(j, 0, sizeof *j);
-    j->size = id->size;
-    j->chunk_log2 = id->chunk_log2;
-    j->version_len = id->version_len;
-    j->version_strong = id->strong;
-    memcpy(j->version, id->version, id->version_len);
-    j->cid_known = id->cid_known;
-    memcpy(j->cid, id->cid, HASH_LEN);
-    j->mtime_known = true;
-    j->mtime_s = id->mtime_s;
-    j->mtime_ns = id->mtime_ns;
-    j->mode = id->mode & 0777;
+    transfer_record(transfer_identity(f->transfer), j);
     j->url_len = (uint16_t)(url < sizeof j->url ? url : sizeof j->url);
     memcpy(j->url, f->options.url_text, j->url_len);
 }
@@ -71,22 +60,6 @@ static bool to_valid_journal(struct fetch *f, struct journal_identity *j)
         return false;
     }
     return true;
-}
-
-static void from_journal(const struct journal_identity *j,
-                         struct transfer_identity *id)
-{
-    memset(id, 0, sizeof *id);
-    id->size = j->size;
-    id->chunk_log2 = j->chunk_log2;
-    id->version_len = j->version_len;
-    id->strong = j->version_strong;
-    memcpy(id->version, j->version, j->version_len);
-    id->cid_known = j->cid_known;
-    memcpy(id->cid, j->cid, HASH_LEN);
-    id->mtime_s = j->mtime_s;
-    id->mtime_ns = j->mtime_ns;
-    id->mode = j->mode;
 }
 
 /* ---- opening. */
@@ -150,7 +123,7 @@ static bool resume(struct fetch *f, bool suspect)
     if (reread == STORE_REREAD_CACHED) {
         fetch_note(f, "the partial file could not be read past the cache");
     }
-    from_journal(j, &id);
+    transfer_recorded(j, &id);
     if (transfer_resume(f->transfer, &id) != 0) {
         return true; /* too large for us: begin afresh instead */
     }

@@ -97,27 +97,38 @@ listen_soon(const struct net_addr *addr, int *fd)
     return err;
 }
 
+/* shown is what was said for text, usage what the option takes. */
 static int
-listen_on(struct server *server, const char *text)
+listen_at(const char *text, const char *shown, const char *usage, int *fd)
 {
     struct net_addr addr;
-    int fd = -1;
 
     int err = net_addr_parse(text, &addr);
     if (err == ERR_NOMEM) {
-        return complain(EXIT_FAILED, "cannot listen on", text,
+        return complain(EXIT_FAILED, "cannot listen on", shown,
                         err_sentence(err));
     }
     if (err != 0) {
-        return complain(EXIT_USAGE, "--listen takes ADDR:PORT or "
-                        "[ADDR]:PORT, not", text, NULL);
+        return complain(EXIT_USAGE, usage, shown, NULL);
     }
-    if (listen_soon(&addr, &fd) != 0) {
-        return complain(EXIT_FAILED, "cannot listen on", text,
+    if (listen_soon(&addr, fd) != 0) {
+        return complain(EXIT_FAILED, "cannot listen on", shown,
                         strerror(errno));
     }
-    server->listen_fd[server->listen_count++] = fd;
     return 0;
+}
+
+static int
+listen_on(struct server *server, const char *text)
+{
+    int fd = -1;
+    int status = listen_at(text, text, "--listen takes ADDR:PORT or "
+                           "[ADDR]:PORT, not", &fd);
+
+    if (status == 0) {
+        server->listen_fd[server->listen_count++] = fd;
+    }
+    return status;
 }
 
 /* ":PORT" is for this machine alone. */
@@ -125,26 +136,14 @@ static int
 listen_metrics(struct server *server, const char *text)
 {
     char whole[NET_TEXT_MAX];
-    struct net_addr addr;
 
     int n = snprintf(whole, sizeof(whole), "%s%s",
                      text[0] == ':' ? "127.0.0.1" : "", text);
-    int err = n < 0 || (size_t)n >= sizeof(whole) ? ERR_SYNTAX
-                                                  : net_addr_parse(whole,
-                                                                   &addr);
-    if (err == ERR_NOMEM) {
-        return complain(EXIT_FAILED, "cannot listen on", text,
-                        err_sentence(err));
+    if (n < 0 || (size_t)n >= sizeof(whole)) {
+        whole[0] = '\0'; /* no address is so long */
     }
-    if (err != 0) {
-        return complain(EXIT_USAGE, "--metrics takes ADDR:PORT, "
-                        "[ADDR]:PORT or :PORT, not", text, NULL);
-    }
-    if (listen_soon(&addr, &server->metrics_fd) != 0) {
-        return complain(EXIT_FAILED, "cannot listen on", text,
-                        strerror(errno));
-    }
-    return 0;
+    return listen_at(whole, text, "--metrics takes ADDR:PORT, [ADDR]:PORT or "
+                     ":PORT, not", &server->metrics_fd);
 }
 
 static bool

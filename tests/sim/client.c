@@ -8,6 +8,7 @@
 
 #include "proto/base/err.h"
 #include "proto/data/cid.h"
+#include "proto/session/transfer_record.h"
 
 /* A step at one moment that does not come to rest is a busy loop. */
 #define ACTIONS_MAX 20000u
@@ -62,40 +63,6 @@ static bool stored(struct client *c, int rc, const struct store_error *why)
     return false;
 }
 
-static void to_journal(const struct client *c, struct journal_identity *j)
-{
-    const struct transfer_identity *id = transfer_identity(c->transfer);
-
-    memset(j, 0, sizeof *j);
-    j->size = id->size;
-    j->chunk_log2 = id->chunk_log2;
-    j->version_len = id->version_len;
-    j->version_strong = id->strong;
-    memcpy(j->version, id->version, id->version_len);
-    j->cid_known = id->cid_known;
-    memcpy(j->cid, id->cid, HASH_LEN);
-    j->mtime_known = true;
-    j->mtime_s = id->mtime_s;
-    j->mtime_ns = id->mtime_ns;
-    j->mode = id->mode & 0777;
-}
-
-static void from_journal(const struct journal_identity *j,
-                         struct transfer_identity *id)
-{
-    memset(id, 0, sizeof *id);
-    id->size = j->size;
-    id->chunk_log2 = j->chunk_log2;
-    id->version_len = j->version_len;
-    id->strong = j->version_strong;
-    memcpy(id->version, j->version, j->version_len);
-    id->cid_known = j->cid_known;
-    memcpy(id->cid, j->cid, HASH_LEN);
-    id->mtime_s = j->mtime_s;
-    id->mtime_ns = j->mtime_ns;
-    id->mode = j->mode;
-}
-
 static void resume(struct client *c)
 {
     const struct journal_identity *j = store_identity(c->store);
@@ -108,7 +75,7 @@ static void resume(struct client *c)
     if (!stored(c, store_resume_prepare(c->store, &reread, &why), &why)) {
         return;
     }
-    from_journal(j, &id);
+    transfer_recorded(j, &id);
     if (transfer_resume(c->transfer, &id) != 0) {
         return; /* begin afresh instead */
     }
@@ -614,7 +581,7 @@ static void on_record(struct client *c, bool rebase)
         c->begun = true;
         return;
     }
-    to_journal(c, &j);
+    transfer_record(transfer_identity(c->transfer), &j);
     if (!journal_identity_valid(&j)) {
         c->state = CLIENT_FAILED;
         c->reason = TRANSFER_REFUSED;
@@ -640,7 +607,7 @@ static void on_identity(struct client *c)
 
     BELAY_ASSERT(c->begun);
     if (c->store != NULL) {
-        to_journal(c, &j);
+        transfer_record(transfer_identity(c->transfer), &j);
         (void)stored(c, store_update_identity(c->store, &j, &why), &why);
     }
 }

@@ -32,6 +32,7 @@
 #include "client/knownhosts.h"
 #include "proto/io/confine.h"
 #include "proto/io/net.h"
+#include "tests/unit/attempts.h"
 
 struct scene {
     char base[64];
@@ -47,43 +48,7 @@ struct scene {
 
 static struct scene scene;
 
-static int
-result_of(int rc)
-{
-    return rc < 0 ? errno : 0;
-}
-
 /* ---- What is tried: 0 when it worked, else errno. */
-
-static const char *
-in_dir(const char *dir, const char *name)
-{
-    static char path[4][200];
-    static unsigned turn;
-    char *out = path[turn++ % 4];
-
-    snprintf(out, sizeof(path[0]), "%s/%s", dir, name);
-    return out;
-}
-
-static int
-try_open(const char *path, int flags)
-{
-    int fd = open(path, flags | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return errno;
-    }
-    close(fd);
-    return 0;
-}
-
-static int
-try_exec(void)
-{
-    char *const argv[] = { (char *)(uintptr_t)"true", NULL };
-    execv("/bin/true", argv);
-    return errno;
-}
 
 static int
 try_spawn(void)
@@ -95,16 +60,6 @@ try_spawn(void)
         waitpid(pid, NULL, 0);
     }
     return rc;
-}
-
-static int
-try_fork(void)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        _exit(0);
-    }
-    return pid < 0 ? errno : 0;
 }
 
 static int

@@ -25,6 +25,7 @@
 #include "proto/io/rootfs.h"
 #include "server/filter.h"
 #include "server/sandbox.h"
+#include "tests/unit/attempts.h"
 
 #define EXIT_SKIP 77
 
@@ -43,28 +44,6 @@ static struct scene scene;
 /* ---- What is tried: 0 when it worked, else errno. */
 
 static int
-try_open(const char *dir, const char *name, int flags)
-{
-    char path[200];
-
-    snprintf(path, sizeof(path), "%s/%s", dir, name);
-    int fd = open(path, flags | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return errno;
-    }
-    close(fd);
-    return 0;
-}
-
-static int
-try_exec(void)
-{
-    char *const argv[] = { (char *)(uintptr_t)"true", NULL };
-    execv("/bin/true", argv);
-    return errno;
-}
-
-static int
 try_connect(void)
 {
     struct net_addr addr;
@@ -74,16 +53,6 @@ try_connect(void)
         return EINVAL;
     }
     return net_connect(&addr, &fd) == 0 ? 0 : errno;
-}
-
-static int
-try_fork(void)
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        _exit(0);
-    }
-    return pid < 0 ? errno : 0;
 }
 
 static int
@@ -97,12 +66,6 @@ try_code(void)
     return mprotect(p, 4096, PROT_READ | PROT_EXEC) == 0 ? 0 : errno;
 }
 
-static int
-result_of(int rc)
-{
-    return rc < 0 ? errno : 0;
-}
-
 /* Forbidden by the files' layer alone. */
 static int
 count_open_doors(void)
@@ -111,17 +74,19 @@ count_open_doors(void)
         const char *what;
         int result;
     } tries[] = {
-        { "read a file outside", try_open(scene.outside, "f", O_RDONLY) },
+        { "read a file outside",
+          try_open(in_dir(scene.outside, "f"), O_RDONLY) },
         { "list a directory outside",
-          try_open(scene.outside, ".", O_RDONLY | O_DIRECTORY) },
+          try_open(in_dir(scene.outside, "."), O_RDONLY | O_DIRECTORY) },
 #ifndef BELAY_SANITIZED /* whose leak checker needs it */
-        { "read /proc", try_open("/proc/self", "maps", O_RDONLY) },
+        { "read /proc", try_open("/proc/self/maps", O_RDONLY) },
 #endif
-        { "read /etc/passwd", try_open("/etc", "passwd", O_RDONLY) },
-        { "write a file of the root", try_open(scene.root, "f", O_WRONLY) },
+        { "read /etc/passwd", try_open("/etc/passwd", O_RDONLY) },
+        { "write a file of the root",
+          try_open(in_dir(scene.root, "f"), O_WRONLY) },
         { "make a file in the root",
-          try_open(scene.root, "new", O_WRONLY | O_CREAT) },
-        { "read a log", try_open(scene.logs, "log", O_RDONLY) },
+          try_open(in_dir(scene.root, "new"), O_WRONLY | O_CREAT) },
+        { "read a log", try_open(in_dir(scene.logs, "log"), O_RDONLY) },
         { "execute", try_exec() },
     };
     int count = 0;
@@ -183,8 +148,8 @@ count_closed_doors(void)
         count++;
     }
     const int results[] = {
-        try_open(scene.cache, "new", O_RDWR | O_CREAT),
-        try_open(scene.logs, "new", O_WRONLY | O_CREAT | O_APPEND),
+        try_open(in_dir(scene.cache, "new"), O_RDWR | O_CREAT),
+        try_open(in_dir(scene.logs, "new"), O_WRONLY | O_CREAT | O_APPEND),
         result_of(fcntl(scene.listen_fd, F_GETFL)),
     };
     for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
@@ -226,7 +191,7 @@ static void
 make_file(const char *dir, const char *name)
 {
     assert_int_equal(mkdir(dir, 0700), 0);
-    assert_int_equal(try_open(dir, name, O_WRONLY | O_CREAT), 0);
+    assert_int_equal(try_open(in_dir(dir, name), O_WRONLY | O_CREAT), 0);
 }
 
 static int
@@ -382,7 +347,8 @@ off_body(void)
         return 1;
     }
     return sandbox.kinds != 0 || sandbox.filtered ||
-           try_open(scene.outside, "f", O_RDONLY) != 0 || try_fork() != 0;
+           try_open(in_dir(scene.outside, "f"), O_RDONLY) != 0 ||
+           try_fork() != 0;
 }
 
 static void
