@@ -276,6 +276,10 @@ CASES = [fresh_sizes, default_grid, cuts, killed_and_resumed, part_damaged,
 # These need a server that knows less than it could.
 MINI_SERVER_ONLY = [weak_tokens, small_server]
 
+
+def cases():
+    return CASES if is_belayd() else CASES + MINI_SERVER_ONLY
+
+
 if __name__ == "__main__":
-    sys.exit(serving.run_all(
-        CASES if is_belayd() else CASES + MINI_SERVER_ONLY))
+    sys.exit(serving.run_all(cases()))

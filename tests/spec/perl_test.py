@@ -22,7 +22,7 @@ def main():
         return 77
     serving.COMMAND = [perl, serving.MINI_PERL]
     # Its notes have another name and form.
-    cases = [case for case in mini_test.CASES + mini_test.MINI_SERVER_ONLY
+    cases = [case for case in mini_test.cases()
              if case is not mini_test.part_damaged]
     failed = serving.run_all(cases)
     return failed or conform_test.conform(
