@@ -31,7 +31,8 @@ struct shared {
 
 struct vault {
     int fd;
-    struct shared *writer; /* the parent's; not inherited by workers */
+    pid_t parent;
+    struct shared *writer; /* the parent's: its children do not have it */
     const struct shared *reader;
     uint8_t admitted[HASH_LEN]; /* digest of tokens, authorities, rules */
     bool has_admitted;
@@ -75,6 +76,7 @@ vault_new(struct vault **out)
     if (v == NULL) {
         return ERR_NOMEM;
     }
+    v->parent = getpid();
     v->fd = memfd_create("belayd-vault", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (v->fd < 0 || ftruncate(v->fd, sizeof(struct shared)) != 0 ||
         map(v) != 0) {
@@ -93,7 +95,8 @@ vault_free(struct vault *v)
     if (v == NULL) {
         return;
     }
-    if (v->writer != NULL) {
+    /* In a child something else may have come to lie there. */
+    if (v->writer != NULL && v->parent == getpid()) {
         munmap(v->writer, sizeof(struct shared));
     }
     if (v->reader != NULL) {

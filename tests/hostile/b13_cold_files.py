@@ -10,7 +10,6 @@ import urllib.request
 from kit import (FRIEND, GOOD, Failure, KI, MI, R, Raw, abort, besieged, case, check, fetch,
                  joined, main, many, scaled, serve, settle, visit, wait_until,
                  whole_log, worker_pids, write_random)
-from harness import need_exporter
 
 SIZE = scaled(24, 8) * MI
 FILES = 16
@@ -46,7 +45,6 @@ OFTEN = 'belayd_limit_hits_total{limit="hash_jobs_per_address"}'
 @case
 def of_one_address(tmp):
     """Two files at a time; the others wait, and all are answered."""
-    need_exporter()
     with besieged(tmp, "--metrics", ":0", grown=64 * MI) as server:
         names = cold(os.path.join(tmp, "root"), FILES, SIZE)
         raws = [Raw(server.port, patience=300) for _ in names]
@@ -112,7 +110,6 @@ def permits(server):
 def who_goes_away_stops_it(tmp):
     """When nobody waits any more the work ends, long before the file
     does."""
-    need_exporter()
     with besieged(tmp, "--metrics", ":0", grown=64 * MI) as server:
         names = cold(os.path.join(tmp, "root"), 4, 64 * 1024 * MI)
         raws = [Raw(server.port) for _ in names]

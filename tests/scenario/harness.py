@@ -89,13 +89,6 @@ def check_code(run, code, what=""):
           (what and what + ": ", run.code, code), run)
 
 
-def need_exporter():
-    """The process behind --metrics does not live under ThreadSanitizer; it
-    has one thread and nothing to find there."""
-    if os.environ.get("SCENARIO_SANITIZE") == "thread":
-        raise Skip("this build has no exporter that lives")
-
-
 def need_root():
     if os.geteuid() != 0:
         raise Skip("needs root")
