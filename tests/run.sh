@@ -28,6 +28,7 @@ jobs=$(nproc)
 tests=$((jobs * 3))
 failed=
 unstable=
+nice=
 
 sh tests/install.sh
 
@@ -42,7 +43,7 @@ build() {
         cat "build/$name.cmake.log"
         exit 1
     }
-    ninja -C "build/$name" -j "$jobs" >"build/$name.build.log" || {
+    $nice ninja -C "build/$name" -j "$jobs" >"build/$name.build.log" || {
         tail -n 60 "build/$name.build.log"
         exit 1
     }
@@ -104,17 +105,30 @@ simulate() {
     grep -v " complete, 0 wrong;" build/simulate.log || :
 }
 
+sanitized() {
+    build "$1" clang "$2" RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
+}
+
 build gcc gcc "" RelWithDebInfo
+# The tests of the first build wait more than they compute: the other builds
+# take the rest.  They are deaf to the interrupt of a terminal.
+trap 'trap - INT TERM; kill 0' INT TERM
+(
+    nice="nice -n 19"
+    build clang clang "" RelWithDebInfo
+    sanitized asan address,undefined
+    sanitized tsan thread
+) &
+others=$!
 check gcc
 [ -z "$long" ] || simulate 0 1000
 
-build clang clang "" RelWithDebInfo
+wait "$others" || {
+    echo "FAILED: a build; what it said is above"
+    exit 1
+}
 check clang -L unit
-
-build asan clang address,undefined RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
 check asan -L 'unit|scenario|sim|fuzz|hostile'
-
-build tsan clang thread RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
 check tsan -L scenario
 
 if [ -n "$long" ]; then
