@@ -11,8 +11,7 @@ import secure
 
 from cases import Unsupported
 from client_cases import SIZE, SMALL, case
-from partner import (Partner, always, at_greeting, fake_ssh, first, noise, on,
-                     pin_of)
+from partner import Partner, always, at_greeting, fake_ssh, noise, on, pin_of
 
 R = wire.R
 

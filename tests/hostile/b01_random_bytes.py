@@ -5,8 +5,8 @@ the server lives, its memory is flat."""
 import contextlib
 import random
 
-from kit import (Raw, R, W, besieged, case, check, frame, hello, last_words,
-                 main, many, serve, visit)
+from kit import (Raw, R, W, besieged, case, check, frame, hello, main, many,
+                 serve, visit)
 
 OPEN_GOOD = b"\0\0\0\1\0\x0c\0\4good"
 

@@ -5,8 +5,8 @@ else the connection ends before anything is allocated."""
 import contextlib
 import struct
 
-from kit import (MI, R, Raw, W, besieged, case, check, descriptors, frame,
-                 hello, main, memory, serve, visit)
+from kit import (R, Raw, W, besieged, case, check, frame, hello, main, memory,
+                 serve, visit)
 
 
 OPEN_GOOD = struct.pack(">IBBH", 1, 0, 12, 4) + b"good"

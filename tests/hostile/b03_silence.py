@@ -2,7 +2,6 @@
 """B3: who says nothing, or half of a greeting, or a byte a second, is gone at
 the handshake's deadline."""
 
-import socket
 import time
 
 from kit import (R, Raw, W, borrow, case, check, frame, hello, is_refused,

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from kit import (KI, LONG, MI, SCALE, Raw, Skip, besieged, case, check, main,
+from kit import (LONG, MI, SCALE, Raw, Skip, besieged, case, check, main,
                  memory, serve, visit, write_random)
 
 

@@ -5,9 +5,9 @@ another address is served."""
 import contextlib
 import time
 
-from kit import (LONG, R, Raw, SCALE, case, check, check_calm, descriptors,
-                 besieged, hello, is_refused, main, many, memory, serve,
-                 visit, wait_until, whole_log)
+from kit import (LONG, R, Raw, SCALE, case, check, descriptors, besieged,
+                 hello, is_refused, main, many, memory, serve, visit,
+                 wait_until, whole_log)
 
 
 @case

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import time
 
-from kit import (R, Raw, Skip, as_user, case, check, check_log, main, program,
-                 serve, visit, wait_until, whole_log, worker_pids)
+from kit import (R, Raw, Skip, case, check, check_log, main, serve, visit,
+                 wait_until, whole_log, worker_pids)
 
 
 def paths(root):

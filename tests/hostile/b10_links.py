@@ -6,7 +6,7 @@ import os
 import shutil
 
 from kit import (GOOD, Listening, R, Raw, Skip, as_user, case, check, fetch,
-                 joined, main, need_root, program, serve, visit, wait_until)
+                 joined, main, need_root, program, serve, visit)
 
 
 def links(root):

@@ -7,8 +7,8 @@ import random
 import struct
 import time
 
-from kit import (MAX, MI, R, Raw, W, besieged, case, check, fetch, frame,
-                 main, serve, visit, write_random)
+from kit import (MAX, MI, R, Raw, W, besieged, case, check, frame, main, serve,
+                 visit, write_random)
 
 
 @case

@@ -7,9 +7,8 @@ import re
 import time
 import urllib.request
 
-from kit import (FRIEND, GOOD, Failure, KI, MI, R, Raw, abort, besieged, case, check, fetch,
-                 joined, main, many, scaled, serve, settle, visit, wait_until,
-                 whole_log, worker_pids, write_random)
+from kit import (Failure, MI, Raw, abort, besieged, case, check, main, scaled,
+                 settle, visit, wait_until, whole_log)
 
 SIZE = scaled(24, 8) * MI
 FILES = 16

@@ -2,11 +2,9 @@
 """B14: request and cancel, again and again: work and queues are bounded."""
 
 import os
-import time
 
-from kit import (KI, MI, R, Raw, besieged, case, check, main, many, memory,
-                 serve, settle, visit, wait_until, whole_log, worker_pids,
-                 write_random)
+from kit import (MI, R, Raw, besieged, case, check, main, many, serve, settle,
+                 visit, worker_pids, write_random)
 
 
 @case

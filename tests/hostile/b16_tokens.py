@@ -7,10 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import time
 
-from kit import (FRIEND, R, Raw, Skip, abort, besieged, borrow, case, check,
-                 is_refused, main, many, wait_until, whole_log, worker_pids)
+from kit import (FRIEND, R, Skip, abort, borrow, case, check, main, many,
+                 wait_until, whole_log, worker_pids)
 
 auth = borrow("auth_access", "tokens_by_time")
 

@@ -5,8 +5,8 @@ place lost."""
 import os
 import time
 
-from kit import (Raw, abort, besieged, borrow, case, check, descriptors, gone,
-                 hello, main, many, scaled, serve, visit, wait_until, worker_pids)
+from kit import (Raw, abort, besieged, borrow, case, descriptors, gone, hello,
+                 main, many, scaled, serve, wait_until, worker_pids)
 
 borrow("tls_server", "many_that_come_and_go")
 

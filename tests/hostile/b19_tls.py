@@ -7,13 +7,12 @@ import socket
 import ssl
 import struct
 
-from kit import (R, Raw, SCALE, W, borrow, case, check, check_log, hello,
-                 main, many, visit, wait_until, whole_log)
+from kit import W, borrow, case, check, check_log, hello, main, whole_log
 
 borrow("tls_server", "hostile_hellos", "one_port_for_both")
 tls_server = borrow("tls_server")
 
-from tlskit import ALPN, TlsBelayd, client_context, openssl, self_made  # noqa: E402,E501
+from tlskit import TlsBelayd, client_context, self_made
 
 
 def whole(server):

@@ -4,9 +4,8 @@ revoked: the whole handshake and AUTH again."""
 
 import os
 import socket
-import ssl
 
-from kit import (R, Raw, borrow, case, check, hello, main, wait_until)
+from kit import R, borrow, case, check, hello, main
 
 auth = borrow("auth_access", "revoked_while_in_use")
 

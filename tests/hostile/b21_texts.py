@@ -2,11 +2,9 @@
 """B21: names, tokens and agents full of controls: one log line each, escaped
 and capped."""
 
-import os
-import re
 
-from kit import (KI, R, Raw, besieged, borrow, case, check, check_log, hello,
-                 main, serve, wait_until, whole_log)
+from kit import (R, Raw, besieged, case, check, check_log, hello, main, serve,
+                 wait_until, whole_log)
 
 NASTY = b"x\r\n2026-01-01T00:00:00Z info fake\x1b[2J\x9b31m\x7f%n%s\"\\\0"
 

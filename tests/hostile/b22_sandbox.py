@@ -10,12 +10,9 @@ import platform
 import signal
 import socket
 import struct
-import subprocess
-import sys
-import time
 
-from kit import (Failure, Listening, Raw, Skip, as_user, case, check, main,
-                 program, serve, visit, wait_until, whole_log, worker_pids)
+from kit import (Listening, Skip, as_user, case, check, main, program, visit,
+                 wait_until, whole_log, worker_pids)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,

@@ -3,8 +3,7 @@
 
 import os
 
-from kit import (Listening, R, Raw, as_user, case, check, main, program,
-                 serve, visit, wait_until)
+from kit import Listening, R, Raw, as_user, case, check, main, program
 
 
 @case

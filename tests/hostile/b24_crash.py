@@ -2,10 +2,8 @@
 """B24: a worker that crashes takes only its own connections along, is replaced
 at once, and whoever it dealt with has to wait."""
 
-import contextlib
 import os
 import signal
-import socket
 
 from kit import (FRIEND, R, Raw, case, check, is_refused, main, serve, visit,
                  wait_until, whole_log, worker_pids)

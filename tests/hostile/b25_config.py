@@ -5,7 +5,7 @@ that nobody knows: it refuses to start, or denies; there is no "no limit"."""
 import os
 import subprocess
 
-from kit import R, as_user, borrow, case, check, main, program, serve
+from kit import R, as_user, borrow, case, check, main, program
 
 auth = borrow("auth_access", "files_that_are_no_good")
 

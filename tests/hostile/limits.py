@@ -9,7 +9,6 @@ in census_test.c, options in settings_test.c."""
 
 import contextlib
 import os
-import struct
 
 from kit import (R, Raw, W, abort, case, check, frame, hello, is_refused,
                  main, serve, visit, wait_until)

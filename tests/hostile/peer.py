@@ -32,10 +32,10 @@ import harness                                                  # noqa: E402
 import partner                                                  # noqa: E402
 import secure                                         # noqa: E402,F401
 import tlskit                                         # noqa: E402,F401
-from harness import (CONFINED, KI, Failure, MI, Peer, Run,      # noqa: E402
+from harness import (CONFINED, Failure, MI, Peer, Run,      # noqa: E402
                      SCALE, Skip, Tmpfs, case, check, check_code,
                      check_one_line, check_printable, get, in_private_mounts,
-                     main, names, on_terminal, program, start, wait_until)
+                     main, names, on_terminal, program)
 from partner import (Partner, always, at_greeting, changed,     # noqa: E402
                      first, noise, on, pin_of)
 

@@ -15,7 +15,6 @@ import trees
 from harness import (MI, Belayd, Peer, Run, case, check, check_code,
                      check_printable, get, main, names, start, wait_until)
 
-import belay_wire as W
 import mini_server
 import registry as R
 

@@ -2,7 +2,6 @@
 """Disks that are full, become full, or say no: a clear end, the part kept,
 and the same command goes on when there is room again."""
 
-import contextlib
 import os
 import resource
 import subprocess
@@ -11,8 +10,7 @@ import time
 
 from harness import (KI, MI, Belayd, Tmpfs, case, check, check_code,
                      check_one_line, get, in_private_mounts, library, main,
-                     names, need_root, same, shelf, start, wait_until,
-                     write_random)
+                     names, same, shelf, start, wait_until, write_random)
 
 SIZE = 12 * MI + 7
 library(file=(write_random, SIZE))

@@ -11,10 +11,9 @@ import sys
 import time
 from argparse import Namespace
 
-from harness import (KI, MI, TOP, Belayd, Fault, Peer, Run, case, check,
-                     check_code, check_one_line, free_port, get, library,
-                     main, names, same, scaled, settle, sha256, shelf, start,
-                     write_random)
+from harness import (MI, TOP, Belayd, Fault, Peer, Run, case, check,
+                     check_code, check_one_line, free_port, get, library, main,
+                     names, same, scaled, settle, shelf, start, write_random)
 import tlskit
 
 sys.path.insert(0, os.path.join(TOP, "spec", "oracle"))

@@ -8,11 +8,10 @@ import tempfile
 import time
 
 import harness
-from harness import MI, Belayd, case, check, settle, wait_until, write_random
+from harness import MI, Belayd, case, check, settle, write_random
 
-import belay_id
 import registry as R
-from rawclient import MAX, Raw, chunk_bytes, cid_of, fetch, joined
+from rawclient import Raw, chunk_bytes, cid_of, fetch, joined
 
 
 def serve(tmp, size=8 * MI, known=False):

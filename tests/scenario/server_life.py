@@ -4,7 +4,6 @@ says when it is used wrongly."""
 import os
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from harness import MI, Belayd, case, check, program, scaled, settle, \
 
 import belay_wire as W
 import registry as R
-from rawclient import MAX, Raw, chunk_bytes, cid_of, fetch, hello, joined
+from rawclient import Raw, chunk_bytes, cid_of, fetch, joined
 
 
 def serve(tmp, *args, size=4 * MI):

@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 
 import harness
 from harness import (GI, KI, MI, Belayd, case, check, library, program,

@@ -17,8 +17,8 @@ from harness import (KI, MI, Belayd, Fault, Peer, Run, case, check, check_code,
                      check_nothing_final, check_one_line, get, library, main,
                      names, program, same, shelf, spawn, wait_until,
                      write_random)
-from tlskit import (Authority, Bridge, TlsBelayd, TlsPeer, config,
-                    known_hosts, openssl, pin_of, self_made)
+from tlskit import (Authority, Bridge, TlsBelayd, TlsPeer, config, known_hosts,
+                    pin_of, self_made)
 
 library(file=(write_random, 24 * MI, 5),
         small=(write_random, 300 * KI, 6))

@@ -33,8 +33,8 @@ import traceback
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "scenario"))
 import harness  # noqa: E402 (the path must be set first)
-from harness import (KI, MI, Belayd, Failure, Fault, Run, check,  # noqa: E402
-                     names, sha256, wait_until, write_random)
+from harness import (KI, MI, Belayd, Failure, Fault, Run, check, sha256,
+                     wait_until, write_random)
 from tlskit import TlsBelayd, self_made  # noqa: E402
 
 # What a client may say while all goes wrong: done; not there; content that
