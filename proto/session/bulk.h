@@ -138,6 +138,8 @@ void bulk_dial_failed(struct bulk *b, unsigned conn, const char *text,
 void bulk_lost(struct bulk *b, unsigned conn, const char *text, uint64_t now);
 void bulk_feed(struct bulk *b, unsigned conn, const uint8_t *data, size_t len,
                size_t *used, struct bulk_chunk *chunk, uint64_t now);
+/* Data of the chunk that bulk_feed() told; once, of length 0, where none
+ * follows. */
 void bulk_chunk_data(struct bulk *b, unsigned conn, size_t len, uint64_t now);
 /* Answer to BULK_PROBED: fetch the file, or leave it (BULK_SKIPPED). */
 void bulk_judge(struct bulk *b, uint32_t item, bool fetch, uint64_t now);

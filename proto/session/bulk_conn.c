@@ -31,12 +31,17 @@ void bulk_conn_want(struct courier *k, struct slot *s, enum slot_want want)
     s->want = want;
 }
 
+/* Where no request may follow, the end of the connection closes it. */
+void bulk_conn_close(struct bulk *b, unsigned c, struct slot *s)
+{
+    if (!b->lines.line[c].draining) {
+        bulk_conn_want(b->courier[c], s, WANT_CLOSE);
+    }
+}
+
 static void slot_free(struct courier *k, struct slot *s)
 {
     bulk_conn_want(k, s, WANT_NOTHING);
-    if (k->current == s) {
-        k->current = NULL;
-    }
     s->handle = 0;
     s->item = NO_ITEM;
     k->free[k->free_count++] = (uint16_t)(s - k->slot);
@@ -61,9 +66,7 @@ void bulk_conn_forget(struct bulk *b, uint32_t i)
 
     if (s != NULL) {
         s->item = NO_ITEM;
-        if (!b->lines.line[item->conn].draining) {
-            bulk_conn_want(k, s, WANT_CLOSE);
-        }
+        bulk_conn_close(b, item->conn, s);
         bulk_conn_settle(k, s);
     }
 }
@@ -124,9 +127,6 @@ void bulk_conn_release(struct bulk *b, unsigned c)
 {
     struct courier *k = b->courier[c];
 
-    if (k == NULL) {
-        return;
-    }
     for (unsigned n = 0; n < BULK_WINDOW; n++) {
         if (k->slot[n].handle != 0 && k->slot[n].item != NO_ITEM) {
             take_back(b, k, &k->slot[n]);
@@ -138,10 +138,8 @@ void bulk_conn_release(struct bulk *b, unsigned c)
 void bulk_conn_give_up(struct bulk *b, unsigned c, const char *text,
                        bool quiet)
 {
-    if (bulk_conn_open(b, c)) {
-        bulk_conn_release(b, c);
-        line_give_up(&b->lines, c, text, quiet);
-    }
+    bulk_conn_release(b, c);
+    line_give_up(&b->lines, c, text, quiet);
 }
 
 void bulk_lost(struct bulk *b, unsigned c, const char *text, uint64_t now)
@@ -249,7 +247,6 @@ static bool ask_one(struct bulk *b, unsigned c)
     s->got = 0;
     s->cover = item->size_known ? b->config.small_max : BULK_GUESS_BYTES;
     item->state = ITEM_ASKED;
-    item->info_came = false;
     item->attempt++;
     item->conn = c;
     item->life = k->life;
@@ -295,12 +292,8 @@ void bulk_conn_ask(struct bulk *b, unsigned c)
         }
         return;
     }
-    if (b->lines.now < l->pause_until) {
-        return;
-    }
     say_rest(b, k, l);
-    while (b->ready.count > 0 && k->free_count > 0 &&
-           receiver_can_request(l->receiver) && window_open(b, k, l) &&
-           ask_one(b, c)) {
+    while (b->ready.count > 0 && receiver_can_request(l->receiver) &&
+           window_open(b, k, l) && ask_one(b, c)) {
     }
 }

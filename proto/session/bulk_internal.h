@@ -38,7 +38,6 @@ struct item {
     bool size_known;
     bool probe;
     bool pinned;
-    bool info_came; /* in this attempt */
     uint8_t pin_log2;
     uint8_t cuts, changes, weak, errors, bad, protocol;
     enum bulk_outcome outcome;
@@ -119,6 +118,7 @@ uint32_t bulk_queue_pop(struct bulk *b, struct queue *q);
 
 /* bulk_conn.c */
 void bulk_conn_ask(struct bulk *b, unsigned c);
+/* The connection is up. */
 void bulk_conn_give_up(struct bulk *b, unsigned c, const char *text,
                        bool quiet);
 /* Take back what was asked for. */
@@ -130,6 +130,8 @@ void bulk_conn_settle(struct courier *k, struct slot *s);
 /* The file was opened and is not wanted there any more. */
 void bulk_conn_forget(struct bulk *b, uint32_t i);
 void bulk_conn_want(struct courier *k, struct slot *s, enum slot_want want);
+/* The handle is to be closed. */
+void bulk_conn_close(struct bulk *b, unsigned c, struct slot *s);
 
 /* bulk_reply.c */
 void bulk_reply(struct bulk *b, unsigned c,

@@ -17,9 +17,7 @@ static uint32_t detach(struct bulk *b, struct slot *s)
     uint32_t i = s->item;
 
     s->item = NO_ITEM;
-    if (i != NO_ITEM) {
-        bulk_item_landed(b, i);
-    }
+    bulk_item_landed(b, i);
     return i;
 }
 
@@ -67,7 +65,6 @@ static void adopt(struct item *item, const struct msg_info *info)
         id->cid_known = true;
         memcpy(id->cid, item->pin_cid, HASH_LEN);
     }
-    item->info_came = true;
 }
 
 /* The size is known now: correct the sum, and the guess for others. */
@@ -109,8 +106,7 @@ static void on_info(struct bulk *b, unsigned c, struct slot *s,
         return;
     }
     if ((item->pinned && info->chunk_log2 != item->pin_log2) ||
-        info->chunk_log2 > b->config.line.max_chunk_log2 ||
-        info->version.len == 0) {
+        info->chunk_log2 > b->config.line.max_chunk_log2) {
         broken(b, c, s, "the server's INFO is not what was asked for");
         return;
     }
@@ -137,36 +133,45 @@ static void on_info(struct bulk *b, unsigned c, struct slot *s,
     }
 }
 
+/* Its GET was refused before OPEN was answered: once more, where that can be
+ * sent. */
+static void get_again(struct bulk *b, unsigned c, struct slot *s)
+{
+    if (b->lines.line[c].draining) {
+        bulk_item_ready(b, detach(b, s), true);
+    } else {
+        bulk_conn_want(b->courier[c], s, WANT_GET);
+    }
+}
+
 static void info_event(struct bulk *b, unsigned c, struct slot *s,
                        const struct receiver_event *event)
 {
-    if (event->request != s->open_request) {
-        return;
-    }
+    bool again = s->item != NO_ITEM && s->get_request == 0 &&
+                 !b->item[s->item].probe;
+
     s->open_request = 0;
-    if (s->item == NO_ITEM && s->get_request == 0) {
-        bulk_conn_want(b->courier[c], s, WANT_CLOSE);
-    } else if (s->item != NO_ITEM) {
-        if (s->get_request == 0 && !b->item[s->item].probe) {
-            bulk_conn_want(b->courier[c], s, WANT_GET); /* was refused */
-        }
+    if (s->item != NO_ITEM) {
         on_info(b, c, s, &event->info);
-        if (s->item == NO_ITEM && s->handle != 0 && s->get_request == 0) {
-            bulk_conn_want(b->courier[c], s, WANT_CLOSE); /* no GET does */
-        }
+    }
+    if (again && s->item != NO_ITEM) {
+        get_again(b, c, s);
+    }
+    if (s->item == NO_ITEM && s->handle != 0 && s->get_request == 0) {
+        bulk_conn_close(b, c, s); /* no GET does */
     }
 }
 
 /* ---- CHUNK. */
 
+/* INFO came before it: the receiver knows the chunks of a file from there. */
 static void on_chunk(struct bulk *b, unsigned c, struct slot *s,
                      const struct msg_chunk *chunk, struct bulk_chunk *out)
 {
     struct courier *k = b->courier[c];
 
     out->present = true;
-    out->wanted = s != NULL && s->item != NO_ITEM &&
-                  b->item[s->item].info_came;
+    out->wanted = s != NULL && s->item != NO_ITEM;
     out->offset = chunk->offset;
     out->raw_len = chunk->raw_len;
     out->stored_len = chunk->stored_len;
@@ -239,10 +244,6 @@ static void complete(struct bulk *b, unsigned c, struct slot *s,
     struct transfer_identity *id = &item->identity;
     uint32_t i;
 
-    if (!item->info_came) {
-        broken(b, c, s, "DONE of a file before its INFO");
-        return;
-    }
     if (!same_version(id, done)) {
         changed(b, s);
         return;
@@ -335,12 +336,12 @@ static void file_error(struct bulk *b, unsigned c, struct slot *s,
     case WIRE_CLASS_TRANSIENT:
         narrow(b->courier[c], error);
         if (!opening) { /* whether the handle is still open is not said */
-            bulk_conn_want(b->courier[c], s, WANT_CLOSE);
+            bulk_conn_close(b, c, s);
         }
         bulk_item_later(b, detach(b, s), retry_after_ms(error));
         break;
     case WIRE_CLASS_STALE:
-        if (opening) { /* only a pin is expected in OPEN */
+        if (opening && b->item[s->item].pinned) {
             over(b, s, BULK_BAD, TRANSFER_WRONG_CONTENT,
                  "the server's file is not the pinned content");
         } else {
@@ -402,7 +403,7 @@ static void leave(struct bulk *b, struct courier *k, struct slot *s,
     s->open_request = s->open_request > last_id ? 0 : s->open_request;
     s->get_request = s->get_request > last_id ? 0 : s->get_request;
     s->close_request = s->close_request > last_id ? 0 : s->close_request;
-    if (dead && s->item != NO_ITEM && b->item[s->item].state == ITEM_ASKED) {
+    if (dead && s->item != NO_ITEM) {
         bulk_item_ready(b, detach(b, s), true);
     }
     bulk_conn_settle(k, s);
