@@ -1,14 +1,12 @@
 /* belay ls: what is in a directory of the server. */
 #include <getopt.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client/belay.h"
 #include "client/cli/commands.h"
+#include "client/cli/entry_print.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/jail.h"
 #include "client/cli/place.h"
@@ -86,144 +84,14 @@ static void help(void)
 
 /* ---- output. */
 
-static char type_letter(enum belay_file_type type)
-{
-    switch (type) {
-    case BELAY_TYPE_FILE:
-        return '-';
-    case BELAY_TYPE_DIRECTORY:
-        return 'd';
-    case BELAY_TYPE_LINK:
-        return 'l';
-    case BELAY_TYPE_OTHER:
-        break;
-    }
-    return '?';
-}
-
-static const char *type_name(enum belay_file_type type)
-{
-    switch (type) {
-    case BELAY_TYPE_FILE:
-        return "file";
-    case BELAY_TYPE_DIRECTORY:
-        return "directory";
-    case BELAY_TYPE_LINK:
-        return "link";
-    case BELAY_TYPE_OTHER:
-        break;
-    }
-    return "other";
-}
-
-static void mode_text(const struct belay_entry *e, char out[11])
-{
-    static const char letters[] = "rwxrwxrwx";
-
-    out[0] = type_letter(e->type);
-    for (unsigned k = 0; k < 9; k++) {
-        out[1 + k] = e->mode == 0 ? '?'
-                     : (e->mode & (0400u >> k)) != 0 ? letters[k]
-                                                     : '-';
-    }
-    out[10] = '\0';
-}
-
-/* "2026-01-31T12:00:00"; a time that has no such form becomes seconds. */
-static void time_text(const struct belay_entry *e, char *out, size_t cap)
-{
-    time_t seconds = (time_t)e->mtime_s;
-    struct tm tm;
-
-    if (gmtime_r(&seconds, &tm) == NULL ||
-        strftime(out, cap, "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
-        (void)snprintf(out, cap, "@%" PRId64, e->mtime_s);
-    }
-}
-
-static bool print_plain(const struct listing *l, const struct belay_entry *e)
-{
-    char mode[11];
-    char when[64];
-    const char *slash = e->type == BELAY_TYPE_DIRECTORY ? "/" : "";
-    bool link = l->details && e->target != NULL;
-
-    if (l->details) {
-        mode_text(e, mode);
-        time_text(e, when, sizeof when);
-        if (printf("%s %14" PRIu64 " %s ", mode, e->size, when) < 0) {
-            return false;
-        }
-    }
-    if (l->options.with_cid && printf("%-71s ", e->cid != NULL ? e->cid
-                                                               : "-") < 0) {
-        return false;
-    }
-    return printf("%s%s%s%s\n", e->shown, slash, link ? " -> " : "",
-                  link ? e->target : "") >= 0;
-}
-
-/* Names that are not UTF-8 cannot stand in JSON: their bytes do, in hex. */
-static int set_path(json_t *object, const struct belay_entry *e)
-{
-    json_t *path = json_string(e->path);
-    char hex[3];
-    size_t len = strlen(e->path);
-
-    if (path != NULL) {
-        return json_object_set_new(object, "path", path);
-    }
-    path = json_string("");
-    for (size_t k = 0; path != NULL && k < len; k++) {
-        json_t *longer;
-
-        (void)snprintf(hex, sizeof hex, "%02x", (unsigned char)e->path[k]);
-        longer = json_sprintf("%s%s", json_string_value(path), hex);
-        json_decref(path);
-        path = longer;
-    }
-    if (json_object_set_new(object, "path_hex", path) != 0) {
-        return -1;
-    }
-    return json_object_set_new(object, "path", json_string(e->shown));
-}
-
-static bool print_json(const struct belay_entry *e)
-{
-    json_t *object = json_object();
-    char mode[8];
-    bool good;
-
-    (void)snprintf(mode, sizeof mode, "%04o", e->mode);
-    good = object != NULL && set_path(object, e) == 0 &&
-           json_object_set_new(object, "type",
-                               json_string(type_name(e->type))) == 0 &&
-           json_object_set_new(object, "size",
-                               json_integer((json_int_t)e->size)) == 0 &&
-           json_object_set_new(object, "mtime",
-                               json_integer((json_int_t)e->mtime_s)) == 0 &&
-           json_object_set_new(object, "mtime_ns",
-                               json_integer((json_int_t)e->mtime_ns)) == 0 &&
-           json_object_set_new(object, "mode", json_string(mode)) == 0;
-    if (good && e->target != NULL) {
-        good = json_object_set_new(object, "target",
-                                   json_string(e->target)) == 0;
-    }
-    if (good && e->cid != NULL) {
-        good = json_object_set_new(object, "cid", json_string(e->cid)) == 0;
-    }
-    good = good && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
-           putchar('\n') != EOF;
-    json_decref(object);
-    return good;
-}
-
 static void on_entry(struct listing *l, const struct belay_entry *e)
 {
     if (l->broken) {
         return;
     }
-    if (!(l->json ? print_json(e) : print_plain(l, e))) {
+    if (!(l->json ? entry_print_json(stdout, e)
+                  : entry_print_line(stdout, l->details,
+                                     l->options.with_cid, e))) {
         l->broken = true; /* the flush at the end tells why */
         belay_interrupt(l->engine);
     }

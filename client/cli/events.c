@@ -32,9 +32,13 @@ static json_t *object(struct events *events, const char *name)
         (json_int_t)(now_ms(CLOCK_MONOTONIC) - events->began_ms));
 }
 
+/* A server may name sizes that no file has. */
 static void put_int(json_t *to, const char *name, uint64_t value)
 {
-    (void)json_object_set_new(to, name, json_integer((json_int_t)value));
+    (void)json_object_set_new(to, name,
+                              value <= INT64_MAX
+                                  ? json_integer((json_int_t)value)
+                                  : json_real((double)value));
 }
 
 /* Text that the library made printable is UTF-8; other text is not put. */

@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
 """Fuzz for a while, print what was covered, keep what was found.
 
-usage: campaign.py BUILD SECONDS [--keep] [NAME...]
+usage: campaign.py BUILD SECONDS [--keep] [--table] [--jobs N] [NAME...]
 
 BUILD is a tree configured with clang, -DBELAY_FUZZ=ON and
--DBELAY_SANITIZE=address,undefined. Each target runs for SECONDS, as many at
-a time as there are processors. A failing input is printed as a line for
-tests/fuzz/corpus/NAME.hex, where it stays once the fault is fixed. --keep
-adds to these files the smallest inputs that reach code which the vectors do
-not. Exit status 1 when anything was found.
+-DBELAY_SANITIZE=address,undefined. Each target runs for SECONDS (0: only the
+inputs that there are), N at a time, or as many as there are processors. A
+failing input is printed as a line for tests/fuzz/corpus/NAME.hex, where it
+stays once the fault is fixed. --keep adds to these files the smallest inputs
+that reach code which the vectors do not. Exit status 1 when anything was
+found.
+
+With -DBELAY_COVERAGE=ON, too, the lines and regions of the files that a
+target is about are told; --table writes them to the README.
 """
 
+import argparse
+import fnmatch
+import json
 import os
 import pathlib
 import re
@@ -18,6 +25,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import corpus
@@ -26,7 +34,46 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # Hexadecimal text of one target; all together stay below 1 MiB.
 CORPUS_MAX = 56 * 1024
-INPUT_MAX = {"receiver": 8192, "sender": 4096, "message": 4096}
+INPUT_MAX = {"receiver": 8192, "sender": 4096, "message": 4096,
+             "transfer": 1024, "bulk": 1024, "walk": 1024}
+
+# Whole conversations: long from the first moment.
+CONVERSATIONS = {"sender", "receiver", "transfer", "bulk", "walk"}
+
+# What a target is about.
+FILES = {
+    "frame": ["proto/wire/frame.c"],
+    "preface": ["proto/wire/preface.c"],
+    "message": ["proto/wire/msg*.c"],
+    "tlv": ["proto/wire/tlv.c"],
+    "entries": ["proto/wire/msg_list.c"],
+    "path": ["proto/data/relpath.c"],
+    "text": ["proto/data/text.c"],
+    "uri": ["proto/data/uri.c"],
+    "cid": ["proto/data/cid.c"],
+    "merkle": ["proto/data/merkle.c"],
+    "zpack": ["proto/data/zpack.c"],
+    "journal": ["proto/data/journal.c"],
+    "rangeset": ["proto/data/rangeset.c"],
+    "manifest": ["proto/data/manifest.c", "proto/data/manifest_write.c",
+                 "proto/data/note.c"],
+    "receipt": ["proto/data/receipt.c"],
+    "list": ["client/cli/list.c"],
+    "config": ["client/cli/config.c"],
+    "ls": ["client/cli/entry_print.c"],
+    "knownhosts": ["client/knownhosts.c"],
+    "socks": ["client/socks.c"],
+    "access": ["server/access.c", "server/tokens.c"],
+    "sender": ["proto/session/sender*.c"],
+    "receiver": ["proto/session/receiver*.c"],
+    "transfer": ["proto/session/transfer*.c"],
+    "bulk": ["proto/session/bulk*.c", "proto/session/line.c"],
+    "walk": ["proto/session/walk*.c", "proto/session/line.c"],
+}
+
+README = HERE / "README.md"
+TABLE_BEGIN = "<!-- campaign.py --table -->\n"
+TABLE_END = "<!-- end of table -->\n"
 
 TOTAL = re.compile(r"\((\d+) inline 8-bit counters\)")
 STATE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
@@ -53,18 +100,44 @@ class Target:
                 for i, one in enumerate(corpus.read(file)):
                     (folder / f"{file.parent.name}-{i:06}").write_bytes(one)
 
-    def run(self, *args):
+    def run(self, *args, profile=os.devnull):
         return subprocess.run(
             [self.program, *args], cwd=self.work, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             errors="replace",
             env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1",
+                 "LLVM_PROFILE_FILE": str(profile),
                  "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})
+
+    def coverage(self):
+        """What all inputs together reach of the files of this target."""
+        raw = self.work / "cov.profraw"
+        data = self.work / "cov.profdata"
+        self.run("-runs=0", str(self.found), str(self.seeds), profile=raw)
+        if not raw.exists() or subprocess.run(
+                ["llvm-profdata", "merge", "-sparse", str(raw), "-o",
+                 str(data)], check=False).returncode != 0:
+            return None
+        out = subprocess.run(
+            ["llvm-cov", "export", "-summary-only", self.program,
+             f"-instr-profile={data}"], check=True, text=True,
+            stdout=subprocess.PIPE).stdout
+        sums = Counter()
+        for file in json.loads(out)["data"][0]["files"]:
+            if any(fnmatch.fnmatch(file["filename"], "*/" + pattern)
+                   for pattern in FILES[self.name]):
+                for what in ("lines", "regions"):
+                    for number in ("covered", "count"):
+                        sums[what, number] += file["summary"][what][number]
+        return sums
 
     def fuzz(self, seconds):
         """The line to print, and whether all went well."""
         limit = INPUT_MAX.get(self.name, 2048)
-        out = self.run(f"-max_total_time={seconds}", f"-max_len={limit}",
+        amount = [f"-max_total_time={seconds}"] if seconds else ["-runs=0"]
+        if self.name in CONVERSATIONS:
+            amount.append("-len_control=0")
+        out = self.run(*amount, f"-max_len={limit}",
                        "-timeout=20", "-rss_limit_mb=2048",
                        "-print_final_stats=1", "-artifact_prefix=fault-",
                        str(self.found), str(self.seeds)).stdout
@@ -73,9 +146,13 @@ class Target:
         total = TOTAL.search(out)
         runs = RUNS.search(out)
         cov, features, corp = states[-1] if states else ("?", "?", "?")
-        line = (f"{self.name:10} {runs.group(1) if runs else '?':>10} runs  "
-                f"{cov:>5} of {total.group(1) if total else '?'} edges, "
-                f"{features} features, {corp} inputs")
+        sums = self.coverage()
+        self.row = [self.name, runs.group(1) if runs else "?", corp,
+                    f"{cov} of {total.group(1) if total else '?'}",
+                    share(sums, "lines"), share(sums, "regions")]
+        line = (f"{self.name:10} {self.row[1]:>9} runs, {corp:>4} inputs, "
+                f"{features} features, {self.row[3]} edges; of its files "
+                f"{self.row[4]} lines, {self.row[5]} regions")
         for fault in faults:
             kind = [x for x in out.splitlines()
                     if "assertion failed" in x or "ERROR: " in x
@@ -109,32 +186,58 @@ class Target:
             self.kept.write_text("".join(x + "\n" for x in lines))
 
 
+def share(sums, what):
+    if not sums or not sums[what, "count"]:
+        return "?"
+    covered, count = sums[what, "covered"], sums[what, "count"]
+    return f"{covered} of {count} ({100 * covered / count:.0f} %)"
+
+
+def write_table(rows, seconds):
+    head = ["Target", "Runs", "Inputs", "Edges", "Lines of its files",
+            "Regions of its files"]
+    lines = ["| " + " | ".join(r) + " |" for r in [head, ["---"] * 6, *rows]]
+    text = README.read_text()
+    begin = text.index(TABLE_BEGIN) + len(TABLE_BEGIN)
+    end = text.index(TABLE_END)
+    README.write_text(
+        text[:begin] + f"\nA campaign of {seconds} seconds for each:\n\n" +
+        "\n".join(lines) + "\n\n" + text[end:])
+
+
 def main():
-    args = sys.argv[1:]
-    keep = "--keep" in args
-    args = [a for a in args if a != "--keep"]
-    if len(args) < 2:
-        sys.exit(__doc__)
-    build = pathlib.Path(args[0]).resolve()
-    names = args[2:] or [t.__name__ for t in corpus.TARGETS]
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("seconds", type=int)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    args = parser.parse_args()
+    build = args.build.resolve()
+    names = args.names or [t.__name__ for t in corpus.TARGETS]
     ok = True
+    rows = []
     work = pathlib.Path(tempfile.mkdtemp(prefix="belay-fuzz-"))
 
     def one(name):
         target = Target(build, name, work)
-        line, good = target.fuzz(args[1])
-        if keep and good:
+        line, good = target.fuzz(args.seconds)
+        if args.keep and good:
             target.keep()
-        return line, good
+        return line, good, target.row
 
     try:
-        jobs = 1 if len(names) == 1 else os.cpu_count() or 1
+        jobs = min(args.jobs, len(names))
         with ThreadPoolExecutor(jobs) as pool:
-            for line, good in pool.map(one, names):
+            for line, good, row in pool.map(one, names):
                 print(line, flush=True)
+                rows.append(row)
                 ok = ok and good
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if args.table:
+        write_table(rows, args.seconds)
     return 0 if ok else 1
 
 

@@ -172,6 +172,16 @@ def rangeset():
                              for b in (i % 6 | 0x80, i * 11 % 256, 5))
 
 
+def ls():
+    # A C1 control, a broken sequence, a size that no file has.
+    for name in (b"plain", "n\u00e4me".encode(), b"\xc2\x9b31m", b"a\\b\x1b[2J",
+                 b"\xff\xfe", "\u202egnp.exe".encode(), b"", b"\x7f\t\n"):
+        for options in range(32):
+            yield (bytes([options, options % 5]) +
+                   (0x8000000000000000 if name == b"plain" else 5).to_bytes(
+                       8, "big") + bytes(11) + b"\7\1\244\3a\x9bb" + name)
+
+
 # ---- files and answers that people and proxies write.
 
 def list():
@@ -338,11 +348,72 @@ def transfer():
                 yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x03\x00" +
                        u16(at) + b"\x01" + b"\x00\x03" + join + serve * 2)
             yield start + b"\x06\x00\x03\x01" + b"\x00\x04" + join + serve
+    # Mirrors, ordered output, pauses; a local file that is alike.
+    join += b"\x01\x01" + b"\x01\x02"
+    serve += b"\x04\x01" + b"\x04\x02"
+    for more in (1, 2, 0x10, 0x12, 0x20, 0x22):
+        for others in (0, 4, 0x18, 0x24):
+            start = b"\x02\x9c\x40\x00" + bytes([3 | more << 2]) + \
+                b"\x9d\x40\x00" + bytes([3 | others << 2]) + \
+                b"\x60\x00\x01\x03" + join
+            yield start + b"\x03\x00\x00\x00\x00" * 4 + serve * 3
+            yield (start + b"\x03\x01\x00\x14\x01" * 2 + serve +
+                   b"\x00\x03" + join + serve * 2)
+            yield start + b"\x02\xf0" + b"\x00\x03" + join + serve * 2
+    for how in range(8):
+        for bits in (0, 4, 0x20):
+            start = bytes([bits]) + b"\x9c\x40\x00\x03\x9d\x40\x00\x03" + \
+                b"\x60\x00\x01" + bytes([3 | (0x20 | how) << 2]) + join
+            yield start + serve * 3
+            yield (start + b"\x03\x00\x00\x00\x00" * 3 + b"\x08\x32" + join +
+                   b"\x07\x01" + serve * 4)
+
+
+def bulk():
+    join, serve, lose, wait = b"\1\0", b"\3\0", b"\4\0", b"\5\4"
+    for bits in (0, 1, 4, 9, 14):
+        for how in (0, 1, 3, 4, 5, 8, 9, 0x63):
+            start = bytes([bits, 40 + how]) + \
+                b"".join(bytes([0, k * 5 % 24, how]) for k in range(9))
+            yield start + join + serve
+            # Some answers, a cut, another version, once more.
+            yield start + join + b"\2\0\0\0\0" * 6 + lose + b"\x09\5" + \
+                wait + join + serve
+            # One byte of an answer is wrong; a refusal; the end is near.
+            for at in (5, 17, 30, 45, 70):
+                yield start + join + b"\2\0\0\0\0" * (at % 4) + b"\2\0" + \
+                    u16(at) + b"\1" + serve + wait + join + serve
+            for code in (0x0101, 0x0203, 0x0301, 0x0402, 0x0501, 0x0601):
+                yield start + join + b"\6\3" + u16(code) + b"\5" + serve
+            yield start + join + b"\2\0\0\0\0" * 3 + b"\x08\0\4" + serve + \
+                wait + join + serve + b"\x0a\xf0"
+
+
+def walk():
+    join, serve, lose, wait = b"\0\0", b"\2\xff", b"\3\0", b"\4\4"
+    one = b"\1\0\0\0\0"
+    for bits in (1, 7, 0x12, 0x21, 0x44):
+        for seed in (3, 9, 77):
+            start = bytes([bits, seed]) + join
+            yield start + serve
+            yield start + one * 4 + lose + wait + join + serve
+            yield start + b"\x08\0" + one * 6 + b"\x08\1" + b"\x09\3" + serve
+            for at in (5, 17, 20, 30, 45, 60):
+                yield start + one * (at % 4) + b"\1\1" + u16(at) + b"\1" + \
+                    serve + wait + join + serve
+            for code in (0x0101, 0x0203, 0x0301, 0x0402, 0x0501, 0x0601):
+                yield start + one + b"\5\1" + u16(code) + b"\5" + serve
+            yield start + one * 3 + b"\7\4" + serve + wait + join + serve
+            for names in (b"\xfea1\xfea2", b"\0.x\1.y", b"\0/a", b"\3aab"):
+                for how in (0, 1, 2, 3, 6):
+                    yield start + (b"\x0a\0" + bytes([len(names) // 3, how]) +
+                                   names) * 3 + serve
 
 
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid,
            merkle, zpack, journal, rangeset, manifest, list, config, receipt,
-           knownhosts, socks, access, sender, receiver, transfer]
+           knownhosts, socks, access, ls, sender, receiver, transfer, bulk,
+           walk]
 
 
 def write(file, inputs):
