@@ -132,7 +132,8 @@ check asan -L 'unit|scenario|sim|fuzz|hostile'
 check tsan -L scenario
 
 if [ -n "$long" ]; then
-    build fuzz clang address,undefined RelWithDebInfo -DBELAY_FUZZ=ON
+    build fuzz clang address,undefined RelWithDebInfo -DBELAY_FUZZ=ON \
+        -DBELAY_COVERAGE=ON
     echo "== fuzz"
     python3 -B tests/fuzz/campaign.py build/fuzz 600 || failed="$failed fuzz"
     echo "== planted bugs"

@@ -213,7 +213,7 @@ def main():
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     build = args.build.resolve()
     names = args.names or [t.__name__ for t in corpus.TARGETS]
     ok = True
