@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Goal: the manual pages are well-formed mdoc; belay(1) and belayd(8) know the
-options of the programs and no others, belay(1) and README the exit codes;
-belay(7) the variables that the programs ask for; the configuration file sets
-options that there are."""
+"""Goal: the manual pages are well-formed mdoc; belay(1), belayd(8) and
+belay-fault(1) know the options of the programs and no others, belay(1) and
+README the exit codes; belay(7) the variables that the programs ask for; the
+configuration file sets options that there are."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import helptext
 from helptext import ROOT, differences, options, tell
 
 PAGES = ("client/belay.1", "client/belay.7", "client/libbelay.3",
-         "server/belayd.8")
+         "server/belayd.8", "tests/fault/belay-fault.1")
 # How the sources ask for variables.
 VARIABLE = re.compile(r'getenv\(\s*"(\w+)"|either\("(\w+)", "(\w+)"\)')
 
@@ -96,6 +96,9 @@ def main():
                           page_options("client/belay.1"))
     faults += differences("belayd(8)", options(tell("BELAYD", "--help")),
                           page_options("server/belayd.8"))
+    faults += differences("belay-fault(1)",
+                          options(tell("BELAY_FAULT", "--help")),
+                          page_options("tests/fault/belay-fault.1"))
     faults += exit_codes() + variables() + settings()
     return helptext.finish(faults) or (77 if skipped else 0)
 
