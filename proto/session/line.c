@@ -38,10 +38,8 @@ void line_want(struct line_set *set, unsigned goal)
         goal = LINE_MAX;
     }
     for (unsigned i = set->goal; i < goal; i++) {
-        if (set->line[i].state == LINE_IDLE) {
-            set->line[i].state = LINE_WAITING;
-            set->line[i].dial_at = set->now;
-        }
+        set->line[i].state = LINE_WAITING;
+        set->line[i].dial_at = set->now;
     }
     if (goal > set->goal) {
         set->goal = goal;
@@ -138,7 +136,6 @@ bool line_connected(struct line_set *set, unsigned i)
     set->dial_ms = set->now - l->dial_at;
     set->connects++;
     l->state = LINE_UP;
-    l->greeted = false;
     l->draining = false;
     l->delivered = 0;
     l->pause_until = 0;
@@ -243,14 +240,13 @@ void line_give_up(struct line_set *set, unsigned i, const char *text,
 
 void line_broken(struct line_set *set, unsigned i, int err)
 {
-    struct line *l = &set->line[i];
-    const char *text = receiver_error_text(l->receiver);
+    const char *text = receiver_error_text(set->line[i].receiver);
 
     if (err == ERR_AUTH) {
         line_fail(set, TRANSFER_ACCESS, "%s", text);
-    } else if (!l->greeted && !set->contact && err == ERR_VERSION) {
+    } else if (!set->contact && err == ERR_VERSION) {
         line_fail(set, TRANSFER_VERSION, "%s", text);
-    } else if (!l->greeted && !set->contact && err != ERR_CRC) {
+    } else if (!set->contact && err != ERR_CRC) {
         line_fail(set, TRANSFER_NOT_BELAY, "%s", text);
     }
     line_give_up(set, i, text, false);
@@ -322,7 +318,6 @@ void line_event(struct line_set *set, unsigned i,
 
     switch (event->type) {
     case RECEIVER_HELLO:
-        l->greeted = true;
         set->contact = true;
         if (set->waiting_told) {
             set->waiting_told = false;
@@ -430,9 +425,6 @@ uint64_t line_deadline(const struct line_set *set, bool may_dial)
             own = l->dial_at;
         } else if (l->state == LINE_UP) {
             own = receiver_deadline(l->receiver);
-            if (l->pause_until > set->now && l->pause_until < own) {
-                own = l->pause_until;
-            }
         }
         if (own < at) {
             at = own;

@@ -31,7 +31,6 @@ enum line_state {
 struct line {
     enum line_state state;
     bool drop;     /* tell the runner to close it */
-    bool greeted;  /* HELLO came */
     bool draining; /* GOAWAY came */
     uint64_t dial_at;     /* when to dial, then when it was begun */
     uint64_t pause_until; /* the server asked to wait */

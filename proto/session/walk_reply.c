@@ -126,13 +126,22 @@ static bool ask_node(struct walk *w, struct node *n)
     return true;
 }
 
+static bool awaits_answer(const struct walk *w)
+{
+    const struct node *n = w->head;
+
+    while (n != NULL && n->state != NODE_ASKED) {
+        n = n->next;
+    }
+    return n != NULL;
+}
+
 void walk_ask(struct walk *w)
 {
-    struct line *l = &w->lines.line[0];
     unsigned looked = 0;
 
-    if (l->draining || w->lines.now < l->pause_until) {
-        if (l->draining && receiver_outstanding(l->receiver) == 0) {
+    if (w->lines.line[0].draining) {
+        if (!awaits_answer(w)) {
             give_up(w, "the server is closing the connection", true);
         }
         return;

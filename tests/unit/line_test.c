@@ -10,6 +10,7 @@
 #include "proto/base/err.h"
 #include "proto/session/line.h"
 #include "proto/session/retry.h"
+#include "proto/wire/preface.h"
 
 struct bench {
     struct line_set set;
@@ -315,6 +316,97 @@ static void test_errors(void **state)
     }
 }
 
+/* ---- what the receiver refuses. */
+
+/* Before any greeting the peer may be anybody; behind one it is a server that
+ * makes a mistake, or a link that does. */
+static void test_broken(void **state)
+{
+    static const struct {
+        int err;
+        enum transfer_reason stranger, known;
+    } table[] = {
+        {ERR_AUTH, TRANSFER_ACCESS, TRANSFER_ACCESS},
+        {ERR_VERSION, TRANSFER_VERSION, TRANSFER_OK},
+        {ERR_MAGIC, TRANSFER_NOT_BELAY, TRANSFER_OK},
+        {ERR_CRC, TRANSFER_OK, TRANSFER_OK},
+    };
+
+    (void)state;
+    for (size_t k = 0; k < 2 * sizeof table / sizeof table[0]; k++) {
+        bool known = k % 2 != 0;
+        struct bench b = bench_new(1);
+
+        up(&b, 0);
+        if (known) {
+            hello(&b, 0);
+        }
+        line_broken(&b.set, 0, table[k / 2].err);
+        assert_int_equal(b.set.failed, known ? table[k / 2].known
+                                             : table[k / 2].stranger);
+        assert_int_equal(b.set.line[0].state, LINE_WAITING);
+        assert_true(b.set.line[0].drop);
+        assert_int_equal(b.set.losses, 1);
+        assert_int_equal(notes(&b, LINE_NOTE_LOST), 1);
+        line_clear(&b.set);
+    }
+}
+
+/* A server that wants to know who we are, when we cannot say. */
+static void test_auth_required(void **state)
+{
+    static const uint8_t methods[] = {AUTH_BEARER};
+    static const uint8_t codecs[] = {CODEC_RAW};
+    struct preface preface = {.version = PROTO_VERSION, .role = ROLE_SERVER};
+    struct msg_hello m = {.codecs = {codecs, sizeof codecs},
+                          .auth_methods = {methods, sizeof methods}};
+    struct bench b = bench_new(1);
+    struct receiver_event event;
+    uint8_t bytes[500];
+    struct writer w;
+    size_t used;
+
+    (void)state;
+    up(&b, 0);
+    preface_encode(&preface, bytes);
+    writer_init(&w, bytes + PREFACE_LEN, sizeof bytes - PREFACE_LEN);
+    assert_int_equal(msg_hello_encode(&m, FRAME_FROM_SERVER, &w), 0);
+    assert_int_equal(receiver_feed(b.set.line[0].receiver, b.set.now, bytes,
+                                   PREFACE_LEN + writer_len(&w), &used,
+                                   &event), 0);
+    assert_int_equal(event.type, RECEIVER_HELLO);
+    line_event(&b.set, 0, &event);
+    assert_int_equal(b.set.failed, TRANSFER_ACCESS);
+    assert_string_equal(b.set.detail,
+                        receiver_auth_text(b.set.line[0].receiver));
+    line_clear(&b.set);
+}
+
+/* What is not for lines, or comes too late, changes nothing. */
+static void test_no_effect(void **state)
+{
+    struct receiver_event event = {.type = RECEIVER_CHUNK};
+    struct bench b = bench_new(1);
+    struct line_set before;
+    unsigned at;
+
+    (void)state;
+    up(&b, 0);
+    hello(&b, 0);
+    before = b.set;
+    line_event(&b.set, 0, &event);
+    line_dial_failed(&b.set, 0, "it succeeded long ago");
+    assert_memory_equal(&b.set, &before, sizeof before);
+    line_clear(&b.set);
+
+    b = bench_new(0); /* nothing is wanted: nothing is waited for */
+    b.set.contact = true;
+    before = b.set;
+    assert_int_equal(line_next(&b.set, true, &at), LINE_NOTHING);
+    assert_memory_equal(&b.set, &before, sizeof before);
+    line_clear(&b.set);
+}
+
 /* ---- what is said. */
 
 static void test_notes(void **state)
@@ -389,6 +481,9 @@ int main(void)
         cmocka_unit_test(test_drop),
         cmocka_unit_test(test_goaway),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_auth_required),
+        cmocka_unit_test(test_no_effect),
         cmocka_unit_test(test_notes),
         cmocka_unit_test(test_waiting),
         cmocka_unit_test(test_silence),

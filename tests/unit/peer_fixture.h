@@ -28,6 +28,7 @@ struct peer_request {
     struct msg_open open; /* that of the type is valid; views point into */
     struct msg_get get;   /* ... `bytes` */
     struct msg_digest digest;
+    struct msg_list list;
     uint32_t handle;
     uint8_t bytes[2048];
 };
@@ -252,6 +253,10 @@ static inline void peer_take_request(struct peer *p, const struct frame *f,
     case FRAME_DIGEST:
         q->digest = m.digest;
         q->handle = m.digest.handle;
+        break;
+    case FRAME_LIST:
+        q->list = m.list;
+        q->handle = 0;
         break;
     case FRAME_CLOSE:
         q->handle = m.close.handle;
