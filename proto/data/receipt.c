@@ -283,7 +283,7 @@ int receipt_parse(const char *text, size_t len, struct receipt *out,
     good = parse_identity(&in, out) && parse_rest(&in, out) &&
            parse_digests(&in, out);
     if (!good && where != NULL) {
-        where->line = in.number > 0 ? in.number : 1;
+        where->line = in.number;
         where->reason = in.reason;
     }
     return good ? 0 : ERR_SYNTAX;

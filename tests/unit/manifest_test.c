@@ -343,6 +343,160 @@ static void what_cannot_be_written(void **state)
     assert_int_equal(writer_err(&w), ERR_SYNTAX);
 }
 
+/* ---- One line that is another. */
+
+#define HEX16 "0123456789abcdef"
+#define FILE_CID HEX16 HEX16 HEX16 HEX16
+
+static const char *const good_lines[] = {
+    "belay-manifest/1", "origin o", "serial 7",
+    "expires 2027-01-01T00:00:00Z", FILE_CID " 12 5000 dir/a"};
+
+#define LINES (sizeof good_lines / sizeof good_lines[0])
+
+/* NULL: it is accepted. */
+static const struct {
+    unsigned line; /* 1 is the first */
+    const char *text;
+    const char *reason;
+} replaced[] = {
+    {1, "belay-manifest/1x", "this is not \"belay-manifest/1\""},
+    {1, "belay-manifest/", "this is not \"belay-manifest/1\""},
+    {1, "Belay-manifest/1", "this is not \"belay-manifest/1\""},
+    {2, "origin ", "this is no origin"},
+    {2, "origin", "this is no origin"},
+    {2, "serial 7", "this is no origin"},
+    {3, "serial ", "this is no serial"},
+    {3, "serial 07", "this is no serial"},
+    {3, "serial 7:", "this is no serial"},
+    {3, "serial 7/", "this is no serial"},
+    {3, "serial -7", "this is no serial"},
+    {3, "serial 0", NULL},
+    {3, "serial 18446744073709551615", NULL},
+    {3, "serial 18446744073709551616", "this is no serial"},
+    {3, "serial 184467440737095516150", "this is no serial"},
+    {4, "expires 2027-01-01T00:00:00", "this is no time of expiry"},
+    {5, FILE_CID " 12 5000 ", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000", "this is no file line"},
+    {5, FILE_CID " 12 ", "this is no file line"},
+    {5, FILE_CID "_12 5000 a", "this is no file line"},
+    {5, FILE_CID " 12_5000 a", "this is no file line"},
+    {5, FILE_CID " /2 5000 a", "this is no file line"},
+    {5, FILE_CID " :2 5000 a", "this is no file line"},
+    {5, FILE_CID " 1/ 5000 a", "this is no file line"},
+    {5, FILE_CID " 1: 5000 a", "this is no file line"},
+    {5, FILE_CID " 12 5000x a", "this is no file line"},
+    {5, HEX16 HEX16 HEX16 "/123456789abcdef 12 5000 a",
+     "this is no file line"},
+    {5, HEX16 HEX16 HEX16 ":123456789abcdef 12 5000 a",
+     "this is no file line"},
+    {5, HEX16 HEX16 HEX16 "A123456789abcdef 12 5000 a",
+     "this is no file line"},
+    {5, HEX16 HEX16 HEX16 "g123456789abcdef 12 5000 a",
+     "this is no file line"},
+    {5, FILE_CID " 11 5000 a",
+     "this file cannot have that size and chunk size"},
+    {5, FILE_CID " 12 9223372036854775808 a",
+     "this file cannot have that size and chunk size"},
+    {5, FILE_CID " 12 5000 a%20%25%7F%0A", NULL},
+    {5, FILE_CID " 12 5000 a%2", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%/0", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%0/", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%:0", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%@0", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%G0", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%7f", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a%41", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a b", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 a\x7f", "the path is not written as it has to be"},
+    {5, FILE_CID " 12 5000 ../a", "this path is not acceptable"},
+};
+
+/* Opens the good lines with one of them replaced; `end` stands behind all. */
+static int open_with(unsigned line, const char *text, const char *end,
+                     struct manifest *m, struct note_fault *fault)
+{
+    static char all[LIMIT_PATH + 1000];
+    size_t at = 0;
+
+    for (unsigned k = 0; k < LINES; k++) {
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s",
+                               k + 1 == line ? text : good_lines[k],
+                               k + 1 < LINES ? "\n" : end);
+    }
+    assert_true(at < sizeof all);
+    return manifest_open_text(hasher,
+                              (struct bytes_view){(const uint8_t *)all, at},
+                              m, fault);
+}
+
+static void each_line_replaced(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < sizeof replaced / sizeof replaced[0]; k++) {
+        struct note_fault fault = {0};
+        struct manifest m;
+        int err = open_with(replaced[k].line, replaced[k].text, "\n", &m,
+                            &fault);
+
+        if (replaced[k].reason == NULL) {
+            if (err != 0) {
+                fail_msg("%s: %s", replaced[k].text, fault.reason);
+            }
+            assert_int_equal(m.count, 1);
+            continue;
+        }
+        if (err != ERR_MANIFEST || fault.line != replaced[k].line ||
+            strcmp(fault.reason, replaced[k].reason) != 0) {
+            fail_msg("%s: %d in line %u: %s", replaced[k].text, err,
+                     (unsigned)fault.line, fault.reason);
+        }
+    }
+}
+
+static void ends_and_lengths(void **state)
+{
+    static char line[LIMIT_PATH + 200];
+    const struct bytes_view huge = {(const uint8_t *)line,
+                                    MAX_MANIFEST_BYTES + 1};
+    struct manifest_entry entry;
+    struct manifest_walk walk;
+    struct note_fault fault;
+    struct manifest m;
+    size_t at;
+
+    (void)state;
+    assert_int_equal(open_with(0, "", "", &m, &fault), ERR_MANIFEST);
+    assert_int_equal(fault.line, 5);
+    assert_string_equal(fault.reason, "its last line has no end");
+    assert_int_equal(open_with(0, "", "\n\n", &m, &fault), 0);
+    assert_int_equal(m.serial, 7);
+    assert_int_equal(m.count, 1);
+    manifest_walk_init(&walk, &m);
+    assert_int_equal(manifest_walk_next(&walk, &entry), 0);
+    assert_int_equal(entry.size, 5000);
+    assert_int_equal(entry.chunk_log2, 12);
+    assert_int_equal(entry.path_len, 5);
+    assert_memory_equal(entry.path, "dir/a", 5);
+    assert_int_equal(manifest_walk_next(&walk, &entry), ERR_EOF);
+    /* The longest path, and one byte more. */
+    at = (size_t)snprintf(line, sizeof line, FILE_CID " 12 5000 ");
+    for (size_t k = 0; k <= LIMIT_PATH; k++) {
+        line[at + k] = k % 200 == 199 ? '/' : 'p';
+    }
+    line[at + LIMIT_PATH] = '\0';
+    assert_int_equal(open_with(5, line, "\n", &m, &fault), 0);
+    line[at + LIMIT_PATH] = 'p';
+    assert_int_equal(open_with(5, line, "\n", &m, &fault), ERR_MANIFEST);
+    assert_string_equal(fault.reason,
+                        "the path is not written as it has to be");
+    /* It is not even looked at. */
+    assert_int_equal(manifest_open_text(hasher, huge, &m, &fault), ERR_LIMIT);
+    assert_int_equal(manifest_open(hasher, huge, NULL, 0, NULL, &m, &fault),
+                     ERR_LIMIT);
+    assert_string_equal(fault.reason, "it is too large");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +508,8 @@ int main(void)
         cmocka_unit_test(damage_at_every_byte),
         cmocka_unit_test(text_before_signing),
         cmocka_unit_test(what_cannot_be_written),
+        cmocka_unit_test(each_line_replaced),
+        cmocka_unit_test(ends_and_lengths),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
