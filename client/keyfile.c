@@ -134,7 +134,8 @@ out_free:
 
 /* ---- reading. */
 
-/* The whole file with a NUL behind it; to be freed.  NULL with errno. */
+/* The whole file with a NUL behind it; to be freed.  NULL with errno: of a
+ * file that is longer than any of keys, too, as half of it is no answer. */
 static char *read_file(int fd, size_t *len)
 {
     char *text = calloc(1, FILE_MAX + 1);
@@ -151,6 +152,11 @@ static char *read_file(int fd, size_t *len)
             return NULL;
         }
         *len += n > 0 ? (size_t)n : 0;
+    }
+    if (*len == FILE_MAX) {
+        free(text);
+        errno = EFBIG;
+        return NULL;
     }
     return text;
 }
@@ -307,6 +313,8 @@ enum belay_reason keyfile_load_public(struct hasher *hasher, const char *what,
     text = read_file(fd, &len);
     if (text == NULL) {
         reason = unreadable(error, what);
+    } else if (strlen(text) != len) {
+        reason = report(error, BELAY_USAGE, "%s: this is no text", shown);
     } else {
         reason = add_lines(hasher, text, shown, keys, count, error);
     }

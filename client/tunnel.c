@@ -10,12 +10,10 @@
 #include <unistd.h>
 
 #include "client/aide.h"
+#include "client/prologue.h"
 #include "proto/base/registry.h"
 #include "proto/data/text.h"
 #include "proto/io/loop.h"
-
-/* Start-up files of a shell may say something, but not for ever. */
-#define NOISE_MAX ((size_t)64 << 10)
 
 /* A beginning of the magic may be the end of noise: look again after this. */
 #define AGAIN_MS 20u
@@ -53,8 +51,7 @@ struct tunnel {
     struct loop_timer *timeout;
     struct loop_timer *again;
     struct loop_defer *conclude;
-    size_t noise_len; /* skipped; the first of it: */
-    uint8_t noise[LIMIT_TEXT_HINT];
+    struct prologue noise;
     size_t line_len;
     uint8_t line[LINE_MAX_BYTES];
     char last[TEXT_ESCAPE_SIZE(LINE_MAX_BYTES)]; /* line of standard error */
@@ -181,21 +178,11 @@ static void explain(struct tunnel *t)
     }
 }
 
-static void show_noise(const struct tunnel *t,
-                       char shown[TEXT_ESCAPE_SIZE(LIMIT_TEXT_HINT)])
-{
-    size_t len = t->noise_len < sizeof t->noise ? t->noise_len
-                                                : sizeof t->noise;
-
-    (void)text_escape(shown, TEXT_ESCAPE_SIZE(LIMIT_TEXT_HINT), t->noise,
-                      len);
-}
-
 static void fail_of_noise(struct tunnel *t)
 {
-    char shown[TEXT_ESCAPE_SIZE(LIMIT_TEXT_HINT)];
+    char shown[PROLOGUE_TEXT];
 
-    show_noise(t, shown);
+    prologue_text(&t->noise, shown);
     fail(t, true, "no Belay server answers through %s; the remote shell "
          "printed \"%s\"", t->host, shown);
 }
@@ -211,7 +198,7 @@ static void on_ended(void *arg, unsigned events)
     loop_poll_set(t->end, 0);
     read_errors(t); /* its last words are in the pipe */
     tell_line(t);
-    if (t->state == ENDING && t->noise_len > 0 &&
+    if (t->state == ENDING && t->noise.len > 0 &&
         WIFEXITED(t->ssh.child.status) &&
         WEXITSTATUS(t->ssh.child.status) == 0) {
         fail_of_noise(t);
@@ -230,33 +217,10 @@ static void await_end(struct tunnel *t)
 
 /* ---- The first bytes. */
 
-/* Where the magic begins in the bytes, or where a beginning of it does at
- * their end, or len. */
-static size_t find_magic(const uint8_t *bytes, size_t len)
-{
-    static const uint8_t magic[] = PREFACE_MAGIC;
-    size_t at = 0;
-
-    while (at < len) {
-        size_t left = len - at < sizeof magic ? len - at : sizeof magic;
-        if (memcmp(bytes + at, magic, left) == 0) {
-            break;
-        }
-        at++;
-    }
-    return at;
-}
-
-static void skip_noise(struct tunnel *t, const uint8_t *bytes, size_t len)
+static void skip_noise(struct tunnel *t, size_t left)
 {
     uint8_t scrap[4096];
-    size_t left = len;
 
-    if (t->noise_len < sizeof t->noise) {
-        size_t room = sizeof t->noise - t->noise_len;
-        memcpy(t->noise + t->noise_len, bytes, len < room ? len : room);
-    }
-    t->noise_len += len;
     while (left > 0) {
         ssize_t n = recv(t->ssh.child.fd, scrap,
                          left < sizeof scrap ? left : sizeof scrap, 0);
@@ -269,11 +233,11 @@ static void skip_noise(struct tunnel *t, const uint8_t *bytes, size_t len)
 
 static void become_ready(struct tunnel *t)
 {
-    char shown[TEXT_ESCAPE_SIZE(LIMIT_TEXT_HINT)];
+    char shown[PROLOGUE_TEXT];
     char text[sizeof shown + 100];
 
-    if (t->noise_len > 0) {
-        show_noise(t, shown);
+    if (t->noise.len > 0) {
+        prologue_text(&t->noise, shown);
         (void)snprintf(text, sizeof text, "ignored: the remote shell printed "
                        "\"%s\"", shown);
         t->tell(t->arg, false, text);
@@ -295,18 +259,22 @@ static void look(struct tunnel *t)
         await_end(t);
         return;
     }
-    size_t at = find_magic(bytes, (size_t)n);
-    if (at > 0) {
-        skip_noise(t, bytes, at);
-    }
-    if ((size_t)n - at >= sizeof (uint8_t[])PREFACE_MAGIC) {
+    enum prologue_verdict verdict;
+    skip_noise(t, prologue_take(&t->noise, bytes, (size_t)n, &verdict));
+    switch (verdict) {
+    case PROLOGUE_ENDS:
         become_ready(t);
-    } else if (t->noise_len > NOISE_MAX) {
+        break;
+    case PROLOGUE_ENDLESS:
         fail_of_noise(t);
-    } else if ((size_t)n > at) {
+        break;
+    case PROLOGUE_MAY_END:
         /* What is peeked at stays readable: do not spin over it. */
         loop_poll_set(t->in, 0);
         loop_timer_start(t->again, AGAIN_MS);
+        break;
+    case PROLOGUE_GOES_ON:
+        break;
     }
 }
 
@@ -334,7 +302,7 @@ static void on_timeout(void *arg)
 {
     struct tunnel *t = arg;
 
-    if (t->noise_len > 0) {
+    if (t->noise.len > 0) {
         fail_of_noise(t);
     } else {
         fail(t, false, "no answer through %s%s%s", t->host,

@@ -10,6 +10,7 @@ kept small by campaign.py. Both are replayed by every run of the tests.
 """
 
 import hashlib
+import itertools
 import json
 import pathlib
 import sys
@@ -237,6 +238,50 @@ def socks():
     yield b"\0\0HTTP/1.1 400 Bad Request"
 
 
+def proxy():
+    for address in (b"socks5h://host", b"SOCKS5h://u:p@[::1]:1080/",
+                    b"socks5h://%75%3a:%00@h:1", b"socks5h://u@h:65536",
+                    b"http://h", b"socks5h://h:0", b"socks5h://:@h", b"h"):
+        for names in (b"", b"*", b".b.c,x", b"a.b.c", b"[::1] b.c"):
+            yield address + b"\0" + names + b"\0a.b.c"
+
+
+def ssh():
+    for address in (b"host/path", b"u@host:22//etc/x", b"-host/p", b"u@h/a b",
+                    b"[::1]/p", b"-l@h/p"):
+        for command in (b"", b"ssh -v", b" /usr/bin/ssh  -p\t1 ", b"plink",
+                        b"\t", b"a " * 40):
+            for server in (b"", b"/opt/bel ayd", b"a'b", b"$(x)", b"''"):
+                yield b"\2" + address + b"\0" + command + b"\0" + server
+
+
+def prologue():
+    for most in (0, 1, 7, 255):
+        for stream in (b"\xfd", b"hello\r\n\xfd", b"\xfe\xfd", b"\xfe\xfe",
+                       b"\xfe\x89\xfd", b"\xff\xff\xff\xfd",
+                       b"\xff\xff\xff\xff\xfd", b"a\xfe", b""):
+            yield bytes([most]) + stream
+
+
+def keyfile():
+    seen = {k.encode() for v in load("manifest") for k in v["input"]["keys"]}
+    keys = sorted(seen)
+    for key in keys:
+        yield b"\0" + key + b"\n"
+        yield b"\0# a comment\n\n" + key
+    yield b"\0" + b"\n".join(keys[:3])
+    # What stands behind a NUL, or far down, is not left out in silence.
+    yield b"\0" + keys[0] + b"\n\0" + keys[-1]
+    yield b"\0" + keys[0] + b"\n#\0\n" + keys[-1]
+    yield b"\2" + keys[0]
+    pem = (b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK"
+           b"1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n")
+    for name in (b"", b"Belay-Key-Name: name\n", b"Belay-Key-Name: a+b\n",
+                 b"Belay-Key-Name: other\r\n", b"x Belay-Key-Name: name\n"):
+        yield b"\1" + name + pem
+        yield b"\1" + name + pem.replace(b"MC4", b"MC5")
+
+
 def access():
     digest = b"9f" * 32
     yield b"\0# who\n* /pub\ntoken:alice,cert:build-7  /builds\n" + \
@@ -294,6 +339,14 @@ def sender():
     yield greet + open1 + get1 + digest1 + b"\x04\x00\x01" + b"\x09\x01"
     yield greet + hold + open1 + get1 + finish * 8 + b"\x04\x01\x01" + finish
     yield greet + b"\x01\x02\x05\x01\x02\x02\xe8" + bytes(40) + b"\x08\xff" * 4
+    # Who it is; a reader that takes one byte, and waits.
+    for door in range(0xe1, 0x100):
+        for who in (b"\4\xf0\0", b"\4\xf0\2", b"\4\xf0\x80", b""):
+            yield (greet + who + open1 + get1 + b"\4\2\5" + b"\x08\x1f" +
+                   bytes([8, door]))
+    for wait in (1, 60, 125):
+        yield (greet + open1 + b"\x09\xf0" + get1 + digest1 +
+               bytes([8, wait]) * 3 + b"\x09\xf0" + get1)
 
 
 def ask(f):
@@ -323,8 +376,9 @@ def receiver():
                             u16(len(payload)) + payload)
         yield out
     greet = b"\x06"
-    for codec in (0, 1, 2, 3):
-        yield (b"\x01" + greet + b"\x02\x00" + b"\x03\x00\x00\x00\x00\x00" +
+    for codec, how in itertools.product(range(4), (1, 3, 0x15, 0x1d, 0x0e)):
+        yield (bytes([how]) + greet + b"\x02\x00" +
+               b"\x03\x00\x00\x00\x00\x00" +
                b"\x00\x00\x00" + b"\x02\x02\x00\x00\x00\xff\xff\x01" +
                bytes([3, 0, 0, codec, 0, 1, 0, 0, 0]) + b"\x04\xff" * 3)
 
@@ -410,10 +464,10 @@ def walk():
                                    names) * 3 + serve
 
 
-TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid,
-           merkle, zpack, journal, rangeset, manifest, list, config, receipt,
-           knownhosts, socks, access, ls, sender, receiver, transfer, bulk,
-           walk]
+TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid, merkle,
+           zpack, journal, rangeset, manifest, list, config, receipt,
+           knownhosts, socks, proxy, ssh, prologue, keyfile, access, ls,
+           sender, receiver, transfer, bulk, walk]
 
 
 def write(file, inputs):

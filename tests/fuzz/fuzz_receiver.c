@@ -31,6 +31,7 @@ struct play {
     size_t cut; /* 0: as it comes */
     size_t data_left;
     bool dead;
+    bool wide;
     uint32_t last_id; /* newest request */
     uint32_t handle;
 };
@@ -116,7 +117,7 @@ static void ask_get(struct play *p, uint32_t *id)
     ranges[0].length = 1u + script_u16(&p->s);
     ranges[1].offset = ranges[0].offset + ranges[0].length;
     ranges[1].length = script_u8(&p->s) & 1u ? GET_TO_END : 9;
-    msg_ranges_pack(&get, ranges, 2, packed);
+    msg_ranges_pack(&get, ranges, p->wide ? 1 : 2, packed);
     trace(p, (uint64_t)-receiver_get(p->r, &get, p->now, id));
 }
 
@@ -274,7 +275,13 @@ static uint64_t play(const uint8_t *data, size_t size, size_t cut)
                                       .compression = options & 1u,
                                       .agent = "fuzz",
                                       .grease_seed = options };
-    p.r = receiver_new();
+    const struct receiver_auth auth = { .token = (const uint8_t *)"token",
+                                        .token_len = 5,
+                                        .external = options & 8u,
+                                        .secure = options & 16u };
+    p.wide = options & 2u;
+    config.auth = options & 4u ? &auth : NULL;
+    p.r = p.wide ? receiver_new_wide() : receiver_new();
     FUZZ_CHECK(p.r != NULL);
     receiver_start(p.r, &config, p.now);
     for (unsigned i = 0; i < OPS_MAX && p.s.left > 0 && !p.dead; i++) {
@@ -282,7 +289,9 @@ static uint64_t play(const uint8_t *data, size_t size, size_t cut)
         uint64_t offset;
         uint32_t len;
         step(&p);
-        FUZZ_CHECK(receiver_outstanding(p.r) <= RECEIVER_REQUESTS_MAX);
+        FUZZ_CHECK(receiver_outstanding(p.r) <= RECEIVER_WIDE_REQUESTS);
+        FUZZ_CHECK(p.wide ||
+                   receiver_outstanding(p.r) <= RECEIVER_REQUESTS_MAX);
         (void)receiver_head_left(p.r);
         if (!p.dead && receiver_predict(p.r, &handle, &offset, &len)) {
             FUZZ_CHECK(len > 0 && len <= 1u << LIMIT_CHUNK_LOG2_MAX);

@@ -3,8 +3,10 @@
  *
  * Input: a script of operations (enum op), each a byte and its arguments.
  * Frames are given without header and CRC, so mutations reach the messages.
+ * The last byte of the input may ask for credentials.
  * Promised: every request gets exactly one END, every file and piece comes
- * back, what is written is well formed, and the connection can be ended. */
+ * back, what is written is well formed, nothing is looked at for nobody, and
+ * the connection can be ended. */
 
 #include "tests/unit/sender_fixture.h"
 #include "tests/fuzz/fuzz.h"
@@ -14,17 +16,18 @@ enum op {
     OP_OPEN,    /* handle, path, log2 */
     OP_GET,     /* handle, urgency and flags, ranges */
     OP_DIGEST,  /* handle, block_log2, flags, first, count */
-    OP_END,     /* what: CLOSE, CANCEL, LIST or PING; its argument */
+    OP_END,     /* what: CLOSE, CANCEL, LIST, PING or AUTH; its argument */
     OP_RAW,     /* length (2), bytes */
     OP_FINISH,  /* which held job */
     OP_FAULT,   /* how the file behaves from now on */
-    OP_TIME,    /* in 100 ms */
-    OP_LIFE,    /* eof, goaway, blocked, greeting */
+    OP_TIME,    /* in seconds */
+    OP_LIFE,    /* eof, goaway, blocked, a slow reader, greeting */
     OP_COUNT,
 };
 
 #define OPS_MAX 400u
 #define IDS 65536u
+#define TOKENS 2u
 
 static const struct sender_config config = {
     .max_chunk_log2 = 22,
@@ -42,6 +45,10 @@ struct talk {
     uint32_t next_id;
     bool greeted;  /* the greeting was taken from the output */
     bool ended;    /* nothing more may be said */
+    bool door;     /* credentials are asked for */
+    bool slow;     /* the transport takes a byte of what is written */
+    uint64_t debt; /* ... and the rest later */
+    struct sender_out out;
     uint8_t ends[IDS];
     bool asked[IDS];
 };
@@ -78,12 +85,60 @@ static void look(struct talk *t)
     f->out_len = f->out_read = 0;
 }
 
+/* B1-A1: for nobody the file system is not even looked at. */
+static void check_door(const struct talk *t, const struct sender_job *job)
+{
+    const struct sender_identity *who = sender_identity(t->f.s);
+    bool looks = job->type == SENDER_JOB_OPEN || job->type == SENDER_JOB_LIST;
+    FUZZ_CHECK(!t->door || !looks || who->method != 0);
+    FUZZ_CHECK(who->method != AUTH_BEARER || who->token < TOKENS);
+}
+
 static void run_jobs(struct talk *t)
 {
     struct sender_job job;
     while (sender_next_job(t->f.s, t->f.now, &job)) {
+        check_door(t, &job);
         fixture_job(&t->f, &job);
     }
+}
+
+/* The transport takes what it still owed. */
+static void pay(struct talk *t)
+{
+    struct fixture *f = &t->f;
+    sender_wrote(f->s, f->now, t->debt);
+    t->debt = 0;
+    if (t->out.has_chunk) {
+        sender_chunk_sent(f->s, f->now);
+        fixture_free_piece(f, t->out.piece);
+    }
+}
+
+static bool emit(struct talk *t)
+{
+    static uint8_t buf[SENDER_EMIT_BYTES];
+    struct fixture *f = &t->f;
+    if (t->debt > 0) {
+        if (t->slow) {
+            return false;
+        }
+        pay(t);
+    }
+    if (!t->slow) {
+        return fixture_emit(f);
+    }
+    sender_emit(f->s, f->now, buf, sizeof buf, &t->out);
+    fixture_append(f, buf, t->out.len);
+    if (t->out.has_chunk) {
+        struct fixture_piece *piece = t->out.piece;
+        fixture_append(f, piece->data, t->out.stored_len);
+    }
+    if (t->out.len > 0) {
+        sender_wrote(f->s, f->now, 1);
+        t->debt = t->out.len - 1 + t->out.stored_len;
+    }
+    return t->out.len > 0;
 }
 
 static void pump(struct talk *t)
@@ -91,7 +146,7 @@ static void pump(struct talk *t)
     bool more = true;
     while (more) {
         run_jobs(t);
-        more = !t->f.blocked && fixture_emit(&t->f);
+        more = !t->f.blocked && emit(t);
         look(t);
     }
 }
@@ -192,10 +247,29 @@ static void op_digest(struct talk *t, struct writer *w)
     FUZZ_CHECK(msg_digest_encode(&m, new_id(t), w) == 0);
 }
 
+static void op_auth(struct talk *t, struct writer *w, uint32_t arg)
+{
+    static const char *const tokens[] = { "one", "two", "three", "", "on" };
+    const char *token = tokens[arg % 5u];
+    struct msg_auth m = { .method = arg & 0x80u ? AUTH_EXTERNAL
+                                                : AUTH_BEARER };
+    if (m.method == AUTH_BEARER && *token != '\0') {
+        m.token = (struct bytes_view){ (const uint8_t *)token,
+                                       strlen(token) };
+    } else {
+        m.method = AUTH_EXTERNAL;
+    }
+    FUZZ_CHECK(msg_auth_encode(&m, new_id(t), w) == 0);
+}
+
 static void op_end(struct talk *t, struct writer *w)
 {
     uint8_t what = script_u8(&t->s);
     uint32_t arg = script_u8(&t->s);
+    if (what >= 0xf0) {
+        op_auth(t, w, arg);
+        return;
+    }
     struct msg_close close = { .handle = arg % 32u };
     struct msg_cancel cancel = { .grease = { .type = 0 } };
     struct msg_list list = { .path = { (const uint8_t *)"iso", 3 },
@@ -276,6 +350,10 @@ static void op_life(struct talk *t, struct writer *w)
 {
     struct fixture *f = &t->f;
     uint8_t what = script_u8(&t->s);
+    if (what >= 0xf0) {
+        t->slow = !t->slow;
+        return;
+    }
     switch (what % 8) {
     case 0:
         f->blocked = !f->blocked;
@@ -330,8 +408,11 @@ static void step(struct talk *t)
         op_fault(t);
         break;
     case OP_TIME:
-        t->f.now += 100u * script_u8(&t->s);
-        sender_tick(t->f.s, t->f.now);
+        t->f.now += 1000u * script_u8(&t->s);
+        if (sender_deadline(t->f.s) <= t->f.now ||
+            sender_finished(t->f.s)) {
+            sender_tick(t->f.s, t->f.now);
+        }
         break;
     default:
         op_life(t, &w);
@@ -346,6 +427,7 @@ static void come_to_rest(struct talk *t)
     struct fixture *f = &t->f;
     f->blocked = false;
     f->hold = 0;
+    t->slow = false;
     for (unsigned i = 0; i < 2000 && f->held_count > 0; i++) {
         op_finish(t);
     }
@@ -362,13 +444,36 @@ static void come_to_rest(struct talk *t)
     FUZZ_CHECK(sender_finished(f->s));
 }
 
+/* Tokens "one" and "two", certificates or both; over TLS or in the open. */
+static void start(struct talk *t, uint8_t options)
+{
+    static struct auth_table table;
+    static uint8_t digests[TOKENS][HASH_LEN];
+    struct sender_config own = config;
+    t->door = options >= 0xe0 && (options & 3u) != 0;
+    table = (struct auth_table){
+        .bearer = options & 1u,
+        .external = options & 2u,
+        .tokens = (const uint8_t (*)[HASH_LEN])digests,
+        .count = TOKENS,
+    };
+    own.auth = t->door ? &table : NULL;
+    fixture_init(&t->f, &own);
+    table.hasher = t->f.hasher;
+    FUZZ_CHECK(hash_sha256(table.hasher, "one", 3, digests[0]) == 0);
+    FUZZ_CHECK(hash_sha256(table.hasher, "two", 3, digests[1]) == 0);
+    if (t->door) {
+        sender_set_transport(t->f.s, options & 4u, options & 8u);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct talk t;
     memset(&t, 0, sizeof t);
     t.s = (struct script){ data, size };
     t.next_id = 1;
-    fixture_init(&t.f, &config);
+    start(&t, size > 0 ? data[size - 1] : 0);
     t.f.files[1].path = "two";
     t.f.files[1].size = 12345;
     t.f.files[2].path = "big";

@@ -651,6 +651,7 @@ static void game_init(struct game *g)
     for (unsigned s = 0; s < SOURCES; s++) {
         unsigned own = g->content[1].more >> 2 * s & 3u;
         g->now[s] = &g->content[s == 0 ? 0 : own % VERSIONS];
+        g->hostile = g->hostile || g->now[s] != &g->content[0];
     }
     if (g->content[2].more & 0x20u && !g->c.config.in_order) {
         donor_init(g, g->content[2].more);
