@@ -36,6 +36,7 @@ struct link {
     unsigned events;
     bool held;       /* no slab for the chunk that begins */
     bool throttled;  /* no allowance left */
+    struct rate_taker taker;
     int send_errno;  /* nothing more can be sent; reading goes on */
     bool in_chunk;
     uint8_t *dest;   /* where its data goes; NULL: nowhere */
@@ -163,9 +164,9 @@ void fetch_event(struct fetch *f, enum belay_event_type type, uint64_t value,
 const struct uri *fetch_source_uri(const struct fetch *f, unsigned source);
 void fetch_settle(struct fetch *f);
 void fetch_arm_flush(struct fetch *f);
-/* Bytes that may be received now; 0 with a limit in force means wait. */
-size_t fetch_allowance(struct fetch *f);
-void fetch_spent(struct fetch *f, size_t bytes);
+/* Bytes that a link may receive now; 0 with a limit in force means wait. */
+size_t fetch_allowance(struct link *link);
+void fetch_spent(struct link *link, size_t bytes);
 
 /* fetch_rate.c: what its two timers call. */
 void fetch_rate_again(void *arg);

@@ -6,9 +6,11 @@
 /* A rate limit is kept in steps of this length. */
 #define RATE_STEP_MS 20u
 
-size_t fetch_allowance(struct fetch *f)
+size_t fetch_allowance(struct link *link)
 {
-    size_t bytes = rate_allowance(f->options.rate, clock_mono_ms());
+    struct fetch *f = link->fetch;
+    size_t bytes = rate_allowance(f->options.rate, &link->taker,
+                                  clock_mono_ms());
 
     if (bytes == 0) {
         loop_timer_start(f->rate_timer, RATE_STEP_MS);
@@ -16,9 +18,9 @@ size_t fetch_allowance(struct fetch *f)
     return bytes;
 }
 
-void fetch_spent(struct fetch *f, size_t bytes)
+void fetch_spent(struct link *link, size_t bytes)
 {
-    rate_spend(f->options.rate, bytes);
+    rate_spend(link->fetch->options.rate, &link->taker, bytes);
 }
 
 void fetch_rate_again(void *arg)

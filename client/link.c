@@ -301,7 +301,7 @@ static void plan_reading(struct link *link, struct reading *r)
 {
     struct receiver *receiver =
         transfer_receiver(link->fetch->transfer, link->conn);
-    size_t allowed = fetch_allowance(link->fetch);
+    size_t allowed = fetch_allowance(link);
     uint32_t raw_len = 0;
     size_t head;
 
@@ -343,7 +343,7 @@ static void take_reading(struct link *link, const struct reading *r, size_t n)
     size_t stage = n - data < r->stage_len ? n - data : r->stage_len;
     size_t guessed = n - data - stage;
 
-    fetch_spent(link->fetch, n);
+    fetch_spent(link, n);
     if (data > 0) {
         advance(link, data);
     }
@@ -397,7 +397,7 @@ static void receive(struct link *link)
         size_t n = 0;
         int err;
 
-        if (fetch_allowance(f) == 0) {
+        if (fetch_allowance(link) == 0) {
             link->throttled = true;
             receiver_pause(transfer_receiver(f->transfer, link->conn), true,
                            now_ms(link));
@@ -570,6 +570,7 @@ void link_close(struct link *link)
     channel_close(&link->channel);
     tunnel_free(link->tunnel);
     link->tunnel = NULL;
+    rate_leave(link->fetch->options.rate, &link->taker);
     if (link->run != NULL) {
         /* Whole chunks stay good even if the connection does not. */
         struct run *run = link->run;

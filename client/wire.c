@@ -79,7 +79,8 @@ static void receive(struct wire *w)
 
     while (wire_is_open(w) && !w->channel.shaking && !w->held &&
            turn < TURN_BYTES) {
-        size_t room = rate_allowance(s->rate, clock_mono_ms());
+        size_t room = rate_allowance(s->rate, &w->taker,
+                                     clock_mono_ms());
         struct iovec iov = {.iov_base = s->buffer};
         size_t n = 0;
         int err;
@@ -93,7 +94,7 @@ static void receive(struct wire *w)
         iov.iov_len = room < WIRE_BUFFER ? room : WIRE_BUFFER;
         err = channel_readv(&w->channel, &iov, 1, &n);
         if (err == 0) {
-            rate_spend(s->rate, n);
+            rate_spend(s->rate, &w->taker, n);
             turn += n;
             s->events->input(s->arg, w->number, s->buffer, n);
         } else if (err == ERR_AGAIN) {
@@ -318,6 +319,7 @@ void wire_close(struct wire *w)
     dial_cancel(w->dial);
     w->dial = NULL;
     loop_timer_stop(w->rate_timer);
+    rate_leave(w->shared->rate, &w->taker);
     loop_poll_free(w->poll);
     w->poll = NULL;
     channel_close(&w->channel);

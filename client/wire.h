@@ -67,6 +67,7 @@ struct wire {
     unsigned watched; /* LOOP_ bits */
     bool held;
     bool throttled;
+    struct rate_taker taker;
 };
 
 /* Makes a closed wire.  ERR_NOMEM. */

@@ -1,6 +1,5 @@
 #include "client/cli/progress.h"
 
-#include "client/rate.h"
 #include "client/report.h"
 
 #include <setjmp.h>
@@ -129,33 +128,6 @@ static void times(void **state)
     }
 }
 
-/* The limit holds over any time, whoever asks, however often. */
-static void rate_limit(void **state)
-{
-    struct rate rate;
-    uint64_t taken = 0;
-
-    (void)state;
-    assert_int_equal(rate_allowance(NULL, 5), SIZE_MAX);
-    rate_init(&rate, 0, 0);
-    assert_int_equal(rate_allowance(&rate, 5), SIZE_MAX);
-    rate_init(&rate, 1000, 0);
-    assert_int_equal(rate_allowance(&rate, 0), 0);
-    for (uint64_t now = 1; now <= 10000; now += 1 + now % 7) {
-        size_t allowed = rate_allowance(&rate, now);
-
-        assert_true(allowed <= 101);
-        rate_spend(&rate, allowed);
-        taken += allowed;
-        assert_true(taken <= now + 1);
-        assert_true(taken + 8 >= now);
-    }
-    /* A pause does not save up. */
-    assert_int_equal(rate_allowance(&rate, 99999), 101);
-    rate_spend(&rate, 500);
-    assert_int_equal(rate_allowance(&rate, 99999), 0);
-}
-
 /* Callers of an earlier and of a later library. */
 static void structs_that_grow(void **state)
 {
@@ -189,7 +161,6 @@ int main(void)
         cmocka_unit_test(speed_from_new_bytes), cmocka_unit_test(directories),
         cmocka_unit_test(lines_fit),
         cmocka_unit_test(cut_at_characters),    cmocka_unit_test(times),
-        cmocka_unit_test(rate_limit),
         cmocka_unit_test(structs_that_grow),
     };
 
