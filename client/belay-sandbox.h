@@ -61,6 +61,13 @@ BELAY_API enum belay_reason belay_sandbox(
     struct belay_sandbox_state *state, struct belay_error *error)
     BELAY_CHECKED;
 
+/* Can this be used: are its values well-formed, its files there?  An engine
+ * refuses what is not, but only after a sandbox was entered and directories
+ * were made for it. */
+BELAY_API enum belay_reason belay_security_check(
+    const struct belay_security *security, struct belay_error *error)
+    BELAY_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

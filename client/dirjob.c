@@ -427,7 +427,7 @@ static int tree_begin(struct belay_job *job, const struct job_means *means)
     int err = begin(d, means);
 
     if (!o->dry_run) {
-        newdirs_make(d->made, d->directory);
+        (void)newdirs_make(d->made, d->directory); /* shows later */
     }
     return err != 0 ? err
                     : tree_start(d->loop, &options, &observer, &d->tree);

@@ -28,6 +28,8 @@ struct fetch_options {
     const char *name;       /* its name; NULL: verified stream to fd */
     const char *part_prefix; /* of partial and journal; NULL: none */
     const char *shown_dir;  /* dir for messages; NULL: the same */
+    int dir_errno;          /* why it could not be made; 0: it was, or is
+                               expected to be there */
     bool check;             /* size and time do not tell what a file is */
     int fd;
     bool overwrite;

@@ -29,10 +29,20 @@ int fetch_target_stat(const struct fetch *f, struct stat *st)
 /* Not knowing what is there is no reason to say that it is another file. */
 bool fetch_target_hides(struct fetch *f, int error)
 {
-    if (error == 0 || error == ENOENT) {
+    char shown[300];
+
+    if (error == ENOENT) {
+        error = f->options.dir_errno;
+    }
+    if (error == 0) {
         return false;
     }
-    fetch_over(f, BELAY_DISK, "cannot look at the target: %s",
+    (void)belay_text_escape(shown, sizeof shown,
+                            f->options.shown_dir != NULL
+                                ? f->options.shown_dir
+                                : f->options.dir);
+    fetch_over(f, BELAY_DISK, "cannot %s the directory %s: %s",
+               f->options.dir_errno != 0 ? "make" : "look into", shown,
                strerror(error));
     return true;
 }

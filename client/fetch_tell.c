@@ -154,7 +154,8 @@ void fetch_compared(struct fetch *f)
     place_compared(f);
     if (f->wrong_chunks > 0) {
         fetch_over(f, BELAY_DIFFERS,
-                   "%" PRIu64 " of %" PRIu64 " chunks are wrong or missing%s",
+                   "%" PRIu64 " of %" PRIu64 " chunks are wrong or missing%s; "
+                   "belay repair makes it right",
                    f->wrong_chunks, transfer_chunks(f->transfer),
                    f->local_size > id->size ? ", and it is too long" : "");
     } else if (f->local_size != id->size) {

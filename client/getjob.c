@@ -420,7 +420,7 @@ static int get_start(struct belay_job *base, const struct job_means *means)
     options.uri = job->uri;
     options.mirrors = job->uri + 1;
     if (o->make_directories && job->dir != NULL && !o->dry_run) {
-        newdirs_make(means->made, job->dir);
+        options.dir_errno = newdirs_make(means->made, job->dir);
     }
     memcpy(options.sha256, job->sha256, HASH_LEN);
     return fetch_start(means->loop, &options, &observer, &job->fetch);

@@ -217,7 +217,7 @@ int group_start(struct belay_job *like, const struct job_means *means,
         group_free(group);
         return ERR_NOMEM;
     }
-    newdirs_make(means->made, group->like.dir);
+    (void)newdirs_make(means->made, group->like.dir); /* shows later */
     if (start_haul(group, means) != 0) {
         group_free(group);
         return ERR_NOMEM;

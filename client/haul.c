@@ -464,7 +464,7 @@ static void open_dest(struct haul *h)
     if (err == ERR_LOCKED) {
         haul_stop(h, BELAY_BUSY, "%s: too many processes work in it", shown);
     } else {
-        haul_stop(h, BELAY_DISK, "%s: %s", shown,
+        haul_stop(h, BELAY_DISK, "cannot write into %s: %s", shown,
                   err == ERR_IO ? strerror(errno) : err_sentence(err));
     }
 }

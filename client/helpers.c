@@ -45,17 +45,7 @@ size_t belay_text_escape(char *out, size_t cap, const char *text)
 
 void belay_text_bytes(uint64_t bytes, char *out, size_t cap)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB",
-                                        "PiB", "EiB"};
-    double value = (double)bytes;
-    unsigned unit = 0;
-
-    while (value >= 1024 && unit < 6) {
-        value /= 1024;
-        unit++;
-    }
-    (void)snprintf(out, cap, unit == 0 ? "%.0f %s" : "%.2f %s", value,
-                   units[unit]);
+    text_size(out, cap, bytes);
 }
 
 /* ---- URLs. */

@@ -1,5 +1,6 @@
 #include "client/newdirs.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,9 +37,10 @@ static void remember(struct newdirs *dirs, const char *path,
     }
 }
 
-void newdirs_make(struct newdirs *dirs, const char *path)
+int newdirs_make(struct newdirs *dirs, const char *path)
 {
     char *copy = strdup(path);
+    int error = copy == NULL ? ENOMEM : 0;
     struct stat st;
 
     for (char *at = copy; copy != NULL && *at != '\0';) {
@@ -50,12 +52,16 @@ void newdirs_make(struct newdirs *dirs, const char *path)
         *at = '\0';
         bool made = mkdir(copy, 0777) == 0;
 
+        error = made || errno == EEXIST ? 0 : errno;
         if (lstat(copy, &st) == 0 && (made || sandbox_made(&st))) {
             remember(dirs, copy, &st);
         }
         *at = end;
     }
     free(copy);
+    return error == 0 || (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+               ? 0
+               : error;
 }
 
 void newdirs_keep(struct newdirs *dirs, const char *path)

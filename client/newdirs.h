@@ -19,9 +19,9 @@ struct newdirs {
     size_t room;
 };
 
-/* Makes what is missing of a path.  What cannot be made, or not be
- * remembered, shows when it is used. */
-void newdirs_make(struct newdirs *dirs, const char *path);
+/* Makes what is missing of a path.  Returns 0, or an errno: why it is not
+ * there then.  What cannot be remembered stays. */
+int newdirs_make(struct newdirs *dirs, const char *path);
 /* These stay, even if they are empty: the path and what it is in. */
 void newdirs_keep(struct newdirs *dirs, const char *path);
 /* Removes those that are empty, and forgets all. */

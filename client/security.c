@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/belay-sandbox.h"
 #include "client/knownhosts.h"
 #include "client/report.h"
 #include "proto/base/registry.h"
@@ -134,6 +135,16 @@ void security_clear(struct security *s)
         free(s->token);
     }
     memset(s, 0, sizeof *s);
+}
+
+enum belay_reason belay_security_check(const struct belay_security *options,
+                                       struct belay_error *error)
+{
+    struct security s = {0};
+    enum belay_reason reason = security_init(&s, options, error);
+
+    security_clear(&s);
+    return reason;
 }
 
 /* ---- for one server. */

@@ -44,8 +44,8 @@ static const char *usual_advice(int code)
     case ERR_NO_SPACE:
         return "free some space, then run the same command again";
     case ERR_EXISTS:
-        return "nothing was overwritten; ask for replacement or choose "
-               "another name";
+        return "nothing was overwritten; --overwrite replaces it, -o NAME "
+               "saves elsewhere";
     case ERR_NOT_A_FILE:
         return "choose another name, or write to standard output";
     case ERR_DENIED:
@@ -59,14 +59,15 @@ static const char *usual_advice(int code)
     }
 }
 
-static const char *errno_advice(int error)
+static const char *errno_advice(int error, bool opening)
 {
     switch (error) {
     case EACCES:
     case EPERM:
-        return "check the permissions of the directory";
+        return opening ? "check its permissions"
+                       : "check the permissions of the directory";
     case EROFS:
-        return "the file system is read-only; choose another directory";
+        return "choose another directory";
     case EDQUOT:
         return "the disk quota is used up; free some space, then run the "
                "same command again";
@@ -126,7 +127,9 @@ int store_fail_errno(const struct store *store, struct store_error *why,
 
     store_fail(store, why, code, operation, file);
     if (why != NULL) {
-        const char *advice = errno_advice(error);
+        bool opening = file != STORE_FILE_DIR &&
+                       strcmp(operation, "open") == 0;
+        const char *advice = errno_advice(error, opening);
 
         why->sys_errno = error;
         why->advice = advice[0] != '\0' ? advice : why->advice;
@@ -171,6 +174,25 @@ static void append_escaped(struct text *text, const char *string)
     append(text, escaped);
 }
 
+/* To the byte where rounding would hide what is missing. */
+static void append_room(struct text *text, const struct store_error *error)
+{
+    char need[32], have[32];
+    char buffer[160];
+
+    text_size(need, sizeof need, error->need_bytes);
+    text_size(have, sizeof have, error->have_bytes);
+    if (strcmp(need, have) == 0) {
+        snprintf(need, sizeof need, "%llu bytes",
+                 (unsigned long long)error->need_bytes);
+        snprintf(have, sizeof have, "%llu",
+                 (unsigned long long)error->have_bytes);
+    }
+    snprintf(buffer, sizeof buffer, "%s are needed and %s are available "
+             "(what is left of the file, and its record)", need, have);
+    append(text, buffer);
+}
+
 static void append_cause(struct text *text, const struct store_error *error)
 {
     char buffer[160];
@@ -182,12 +204,7 @@ static void append_cause(struct text *text, const struct store_error *error)
         append(text, buffer);
         append_escaped(text, error->owner_host);
     } else if (error->need_bytes != 0) {
-        snprintf(buffer, sizeof buffer,
-                 "%llu bytes are needed and %llu are available (what is left "
-                 "of the file, and its record)",
-                 (unsigned long long)error->need_bytes,
-                 (unsigned long long)error->have_bytes);
-        append(text, buffer);
+        append_room(text, error);
     } else if (error->sys_errno != 0) {
         append(text, strerror_r(error->sys_errno, buffer, sizeof buffer));
     } else {

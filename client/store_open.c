@@ -59,8 +59,13 @@ static int look_at_target(struct store *store, struct stat *st,
         return 0;
     }
     if (!S_ISREG(st->st_mode) && !S_ISLNK(st->st_mode)) {
-        return store_fail(store, why, ERR_NOT_A_FILE, "write to",
-                          STORE_FILE_TARGET);
+        int rc = store_fail(store, why, ERR_NOT_A_FILE, "write to",
+                            STORE_FILE_TARGET);
+
+        if (S_ISDIR(st->st_mode)) {
+            store_advise(why, "it is a directory, and -d saves into one");
+        }
+        return rc;
     }
     store->final_exists = true;
     return 0;
@@ -124,7 +129,7 @@ static int judge_part(struct store *store, const struct stat *st,
         int rc = exists(store, STORE_FILE_PART, why);
 
         store_advise(why, "it is not a partial download of this program; "
-                          "remove it, or ask for replacement");
+                          "remove it, or say --overwrite");
         return rc;
     }
     report->found = STORE_FOUND_UNUSABLE;

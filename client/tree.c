@@ -203,7 +203,8 @@ static void on_walked(void *arg, enum belay_reason reason, const char *text)
     struct tree *t = arg;
 
     t->walked = true;
-    if (reason != BELAY_DONE) {
+    t->listed = reason == BELAY_DONE;
+    if (!t->listed) {
         tree_stop(t, reason, text);
     }
     tree_turn_later(t);
@@ -280,9 +281,10 @@ static void summary(struct tree *t)
                        t->too_large);
     }
     (void)snprintf(t->text, sizeof t->text,
-                   "%" PRIu64 " files %s (%s), %" PRIu64
+                   "%" PRIu64 " file%s %s (%s), %" PRIu64
                    " there already, %" PRIu64 " failed%s",
-                   files, dry ? "would be fetched" : "fetched", bytes, s.same,
+                   files, files == 1 ? "" : "s",
+                   dry ? "would be fetched" : "fetched", bytes, s.same,
                    s.failed, left);
 }
 
@@ -448,7 +450,7 @@ void tree_stats(const struct tree *t, struct tree_stats *out)
         .same = t->same,
         .failed = t->failed,
         .found = t->found,
-        .listed = t->walked && !t->stopping,
+        .listed = t->listed,
         .size = t->size,
         .kept = t->kept,
         .bytes = h.bytes + t->bytes,

@@ -74,7 +74,8 @@ struct tree {
     struct leaf *large, *large_last;
     unsigned large_count;
     struct branch *waiting; /* for their attributes */
-    bool walked;     /* the walker has ended */
+    bool walked;     /* the walker has ended, */
+    bool listed;     /* ... and saw everything */
     bool rooted;     /* the top is finished, too */
     bool hauled;     /* the haul has ended */
     bool asked_end;  /* ... and was asked to */

@@ -46,7 +46,7 @@ make_tokens(struct gate *g, const struct gate_text *text,
     }
     int err = tokens_parse(text->part[GATE_TOKENS], &g->tokens, problem);
     if (err != 0) {
-        (void)snprintf(why, GATE_WHY_MAX, "file of tokens, %s", problem);
+        (void)snprintf(why, GATE_WHY_MAX, "the file of --tokens, %s", problem);
     }
     return err;
 }
@@ -77,7 +77,7 @@ make_rules(struct gate *g, const struct gate_text *text,
     }
     int err = access_new(text->part[GATE_RULES], &g->rules, problem);
     if (err != 0) {
-        (void)snprintf(why, GATE_WHY_MAX, "file of rules, %s", problem);
+        (void)snprintf(why, GATE_WHY_MAX, "the file of --access, %s", problem);
         return err;
     }
     if (access_each_token(g->rules, check_token, &g->tokens) != 0) {

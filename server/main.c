@@ -1,5 +1,6 @@
 /* belayd: serves the regular files of one directory. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -513,6 +514,11 @@ run(const struct settings *settings)
     }
     if (status == 0) {
         status = drop_root(settings, &user);
+    }
+    /* Whoever serves has to get in; what is in there is asked for later. */
+    if (status == 0 && faccessat(server.root.fd, ".", X_OK,
+                                 AT_EACCESS) != 0) {
+        status = complain_of(settings, "cannot serve", settings->root);
     }
     if (status == 0) {
         status = run_logged(&server, settings);

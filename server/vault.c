@@ -169,8 +169,10 @@ read_part(const struct source_file *file, const char *user, struct slot *slot,
         goto out_say;
     }
     if (!S_ISREG(st.st_mode)) {
-        errno = EINVAL;
-        goto out_say;
+        (void)snprintf(why, GATE_WHY_MAX, "%s is not a regular file",
+                       file->path);
+        close(fd);
+        return ERR_NOT_A_FILE;
     }
     if ((st.st_mode & file->forbidden) != 0) {
         (void)snprintf(why, GATE_WHY_MAX, "%s %s (its mode is %04o)",

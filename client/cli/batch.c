@@ -58,6 +58,25 @@ static int read_list(struct batch *batch)
     return (int)exit_code_of_file(code);
 }
 
+static void wrong_operand(struct batch *batch, const char *text)
+{
+    fprintf(stderr, "belay: %s\n", text);
+    batch->faults++;
+}
+
+/* A slash at the end is how people write a directory. */
+static bool is_directory_url(const char *text)
+{
+    size_t len = strlen(text);
+    char *shorter = len > 1 && text[len - 1] == '/' ? strndup(text, len - 1)
+                                                    : NULL;
+    bool is = shorter != NULL &&
+              belay_url_parse(shorter, NULL, NULL) == BELAY_DONE;
+
+    free(shorter);
+    return is;
+}
+
 static int read_operands(struct batch *batch)
 {
     const struct get_options *o = batch->options;
@@ -69,13 +88,15 @@ static int read_operands(struct batch *batch)
                                  .sha256 = o->get.sha256};
         struct belay_url url = {.struct_size = sizeof url};
 
-        if (belay_url_parse(item.url, &url, &error) != BELAY_DONE) {
-            fprintf(stderr, "belay: %s\n", error.text);
-            batch->faults++;
-        } else if (item.out == NULL && url.name[0] == '\0' &&
-                   !o->get.to_fd) {
-            fprintf(stderr, "belay: the URL names no file\n");
-            batch->faults++;
+        bool good = belay_url_parse(item.url, &url, &error) == BELAY_DONE;
+
+        if ((good && item.out == NULL && url.name[0] == '\0' &&
+             !o->get.to_fd) ||
+            (!good && is_directory_url(item.url))) {
+            wrong_operand(batch, "the URL names a directory, not a file; -r "
+                                 "fetches what is in it");
+        } else if (!good) {
+            wrong_operand(batch, error.text);
         } else if (!list_add(&batch->list, &item)) {
             fprintf(stderr, "belay: out of memory\n");
             return EXIT_FAULT;
@@ -183,8 +204,12 @@ static bool open_failed(struct batch *batch)
     }
     batch->failed = fopen(batch->options->failed, "we");
     if (batch->failed == NULL) {
-        fprintf(stderr, "belay: cannot write the list of what fails: %s\n",
-                strerror(errno));
+        int error = errno;
+        char shown[400];
+
+        (void)belay_text_escape(shown, sizeof shown, batch->options->failed);
+        fprintf(stderr, "belay: cannot write %s, the list of what fails: "
+                "%s\n", shown, strerror(error));
     }
     return batch->failed != NULL;
 }

@@ -328,6 +328,7 @@ static int verify(struct request *r, int count, char **paths)
     printf("good signature by %s\norigin %s\nserial %" PRIu64 "\nexpires %s\n"
            "files %" PRIu64 "\n", info.signers, info.origin, info.serial,
            info.expires_text, info.count);
+    (void)fflush(stdout); /* before what is told of the files */
     if (count == 2) {
         code = verify_files(r, manifest, paths[1]);
     }
@@ -397,7 +398,7 @@ int cmd_manifest(int argc, char **argv)
         verb++;
     }
     if (verb == 4) {
-        return usage_wrong("manifest", argc > 1 ? argv[1] : "",
+        return usage_wrong("manifest", argc > 1 ? argv[1] : "alone",
                            "expected create, keygen, sign or verify");
     }
     opterr = 0;

@@ -80,22 +80,29 @@ static bool take_flag(struct place *p, int opt)
     }
 }
 
-static bool take_value(struct place *p, int opt, const char *value)
+/* -1 to go on. */
+static int take_value(struct place *p, int opt, const char *value)
 {
     switch (opt) {
     case OPT_MIRROR:
         return place_add(p->mirrors, BELAY_MIRRORS_MAX,
-                         &p->get.mirror_count, value);
+                         &p->get.mirror_count, value)
+                   ? -1
+                   : usage_wrong("mirror", value, "there are too many");
     case OPT_SEED:
         return place_add(p->seeds, BELAY_SEEDS_MAX, &p->get.seed_count,
-                         value);
+                         value)
+                   ? -1
+                   : usage_wrong("seed", value, "there are too many");
     case OPT_RECEIPT:
         p->get.receipt = value != NULL ? value : "";
-        return true;
+        return -1;
     case OPT_CHUNK_SIZE:
-        return value_chunk(value, &p->get.chunk_size);
+        return value_chunk(value, &p->get.chunk_size)
+                   ? -1
+                   : usage_value(VALUE_CHUNK, value);
     default:
-        return false;
+        return place_option(p, opt, value);
     }
 }
 
@@ -118,10 +125,12 @@ int cmd_repair(int argc, char **argv)
         if (opt == '?' || opt == ':') {
             return usage_option(opt, argv[optind - 1], cmd_repair_options);
         }
-        if (!take_flag(&place, opt) && !take_value(&place, opt, optarg) &&
-            place_option(&place, opt, optarg) != PLACE_TAKEN) {
-            return usage_wrong("bad value", optarg,
-                               "'belay repair --help' tells the form");
+        int result = take_flag(&place, opt)
+                         ? -1
+                         : take_value(&place, opt, optarg);
+
+        if (result >= 0) {
+            return result;
         }
     }
     if (argc - optind != 2) {

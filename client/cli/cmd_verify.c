@@ -94,6 +94,7 @@ int cmd_verify(int argc, char **argv)
                           .get.kind = BELAY_KIND_VERIFY,
                           .run.engine.struct_size =
                               sizeof place.run.engine};
+    int result;
     int opt;
 
     opterr = 0;
@@ -111,9 +112,9 @@ int cmd_verify(int argc, char **argv)
         case ':':
             return usage_option(opt, argv[optind - 1], cmd_verify_options);
         default:
-            if (place_option(&place, opt, optarg) != PLACE_TAKEN) {
-                return usage_wrong("bad value", optarg,
-                                   "'belay verify --help' tells the form");
+            result = place_option(&place, opt, optarg);
+            if (result >= 0) {
+                return result;
             }
         }
     }

@@ -9,13 +9,11 @@
 #include "client/cli/commands.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/get_help.h"
+#include "client/cli/get_release.h"
 #include "client/cli/place.h"
 #include "client/cli/proxy_options.h"
 #include "client/cli/usage.h"
 #include "client/cli/values.h"
-
-/* As long as curl takes it. */
-#define SPEED_TIME_MS 30000u
 
 enum {
     OPT_RATE = 256,
@@ -125,26 +123,22 @@ static int bad_value(int opt, const char *value)
     case OPT_RATE:
     case OPT_MAX_SIZE:
     case OPT_SPEED_LIMIT:
-        return usage_wrong("bad size", value,
-                           "expected a number such as 500k or 2M");
+        return usage_value(VALUE_BYTES, value);
     case OPT_SHA256:
         return usage_wrong("bad digest", value,
                            "expected 64 hexadecimal digits");
     case OPT_CHECKSUM:
         return usage_wrong("bad checksum", value, "expected sha256:HEX");
     case OPT_RETRY:
-        return usage_wrong("bad number of tries", value,
-                           "expected a number; 0 and inf never end");
+        return usage_value(VALUE_TRIES, value);
     case OPT_CHUNK_SIZE:
-        return usage_wrong("bad chunk size", value,
-                           "expected a power of two from 4K to 4M");
+        return usage_value(VALUE_CHUNK, value);
     case OPT_IF_CHANGED:
         return usage_wrong("bad value", value, "expected reuse or stop");
     case OPT_PROGRESS:
-        return usage_wrong("bad progress mode", value,
-                           "expected bar, plain, json or none");
+        return usage_value(VALUE_PROGRESS, value);
     case OPT_STOP_AT:
-        return usage_wrong("bad time of day", value, "expected HH:MM");
+        return usage_value(VALUE_CLOCK, value);
     case OPT_INCLUDE:
     case OPT_EXCLUDE:
         return usage_wrong("pattern", value, "there are too many");
@@ -156,11 +150,9 @@ static int bad_value(int opt, const char *value)
         return usage_wrong("bad number of files", value,
                            "expected 1 to 64");
     case 'x':
-        return usage_wrong("bad number of connections", value,
-                           "expected 1 to 16");
+        return usage_value(VALUE_CONNECTIONS, value);
     default:
-        return usage_wrong("bad number of seconds", value,
-                           "expected a positive number");
+        return usage_value(VALUE_SECONDS, value);
     }
 }
 
@@ -433,17 +425,45 @@ static int check_manifest(const struct get_options *o)
                            "it says itself which files, and what is in them");
     }
     if (o->url_count > 1 ||
-        (o->url_count == 0 && strstr(o->manifest, "://") == NULL)) {
+        (o->url_count == 0 && !get_release_remote(o->manifest))) {
         return usage_wrong("--manifest", o->manifest,
                            "expected one URL, of the directory of its files");
     }
     return -1;
 }
 
+/* The first option that is about single files; NULL: none. */
+static const char *option_of_files(const struct get_options *o)
+{
+    const struct belay_get_options *g = &o->get;
+    const struct {
+        bool given;
+        const char *name;
+    } table[] = {
+        {o->list != NULL, "-i"},
+        {o->failed != NULL, "--failed"},
+        {g->output != NULL, "-o"},
+        {g->sha256 != NULL, "--sha256"},
+        {g->stop_on_change, "--if-changed"},
+        {g->chunk_size > 0, "--chunk-size"},
+        {o->manifest != NULL, "--manifest"},
+        {g->receipt != NULL, "--receipt"},
+        {g->seed_count > 0, "--seed"},
+        {g->mirror_count > 0, "--mirror"},
+    };
+
+    for (size_t k = 0; k < sizeof table / sizeof table[0]; k++) {
+        if (table[k].given) {
+            return table[k].name;
+        }
+    }
+    return NULL;
+}
+
 /* What a directory has no use for. */
 static int check_recursive(const struct get_options *o)
 {
-    const struct belay_get_options *g = &o->get;
+    const char *name = option_of_files(o);
 
     if (!o->recursive) {
         return o->links || o->check
@@ -451,16 +471,10 @@ static int check_recursive(const struct get_options *o)
                                  "they are about directories")
                    : -1;
     }
-    if (o->list != NULL || o->failed != NULL || g->output != NULL ||
-        g->sha256 != NULL || g->stop_on_change || g->chunk_size > 0 ||
-        o->manifest != NULL || g->receipt != NULL || g->seed_count > 0 ||
-        g->mirror_count > 0) {
-        return usage_wrong("-r", "with an option for single files",
-                           "not -i, --failed, -o, --sha256, --if-changed, "
-                           "--chunk-size, --manifest, --receipt, --seed, "
-                           "--mirror");
-    }
-    return -1;
+    return name != NULL
+               ? usage_wrong(name, "with -r",
+                             "it is for single files, not for directories")
+               : -1;
 }
 
 static int check_together(struct get_options *o)
@@ -499,7 +513,7 @@ static int check_together(struct get_options *o)
         return usage_wrong("--from0", "without -i", "there is no list");
     }
     if (g->speed_limit > 0 && g->speed_ms == 0) {
-        o->get.speed_ms = SPEED_TIME_MS;
+        o->get.speed_ms = PLACE_SPEED_TIME_MS;
     }
     return check_output(o);
 }

@@ -89,6 +89,14 @@ static bool parse_base(const char *from, struct belay_error *error)
     return good;
 }
 
+/* As rsync and scp have it: a colon before the first slash makes it a host's,
+ * and ./ before a name keeps it here. */
+bool get_release_remote(const char *manifest)
+{
+    return strstr(manifest, "://") != NULL ||
+           manifest[strcspn(manifest, ":/")] == ':';
+}
+
 /* The base: the operand, or where the manifest came from; to be freed. */
 static char *find_base(const struct get_options *o, int *code)
 {
@@ -108,13 +116,17 @@ static char *find_base(const struct get_options *o, int *code)
         return NULL;
     }
     if (o->url_count == 0) {
-        len = (size_t)(strrchr(from, '/') - from);
+        const char *slash = strrchr(from, '/');
+
+        /* host:manifest lies in the login directory. */
+        len = slash != NULL ? (size_t)(slash - from)
+                            : strcspn(from, ":") + 1;
     }
     while (len > 0 && from[len - 1] == '/') {
         len--;
     }
     /* host: is the login directory, and host:/ is another one. */
-    bool login = len > 0 && from[len - 1] == ':' && from[len] == '\0';
+    bool login = len > 0 && from[len - 1] == ':' && from[len] != '/';
 
     if (asprintf(&base, "%.*s%s", (int)len, from, login ? "" : "/") < 0) {
         fputs("belay: out of memory\n", stderr);
@@ -183,7 +195,7 @@ static int load_manifest(struct get_options *o, struct belay_manifest **out)
     int code;
     int fd;
 
-    if (strstr(o->manifest, "://") == NULL) {
+    if (!get_release_remote(o->manifest)) {
         return open_manifest(o, o->manifest, out);
     }
     fd = open_nameless();
@@ -228,7 +240,8 @@ static bool give(struct release *r, struct belay_manifest_file *file,
         get.seeds = seeds;
     }
     get.url = url;
-    get.output = output;
+    get.output = output; /* in a directory that only we know */
+    r->run.hidden = strlen(output) - strlen(file->path);
     get.directory = NULL;
     given = run_get(&r->run, &get, r->given);
     free(old);
@@ -331,7 +344,8 @@ static bool jail_release(struct get_options *o)
 {
     const struct belay_get_options *get = &o->get;
     struct jail *jail = &o->jail;
-    bool good = jail_url(jail, o->manifest);
+    bool good = !get_release_remote(o->manifest) ||
+                jail_url(jail, o->manifest);
 
     if (o->url_count == 1) {
         good = good && jail_url(jail, o->urls[0]);

@@ -4,6 +4,8 @@
 
 #include "client/cli/get_options.h"
 
+/* Is this manifest fetched from somewhere? */
+bool get_release_remote(const char *manifest);
 /* Does it; returns the exit code.  options->manifest is set. */
 int get_release(struct get_options *options);
 

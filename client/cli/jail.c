@@ -131,11 +131,18 @@ static int enter(struct jail *jail, const struct security_options *security,
 int jail_enter(struct jail *jail, const struct security_options *security,
                jail_tell_fn *tell, void *arg)
 {
+    struct belay_error error;
+    enum belay_reason reason;
     const char **places;
     int result;
 
     if (jail->entered) {
         return -1;
+    }
+    /* Wrong use makes no directories. */
+    reason = belay_security_check(&security->options, &error);
+    if (reason != BELAY_DONE) {
+        return fail(tell, arg, error.text, (int)exit_code_of(reason));
     }
     jail->entered = true;
     if (geteuid() == 0) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "client/cli/usage.h"
 #include "client/cli/values.h"
 
 const char *ssh_default(void)
@@ -27,6 +28,9 @@ bool place_add(const char **list, unsigned most, unsigned *count,
 static bool take_flag(struct place *p, int opt)
 {
     switch (opt) {
+    case 'z':
+        p->get.compression = true;
+        return true;
     case '4':
     case '6':
         p->get.family = opt == '4' ? 4 : 6;
@@ -66,49 +70,62 @@ static bool take_text(struct place *p, int opt, const char *value)
 }
 
 /* Values that have a form. */
-static enum place_taken take_value(struct place *p, int opt,
-                                   const char *value)
+static bool take_value(struct place *p, int opt, const char *value)
 {
-    bool good;
-
     switch (opt) {
     case 'x':
-        good = value_number(value, 1, 16, &p->get.connections);
-        break;
+        return value_number(value, 1, 16, &p->get.connections);
     case OPT_PLACE_RATE:
-        good = value_bytes(value, &p->run.engine.rate);
-        break;
+        return value_bytes(value, &p->run.engine.rate);
+    case OPT_PLACE_SPEED_LIMIT:
+        return value_bytes(value, &p->get.speed_limit);
+    case OPT_PLACE_SPEED_TIME:
+        return value_seconds(value, &p->get.speed_ms);
     case OPT_PLACE_RETRY:
         p->get.wait_first = true;
-        good = value_tries(value, &p->get.tries);
-        break;
+        return value_tries(value, &p->get.tries);
     case OPT_PLACE_CONNECT_TIMEOUT:
-        good = value_seconds(value, &p->get.connect_timeout_ms);
-        break;
+        return value_seconds(value, &p->get.connect_timeout_ms);
     case OPT_PLACE_TIMEOUT:
-        good = value_seconds(value, &p->get.silence_ms);
-        break;
+        return value_seconds(value, &p->get.silence_ms);
     case OPT_PLACE_DEADLINE:
-        good = value_seconds(value, &p->run.engine.deadline_ms);
-        break;
+        return value_seconds(value, &p->run.engine.deadline_ms);
+    case OPT_PLACE_STOP_AT:
+        return value_clock(value, &p->run.engine.deadline_ms);
     case OPT_PLACE_PROGRESS:
-        good = progress_mode_parse(value, &p->run.progress);
-        break;
+        return progress_mode_parse(value, &p->run.progress);
     default:
-        return PLACE_OTHER;
+        return false;
     }
-    return good ? PLACE_TAKEN : PLACE_BAD;
 }
 
-enum place_taken place_option(struct place *place, int opt,
-                              const char *value)
+static enum value_form form_of(int opt)
 {
-    if (take_flag(place, opt) || take_text(place, opt, value) ||
-        proxy_option(&place->get, opt, value) ||
-        security_option(&place->run.security, opt, value)) {
-        return PLACE_TAKEN;
+    switch (opt) {
+    case 'x':
+        return VALUE_CONNECTIONS;
+    case OPT_PLACE_RATE:
+    case OPT_PLACE_SPEED_LIMIT:
+        return VALUE_BYTES;
+    case OPT_PLACE_RETRY:
+        return VALUE_TRIES;
+    case OPT_PLACE_STOP_AT:
+        return VALUE_CLOCK;
+    case OPT_PLACE_PROGRESS:
+        return VALUE_PROGRESS;
+    default:
+        return VALUE_SECONDS;
     }
-    return take_value(place, opt, value);
+}
+
+int place_option(struct place *place, int opt, const char *value)
+{
+    return take_flag(place, opt) || take_text(place, opt, value) ||
+                   proxy_option(&place->get, opt, value) ||
+                   security_option(&place->run.security, opt, value) ||
+                   take_value(place, opt, value)
+               ? -1
+               : usage_value(form_of(opt), value);
 }
 
 /* ---- running. */
@@ -157,6 +174,9 @@ int place_run(struct place *place, const char *file, const char *url)
     result = security_finish(&place->run.security);
     if (result >= 0) {
         return result;
+    }
+    if (place->get.speed_limit > 0 && place->get.speed_ms == 0) {
+        place->get.speed_ms = PLACE_SPEED_TIME_MS;
     }
     place->get.url = url;
     place->get.output = file;

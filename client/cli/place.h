@@ -16,9 +16,15 @@ struct place {
     const char *seeds[BELAY_SEEDS_MAX];
 };
 
+/* A slow connection is left after so long, as curl does it. */
+#define PLACE_SPEED_TIME_MS 30000u
+
 /* Options that every such command has: rows of a table, letters, and help. */
 enum {
     OPT_PLACE_RATE = 800,
+    OPT_PLACE_SPEED_LIMIT,
+    OPT_PLACE_SPEED_TIME,
+    OPT_PLACE_STOP_AT,
     OPT_PLACE_RETRY,
     OPT_PLACE_CONNECT_TIMEOUT,
     OPT_PLACE_TIMEOUT,
@@ -33,10 +39,18 @@ enum {
 #define PLACE_OPTIONS                                                         \
     {"connections", required_argument, NULL, 'x'},                            \
     {"limit-rate", required_argument, NULL, OPT_PLACE_RATE},                  \
+    {"bwlimit", required_argument, NULL, OPT_PLACE_RATE},                     \
+    {"speed-limit", required_argument, NULL, OPT_PLACE_SPEED_LIMIT},          \
+    {"speed-time", required_argument, NULL, OPT_PLACE_SPEED_TIME},            \
     {"retry", required_argument, NULL, OPT_PLACE_RETRY},                      \
+    {"tries", required_argument, NULL, OPT_PLACE_RETRY},                      \
+    {"max-tries", required_argument, NULL, OPT_PLACE_RETRY},                  \
     {"connect-timeout", required_argument, NULL, OPT_PLACE_CONNECT_TIMEOUT},  \
     {"timeout", required_argument, NULL, OPT_PLACE_TIMEOUT},                  \
     {"deadline", required_argument, NULL, OPT_PLACE_DEADLINE},                \
+    {"max-time", required_argument, NULL, OPT_PLACE_DEADLINE},                \
+    {"stop-at", required_argument, NULL, OPT_PLACE_STOP_AT},                  \
+    {"compress", no_argument, NULL, 'z'},                                     \
     {"ipv4", no_argument, NULL, '4'},                                         \
     {"ipv6", no_argument, NULL, '6'},                                         \
     {"ssh", required_argument, NULL, 'e'},                                    \
@@ -49,34 +63,33 @@ enum {
     {"quiet", no_argument, NULL, 'q'},                                        \
     {"verbose", no_argument, NULL, 'v'}
 
-#define PLACE_LETTERS "x:e:46qv"
+#define PLACE_LETTERS "x:e:z46qv"
 
 #define PLACE_HELP                                                            \
     "  -x, --connections N      1 to 16\n"                                    \
-    "      --limit-rate RATE    bytes per second\n"                           \
+    "  -z, --compress           let the server compress\n"                    \
+    "      --limit-rate RATE    bytes per second (also --bwlimit)\n"          \
+    "      --speed-limit RATE, --speed-time S\n"                              \
+    "                           connect anew when slower for so long\n"       \
     PROXY_HELP                                                                \
     "  -e, --ssh COMMAND        instead of ssh for HOST:PATH, belay+ssh://\n" \
     "                           (also --rsh)\n"                               \
     "      --remote-belayd CMD  belayd on that host\n"                        \
     "  -4, -6                   IPv4 or IPv6 only (--ipv4, --ipv6)\n"         \
     "      --retry N            end after N tries without progress; 0: never\n"\
-    "      --connect-timeout S, --timeout S, --deadline S\n"                  \
-    "                           as for belay get\n"                           \
+    "                           (also --tries, --max-tries)\n"                \
+    "      --connect-timeout S, --timeout S, --deadline S, --stop-at HH:MM\n" \
+    "                           as for belay get (also --max-time)\n"         \
     "      --config FILE, --no-config\n"                                      \
     "                           defaults of these options, as for belay get\n"\
     "      --json               events as JSON on standard output\n"          \
     "      --progress[=bar|plain|json|none], --no-progress\n"                 \
     "      --log-file FILE      append messages to FILE\n"
 
-enum place_taken {
-    PLACE_TAKEN,
-    PLACE_BAD,   /* its value has another form */
-    PLACE_OTHER, /* it is none of these */
-};
-
-/* Takes an option of the table above, or one about proxies and trust. */
-enum place_taken place_option(struct place *place, int opt,
-                              const char *value);
+/* Takes an option of the table above, or one about proxies and trust.
+ * Returns -1, or the exit code when its value has another form, which was
+ * told. */
+int place_option(struct place *place, int opt, const char *value);
 
 /* Adds to a list; false when it is full. */
 bool place_add(const char **list, unsigned most, unsigned *count,

@@ -86,9 +86,15 @@ static void put_rest(const struct progress *p,
     if (stats->losses > 0) {
         size_t len = strlen(out);
 
-        (void)snprintf(out + len, cap - len, ", %u breaks",
-                       stats->losses);
+        (void)snprintf(out + len, cap - len, ", %u break%s", stats->losses,
+                       stats->losses == 1 ? "" : "s");
     }
+}
+
+/* A directory of which not all is known. */
+static bool is_listing(const struct belay_job_stats *stats)
+{
+    return stats->files_found > 0 && stats->size == 0;
 }
 
 /* Bytes that are here, and how many there will be; for a directory its files
@@ -98,7 +104,7 @@ static void put_amount(const struct belay_job_stats *stats,
                        size_t cap)
 {
     char have[32], size[32], files[80] = "";
-    bool listing = stats->files_found > 0 && stats->size == 0;
+    bool listing = is_listing(stats);
 
     belay_text_bytes(stats->have, have, sizeof have);
     belay_text_bytes(stats->size, size, sizeof size);
@@ -110,25 +116,6 @@ static void put_amount(const struct belay_job_stats *stats,
     }
     (void)snprintf(out, cap, "%s%s%s%s", files, have, listing ? "" : between,
                    listing ? "" : size);
-}
-
-void progress_bar(const struct progress *p,
-                  const struct belay_job_stats *stats, unsigned width,
-                  char out[PROGRESS_TEXT])
-{
-    char amount[160], rest[128], bar[BAR_MAX + 1];
-    unsigned cells = width > 90 ? BAR_MAX : width > 70 ? 16 : 0;
-    unsigned full = (unsigned)(fraction(stats) * cells);
-
-    put_amount(stats, "/", " ", amount, sizeof amount);
-    put_rest(p, stats, rest, sizeof rest);
-    memset(bar, '.', sizeof bar);
-    memset(bar, '#', full);
-    bar[cells] = '\0';
-    (void)snprintf(out, PROGRESS_TEXT, "%s%s%s%3.0f%% %s %s",
-                   cells > 0 ? "[" : "", bar, cells > 0 ? "] " : "",
-                   fraction(stats) * 100, amount, rest);
-    progress_cut(out, width);
 }
 
 /* Columns of the character that begins here, and its bytes.  East Asian wide
@@ -145,6 +132,60 @@ static unsigned character(const char *text, size_t *len)
                            (unsigned char)text[1] == 0x85
                      : c > 0xE2;
     return wide ? 2 : 1;
+}
+
+static unsigned columns_of(const char *text)
+{
+    unsigned columns = 0;
+    size_t len;
+
+    for (; *text != '\0'; text += len) {
+        columns += character(text, &len);
+    }
+    return columns;
+}
+
+/* "[###...]  42% " as far as there is room for it; nothing while it is not
+ * known how much there will be in a directory. */
+static void put_share(const struct belay_job_stats *stats, unsigned width,
+                      char *out, size_t cap)
+{
+    unsigned cells = width > 90 ? BAR_MAX : width > 70 ? 16 : 0;
+    unsigned full = (unsigned)(fraction(stats) * cells);
+    char bar[BAR_MAX + 1];
+
+    memset(bar, '.', sizeof bar);
+    memset(bar, '#', full);
+    bar[cells] = '\0';
+    *out = '\0';
+    if (!is_listing(stats)) {
+        (void)snprintf(out, cap, "%s%s%s%3.0f%% ", cells > 0 ? "[" : "", bar,
+                       cells > 0 ? "] " : "", fraction(stats) * 100);
+    }
+}
+
+/* What does not fit is left out: half a number would be another one. */
+void progress_bar(const struct progress *p,
+                  const struct belay_job_stats *stats, unsigned width,
+                  char out[PROGRESS_TEXT])
+{
+    char amount[160], rest[128], share[BAR_MAX + 16];
+
+    put_amount(stats, "/", " ", amount, sizeof amount);
+    put_rest(p, stats, rest, sizeof rest);
+    put_share(stats, width, share, sizeof share);
+    (void)snprintf(out, PROGRESS_TEXT, "%s%s %s", share, amount, rest);
+    if (columns_of(out) > width) {
+        put_share(stats, 0, share, sizeof share);
+        (void)snprintf(out, PROGRESS_TEXT, "%s%s %s", share, amount, rest);
+    }
+    if (columns_of(out) > width) {
+        (void)snprintf(out, PROGRESS_TEXT, "%s%s", share, rest);
+    }
+    if (columns_of(out) > width) {
+        (void)snprintf(out, PROGRESS_TEXT, "%s", share);
+    }
+    progress_cut(out, width);
 }
 
 void progress_cut(char *text, unsigned width)
@@ -166,14 +207,11 @@ void progress_row(const struct progress *p, const char *name,
                   char out[PROGRESS_TEXT])
 {
     char head[PROGRESS_TEXT / 2], bar[PROGRESS_TEXT];
-    unsigned columns = 0;
-    size_t len;
+    unsigned columns;
 
     (void)snprintf(head, sizeof head, "%s", name);
     progress_cut(head, width > 80 ? width / 3 : 24);
-    for (const char *at = head; *at != '\0'; at += len) {
-        columns += character(at, &len);
-    }
+    columns = columns_of(head);
     progress_bar(p, stats, width > columns + 1 ? width - columns - 1 : 0,
                  bar);
     (void)snprintf(out, PROGRESS_TEXT, "%s %.250s", head, bar);
@@ -187,8 +225,12 @@ void progress_plain(const struct progress *p,
 
     put_amount(stats, " of ", ", ", amount, sizeof amount);
     put_rest(p, stats, rest, sizeof rest);
-    (void)snprintf(out, PROGRESS_TEXT, "%3.0f%%, %s, %s",
-                   fraction(stats) * 100, amount, rest);
+    if (is_listing(stats)) {
+        (void)snprintf(out, PROGRESS_TEXT, "%s, %s", amount, rest);
+    } else {
+        (void)snprintf(out, PROGRESS_TEXT, "%3.0f%%, %s, %s",
+                       fraction(stats) * 100, amount, rest);
+    }
 }
 
 void progress_ledger(const struct belay_job_stats *stats,

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/cli/outcome.h"
 #include "client/cli/signals.h"
 
 #define FILES_AT_ONCE 4u
@@ -14,10 +15,6 @@
 #define JSON_MS 1000u
 /* In logs one line in so many milliseconds: alive, but no flood. */
 #define PLAIN_MS 30000u
-/* A run of more files tells the good ones by -v only. */
-#define FILES_TOLD 20u
-/* So many bad ones are told in any case. */
-#define FAILURES_TOLD 50u
 /* A path as it is told. */
 #define NAME_TEXT 2048u
 
@@ -175,27 +172,6 @@ static void on_note(struct run *run, const struct belay_event *event)
     }
 }
 
-/* What each server brought, where there are several. */
-static void tell_sources(struct run *run, const struct belay_event *event)
-{
-    struct belay_source_stats s = {.struct_size = sizeof s};
-    char fresh[32], wire[32];
-    char line[512];
-
-    if (!belay_job_source_stats(event->job, 1, &s)) {
-        return;
-    }
-    for (unsigned k = 0; belay_job_source_stats(event->job, k, &s); k++) {
-        belay_text_bytes(s.fresh, fresh, sizeof fresh);
-        belay_text_bytes(s.wire, wire, sizeof wire);
-        (void)snprintf(line, sizeof line,
-                       "%s: verified %s, on the wire %s, breaks %u, bad "
-                       "chunks %u%s", s.name, fresh, wire, s.losses,
-                       s.bad_chunks, s.aside ? ", set aside" : "");
-        display_say(&run->display, belay_job_name(event->job), line);
-    }
-}
-
 /* One file of a directory. */
 static void on_file(struct run *run, const struct belay_event *event)
 {
@@ -206,128 +182,13 @@ static void on_file(struct run *run, const struct belay_event *event)
     if (text[0] == '\0') {
         text = belay_reason_name(event->reason);
     }
-    if (failed || (!o->quiet && (!event->detail || o->verbose > 0))) {
+    unsigned least = !event->detail                       ? 0
+                     : event->reason == BELAY_UP_TO_DATE ? 2
+                                                         : 1;
+
+    if (failed || (!o->quiet && o->verbose >= least)) {
         display_say(&run->display, event->entry->shown, text);
     }
-}
-
-/* Of several files the path, below the directory of the run. */
-static const char *name_of(const struct run *run, const struct run_file *file,
-                           char out[NAME_TEXT])
-{
-    const struct belay_get_options *get = &file->get;
-    bool inside = get->directory == NULL || get->directory == run->directory;
-    const char *name = belay_job_name(file->job);
-    char dir[NAME_TEXT / 2] = "", below[NAME_TEXT / 2];
-
-    if (run->totals.files <= 1 || get->url == NULL || get->to_fd) {
-        return name;
-    }
-    if (!inside) {
-        (void)belay_text_escape(dir, sizeof dir, get->directory);
-    }
-    if (get->output != NULL) {
-        (void)belay_text_escape(below, sizeof below, get->output);
-        name = below;
-    }
-    (void)snprintf(out, NAME_TEXT, "%s%s%s", dir, inside ? "" : "/", name);
-    return out;
-}
-
-static void tell_success(struct run *run, const struct run_file *file,
-                         const struct belay_event *event,
-                         const struct belay_job_stats *stats)
-{
-    char name[NAME_TEXT];
-    const char *shown = name_of(run, file, name);
-    char size[32], rate[32], breaks[32] = "", line[PROGRESS_TEXT];
-
-    if (run->options->quiet ||
-        (run->totals.files > FILES_TOLD && run->options->verbose == 0 &&
-         event->reason != BELAY_WOULD_FETCH)) {
-        return;
-    }
-    if (event->reason != BELAY_DONE || belay_job_is_directory(event->job)) {
-        display_say(&run->display, shown, event->text);
-        return;
-    }
-    belay_text_bytes(stats->size, size, sizeof size);
-    belay_text_bytes(stats->elapsed_ms == 0
-                         ? stats->fresh
-                         : stats->fresh * 1000 / stats->elapsed_ms,
-                     rate, sizeof rate);
-    if (stats->losses > 0) {
-        (void)snprintf(breaks, sizeof breaks, ", %u break%s", stats->losses,
-                       stats->losses == 1 ? "" : "s");
-    }
-    (void)snprintf(line, sizeof line, "%s verified in %.1f s (%s/s)%s%s%s",
-                   size, (double)stats->elapsed_ms / 1000, rate, breaks,
-                   stats->cid[0] != '\0' ? ", " : "", stats->cid);
-    display_say(&run->display, shown, line);
-    if (run->options->verbose > 0 || stats->losses > 0) {
-        progress_ledger(stats, line);
-        display_say(&run->display, shown, line);
-        tell_sources(run, event);
-    }
-}
-
-/* May a rerun heal it? */
-static bool goes_on(enum belay_reason reason)
-{
-    return reason == BELAY_INTERRUPTED || reason == BELAY_LIMIT ||
-           reason == BELAY_UNREACHABLE || reason == BELAY_SERVER ||
-           reason == BELAY_NOT_BELAY || reason == BELAY_ACCESS;
-}
-
-/* Of thousands of files that fail alike the first ones say enough. */
-static bool worth_telling(struct run *run, const struct belay_event *event,
-                          const struct belay_job_stats *stats)
-{
-    bool ordered = event->reason == BELAY_INTERRUPTED ||
-                   event->reason == BELAY_LIMIT;
-
-    if (run->options->verbose > 0 || run->totals.files <= FILES_TOLD) {
-        return true;
-    }
-    if (ordered && stats->have == 0) {
-        return false; /* the summary counts it */
-    }
-    run->failures_told++;
-    if (run->failures_told == FAILURES_TOLD + 1) {
-        display_say(&run->display, NULL, "more failures are only counted; "
-                                         "-v shows them, --failed lists "
-                                         "them");
-    }
-    return run->failures_told <= FAILURES_TOLD;
-}
-
-/* Behind a failure that a rerun may heal: what is there already. */
-static void tell_failure(struct run *run, const struct run_file *file,
-                         const struct belay_event *event,
-                         const struct belay_job_stats *stats)
-{
-    char name[NAME_TEXT];
-    char have[32], size[32];
-    char kept[128] = "";
-    char line[2048];
-
-    if (!worth_telling(run, event, stats)) {
-        return;
-    }
-    if (belay_job_is_directory(event->job)) {
-        /* The text says what is in place. */
-    } else if (goes_on(event->reason) && stats->resumable &&
-               stats->have > 0) {
-        belay_text_bytes(stats->have, have, sizeof have);
-        belay_text_bytes(stats->size, size, sizeof size);
-        (void)snprintf(kept, sizeof kept, "; %s of %s are kept, the same "
-                       "command goes on from there", have, size);
-    } else if (goes_on(event->reason) && stats->resumable) {
-        (void)snprintf(kept, sizeof kept, "; the partial file is kept, the "
-                       "same command goes on from there");
-    }
-    (void)snprintf(line, sizeof line, "%s%s", event->text, kept);
-    display_say(&run->display, name_of(run, file, name), line);
 }
 
 static void count(struct run *run, const struct belay_event *event,
@@ -417,9 +278,9 @@ static void on_end(struct run *run, struct run_file *file,
     }
     count(run, event, &stats);
     if (belay_reason_class(event->reason) == BELAY_CLASS_DONE) {
-        tell_success(run, file, event, &stats);
+        outcome_success(run, file, event, &stats);
     } else if (file->began) {
-        tell_failure(run, file, event, &stats);
+        outcome_failure(run, file, event, &stats);
     } /* else it waited for its turn: the summary counts it */
     if (run->on_end != NULL) {
         run->on_end(run->arg, file->id, event);
@@ -501,6 +362,22 @@ static void tell_jail(void *arg, bool detail, const char *text)
     }
 }
 
+static bool open_log(struct run *run)
+{
+    const char *path = run->options->log_file;
+    char shown[NAME_TEXT];
+    int error;
+
+    if (path == NULL || display_log(&run->display, path)) {
+        return true;
+    }
+    error = errno;
+    (void)belay_text_escape(shown, sizeof shown, path);
+    fprintf(stderr, "belay: cannot open the log file %s: %s\n", shown,
+            strerror(error));
+    return false;
+}
+
 int run_open(struct run *run, const struct run_options *options, size_t files)
 {
     struct belay_engine_options engine = options->engine;
@@ -511,10 +388,7 @@ int run_open(struct run *run, const struct run_options *options, size_t files)
     run->totals.files = files;
     run->began_ms = now_ms();
     choose_outputs(run);
-    if (options->log_file != NULL &&
-        !display_log(&run->display, options->log_file)) {
-        fprintf(stderr, "belay: cannot open the log file: %s\n",
-                strerror(errno));
+    if (!open_log(run)) {
         return EXIT_DISK;
     }
     result = jail_enter(options->jail, &options->security, tell_jail, run);

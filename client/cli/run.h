@@ -48,6 +48,8 @@ struct run {
     bool directories;            /* they are directories */
     const char *directory;       /* set by the caller: what targets are in,
                                     and need not say; or NULL */
+    size_t hidden;               /* ... the beginning of each output that is
+                                    not told */
     run_end_fn *on_end;          /* set by the caller, or NULL */
     void *arg;
     struct run_file *first; /* at work */

@@ -68,7 +68,7 @@ static int bad_file(const char *path, const char *why)
     char shown[2049];
 
     (void)belay_text_escape(shown, sizeof shown, path);
-    fprintf(stderr, "belay: token file %s: %s\n", shown, why);
+    fprintf(stderr, "belay: the token file %s: %s\n", shown, why);
     return EXIT_USAGE;
 }
 

@@ -74,6 +74,29 @@ int usage_wrong(const char *what, const char *value, const char *why)
     return EXIT_USAGE;
 }
 
+int usage_value(enum value_form form, const char *value)
+{
+    static const struct {
+        const char *what;
+        const char *why;
+    } table[] = {
+        [VALUE_BYTES] = {"bad size", "expected a number such as 500k or 2M"},
+        [VALUE_CHUNK] = {"bad chunk size",
+                         "expected a power of two from 4K to 4M"},
+        [VALUE_CLOCK] = {"bad time of day", "expected HH:MM"},
+        [VALUE_CONNECTIONS] = {"bad number of connections",
+                               "expected 1 to 16"},
+        [VALUE_PROGRESS] = {"bad progress mode",
+                            "expected bar, plain, json or none"},
+        [VALUE_SECONDS] = {"bad number of seconds",
+                           "expected a positive number"},
+        [VALUE_TRIES] = {"bad number of tries",
+                         "expected a number; 0 and inf never end"},
+    };
+
+    return usage_wrong(table[form].what, value, table[form].why);
+}
+
 int usage_option(int opt, const char *argument, const struct option *options)
 {
     char letter[3] = {'-', (char)optopt, '\0'};

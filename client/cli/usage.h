@@ -15,6 +15,19 @@ bool usage_has_place(const char *text);
 /* "belay: WHAT VALUE: WHY", with the value made printable.  Returns
  * EXIT_USAGE. */
 int usage_wrong(const char *what, const char *value, const char *why);
+/* What the value of an option may look like. */
+enum value_form {
+    VALUE_BYTES,
+    VALUE_CHUNK,
+    VALUE_CLOCK,
+    VALUE_CONNECTIONS,
+    VALUE_PROGRESS,
+    VALUE_SECONDS,
+    VALUE_TRIES,
+};
+
+/* The same for a value that has another form. */
+int usage_value(enum value_form form, const char *value);
 /* What getopt_long(), called with `options`, did not like: `opt` is what it
  * returned ('?' or ':'), `argument` is argv[optind - 1]. */
 int usage_option(int opt, const char *argument, const struct option *options);

@@ -22,10 +22,11 @@ _belay_ls_options="--long --recursive --cid --json --retry --connect-timeout
     --quiet --config --no-config --help
     $_belay_security_options"
 
-_belay_place_options="--connections --limit-rate --proxy --noproxy --ssh --rsh
-    --remote-belayd --ipv4 --ipv6 --retry --connect-timeout --timeout
-    --deadline --config --no-config --json --progress --no-progress
-    --log-file --quiet --verbose --help $_belay_security_options"
+_belay_place_options="--connections --compress --limit-rate --bwlimit
+    --speed-limit --speed-time --proxy --noproxy --ssh --rsh --remote-belayd
+    --ipv4 --ipv6 --retry --tries --max-tries --connect-timeout --timeout
+    --deadline --max-time --stop-at --config --no-config --json --progress
+    --no-progress --log-file --quiet --verbose --help $_belay_security_options"
 
 _belay_repair_options="--copy --force --dry-run --mirror --seed --receipt
     --chunk-size --no-remote-time $_belay_place_options"

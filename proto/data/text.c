@@ -160,3 +160,18 @@ void text_vprint(char *out, size_t cap, const char *format, va_list args)
         memcpy(out + cut, ELLIPSIS, sizeof ELLIPSIS);
     }
 }
+
+void text_size(char *out, size_t cap, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB",
+                                        "PiB", "EiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    while (value >= 1024 && unit < 6) {
+        value /= 1024;
+        unit++;
+    }
+    (void)snprintf(out, cap, unit == 0 ? "%.0f %s" : "%.2f %s", value,
+                   units[unit]);
+}

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Smallest buffer that text_escape() accepts: the mark of a cut and a NUL. */
 #define TEXT_ESCAPE_MIN 4
@@ -35,5 +36,8 @@ bool text_is_utf8(const void *bytes, size_t len);
  * and shown so as above.  `cap` >= TEXT_ESCAPE_MIN (asserted). */
 void text_vprint(char *out, size_t cap, const char *format, va_list args)
     __attribute__((format(printf, 3, 0)));
+
+/* A number of bytes for people: "17 B", "1.50 MiB". */
+void text_size(char *out, size_t cap, uint64_t bytes);
 
 #endif

@@ -61,7 +61,8 @@ const char *receiver_auth_text(const struct receiver *r)
 {
     return r->kept_token ? "the server asks for credentials, and a token is "
                            "never sent over plain TCP; use belay://"
-                         : "the server asks for credentials";
+                         : "the server asks for credentials: a token, or a "
+                           "certificate";
 }
 
 bool receiver_ready(const struct receiver *r)

@@ -44,7 +44,7 @@ def on_shelf(name):
 
 def total(run):
     """(fetched, there already, failed) of the last line."""
-    found = re.search(r"(\d+) files fetched .*?(\d+) there already, "
+    found = re.search(r"(\d+) files? fetched .*?(\d+) there already, "
                       r"(\d+) failed", run.err)
     check(found, "no totals", run)
     return tuple(map(int, found.groups()))
@@ -74,7 +74,7 @@ def a_dry_run(tmp):
         run = get("-r", "-n", "--links", *more, server.url(""), "-d", "new/out",
                   cwd=tmp)
         check_code(run, 0)
-        found = re.search(r"(\d+) files would be fetched \(.*?\), "
+        found = re.search(r"(\d+) files? would be fetched \(.*?\), "
                           r"(\d+) there already, 0 failed", run.err)
         check(found, "totals", run)
         return run, tuple(map(int, found.groups()))

@@ -28,7 +28,7 @@ def ls(*args, cwd):
 
 def total(run):
     """(fetched, there already, failed) of the last line."""
-    found = re.search(r"(\d+) files fetched .*?(\d+) there already, "
+    found = re.search(r"(\d+) files? fetched .*?(\d+) there already, "
                       r"(\d+) failed", run.err)
     check(found, "no totals", run)
     return tuple(map(int, found.groups()))

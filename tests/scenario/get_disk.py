@@ -31,7 +31,7 @@ def whole(run, into):
 def too_big_before_the_first_byte(tmp):
     with Tmpfs(tmp + "/t", "size=8m") as disk, Belayd() as server:
         run = get("-v", server.url(), cwd=disk.path)
-        check_one_line(run, 5, "\\d+ bytes are needed and \\d+ are available",
+        check_one_line(run, 5, "[\\d.]+ MiB are needed and [\\d.]+ MiB are available",
                        "free some space")
         room = os.statvfs(disk.path)
         check(room.f_bavail * room.f_frsize > 7 * MI, "the disk is full")

@@ -54,8 +54,10 @@ static void directories(void **state)
 
     (void)state;
     progress_plain(&p, &s, line);
-    assert_string_equal(line, "  0%, 12 of 30+ files, 11.00 MiB, "
+    assert_string_equal(line, "12 of 30+ files, 11.00 MiB, "
                               "1.00 MiB/s, - left");
+    progress_bar(&p, &s, 100, line);
+    assert_string_equal(line, "12/30+ files 11.00 MiB 1.00 MiB/s, - left");
     s.size = 20 * MIB;
     s.files_found = 40;
     progress_plain(&p, &s, line);
@@ -64,6 +66,8 @@ static void directories(void **state)
     progress_bar(&p, &s, 60, line);
     assert_string_equal(line, " 55% 12/40 files 11.00 MiB/20.00 MiB "
                               "1.00 MiB/s, 9s left");
+    progress_bar(&p, &s, 50, line);
+    assert_string_equal(line, " 55% 1.00 MiB/s, 9s left");
     /* More than was listed: files grew meanwhile. */
     s.have = 30 * MIB;
     progress_plain(&p, &s, line);
@@ -87,6 +91,24 @@ static void lines_fit(void **state)
     }
     progress_row(&p, "short", &s, 79, line);
     assert_memory_equal(line, "short ", 6);
+    /* No number is cut in two: what there is no room for is left out. */
+    p.rate = 16 * MIB;
+    s = (struct belay_job_stats){.size = 191 * MIB, .have = 3 * MIB,
+                                 .connections = 1, .losses = 1};
+    static const struct {
+        unsigned width;
+        const char *want;
+    } table[] = {
+        {80, "[................]   2% 3.00 MiB/191.00 MiB 16.00 MiB/s, 11s "
+             "left, 1 break"},
+        {71, "  2% 3.00 MiB/191.00 MiB 16.00 MiB/s, 11s left, 1 break"},
+        {50, "  2% 16.00 MiB/s, 11s left, 1 break"},
+        {30, "  2% "},
+    };
+    for (size_t k = 0; k < sizeof table / sizeof table[0]; k++) {
+        progress_bar(&p, &s, table[k].width, line);
+        assert_string_equal(line, table[k].want);
+    }
 }
 
 static void cut_at_characters(void **state)

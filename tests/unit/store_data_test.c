@@ -38,7 +38,7 @@ static void test_space(void **state)
     assert_int_equal(why.need_bytes, 16 * CHUNK + overhead);
     assert_int_equal(why.have_bytes, 16 * CHUNK + overhead - 1);
     store_error_text(&why, text, sizeof text);
-    assert_non_null(strstr(text, "bytes are needed"));
+    assert_non_null(strstr(text, " bytes are needed and "));
     /* What the partial owns already is room. */
     put_chunks(store, bytes, 16 * CHUNK, 0, 8);
     assert_int_equal(store_sync(store, NULL), 0); /* delayed allocation */

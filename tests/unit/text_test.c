@@ -181,6 +181,30 @@ static void test_print(void **state)
     assert_string_equal(out, "…");
 }
 
+static void test_size(void **state)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *want;
+    } cases[] = {
+        {0, "0 B"},
+        {1023, "1023 B"},
+        {1024, "1.00 KiB"},
+        {200057020, "190.79 MiB"},
+        {UINT64_C(1) << 40, "1.00 TiB"},
+        {UINT64_MAX, "16.00 EiB"},
+    };
+    char out[16];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        text_size(out, sizeof out, cases[i].bytes);
+        assert_string_equal(out, cases[i].want);
+    }
+    text_size(out, 5, 200057020);
+    assert_string_equal(out, "190.");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_random_bytes),
         cmocka_unit_test(test_print),
+        cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""What people get wrong every day, and what they read most often: each in a
+line that names the cause and says what to do, with nothing left behind."""
+
+import os
+import pwd
+import subprocess
+
+from harness import (KI, MI, Belayd, Run, case, check, check_code,
+                     check_one_line, get, library, main, names, need_root,
+                     program, same, scaled, shelf, spawn, write_random)
+
+SIZE = scaled(3, 1) * MI + 777
+library(file=(write_random, SIZE), other=(write_random, 2000, 2))
+
+
+def belay(*args, cwd, **options):
+    return Run(args, cwd, **options).wait()
+
+
+def script(path, text):
+    with open(path, "w") as out:
+        out.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def as_nobody():
+    """Whom permissions bind."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+
+
+@case
+def a_directory_without_r(into):
+    with Belayd() as server:
+        for url in (server.url(""), server.url("")[:-1], server.url("d/")):
+            check_one_line(get(url, cwd=into), 2, "a directory, not a file",
+                           "-r ")
+        # Where a slash is not all that is wrong, that is told.
+        check_one_line(get(server.url("d//"), cwd=into), 2, "'/'")
+    check(names(into) == [], "litter: %r" % names(into))
+
+
+@case
+def a_file_with_r(into):
+    """The option that does not fit is named."""
+    for option, *value in (("-o", "x"), ("--sha256", "0" * 64),
+                           ("--if-changed", "stop"), ("--chunk-size", "64K"),
+                           ("--receipt",), ("--seed", "x"), ("--failed", "x"),
+                           ("--mirror", "belay+tcp://localhost:1/x")):
+        check_one_line(get("-r", option, *value, "belay+tcp://localhost:1/d",
+                           cwd=into), 2, "^belay: %s with -r" % option)
+    check(names(into) == [], "litter: %r" % names(into))
+
+
+@case
+def where_it_cannot_go(into):
+    os.mkdir(into + "/dir")
+    with open(into + "/note", "w") as file:
+        file.write("a note\n")
+    os.symlink("nowhere", into + "/link")
+    with Belayd() as server:
+        check_one_line(get("-o", "dir", server.url(), cwd=into), 5,
+                       "is a directory", "-d ")
+        check_one_line(get("-d", "note", server.url(), cwd=into), 5,
+                       "the directory note: Not a directory")
+        check_one_line(get("-o", "link", server.url(), cwd=into), 10,
+                       "--overwrite", "-o NAME")
+        check_one_line(get("--log-file", "none/log", server.url(), cwd=into),
+                       5, "the log file none/log: No such")
+        check_one_line(get("--failed", "none/again", server.url(), cwd=into),
+                       5, "cannot write none/again")
+        check(names(into) == ["dir", "link", "note"] and
+              names(into + "/dir") == [], "litter: %r" % names(into))
+
+
+@case
+def where_one_may_not_write(into):
+    os.chmod(into, 0o755)
+    os.mkdir(into + "/locked", 0o755)
+    os.mkdir(into + "/open")
+    os.chmod(into + "/open", 0o777)
+    with open(into + "/open/file.part", "w"):
+        pass
+    os.chmod(into + "/open/file.part", 0o400 if os.geteuid() else 0o600)
+    os.chmod(into + "/locked", 0o555)
+    with Belayd() as server:
+        for line in ((server.url(), "-d", "locked/new"),
+                     (server.url(), server.url("other"), "-d", "locked/new")):
+            run = get(*line, cwd=into, preexec_fn=as_nobody)
+            check_code(run, 5)
+            check("cannot make the directory locked/new: Permission denied"
+                  in run.err, "the cause", run)
+        check_one_line(get("-r", server.url(""), "-d", "locked", cwd=into,
+                           preexec_fn=as_nobody), 5,
+                       "cannot write into locked")
+        check_one_line(get(server.url(), "-d", "locked", cwd=into,
+                           preexec_fn=as_nobody), 5,
+                       "the permissions of the directory")
+        check_one_line(get(server.url(), "-d", "open", cwd=into,
+                           preexec_fn=as_nobody), 5,
+                       "file.part: Permission denied; check its permissions")
+
+
+@case
+def wrong_use_makes_no_directories(into):
+    with Belayd() as server:
+        for more in (("--pin", "sha256:1"), ("--cacert", "none"),
+                     ("--cert", "none", "--cert-key", "none")):
+            for line in (("-r", server.url("")), (server.url(),)):
+                run = get(*line, "-d", "new/out", *more, cwd=into)
+                check_one_line(run, 2)
+                check(names(into) == [], "made: %r" % names(into), run)
+
+
+@case
+def a_value_of_another_form(into):
+    """The same words wherever the option is."""
+    for option, value, words in (
+            ("--limit-rate", "fast", "bad size fast"),
+            ("--speed-limit", "slow", "bad size slow"),
+            ("--deadline", "noon", "bad number of seconds noon"),
+            ("--max-time", "noon", "bad number of seconds noon"),
+            ("--stop-at", "25:00", "bad time of day 25:00"),
+            ("--tries", "some", "bad number of tries some"),
+            ("--progress=", "dots", "bad progress mode dots"),
+            ("-x", "17", "bad number of connections 17")):
+        word = [option + value] if option[-1] == "=" else [option, value]
+        for command in (("get",), ("repair", "x"), ("verify", "x")):
+            check_one_line(belay(*command, *word, "belay+tcp://localhost:1/x",
+                                 cwd=into), 2, words + ": expected")
+    check_one_line(belay("repair", "--chunk-size", "5", "x",
+                         "belay+tcp://localhost:1/x", cwd=into), 2,
+                   "bad chunk size 5")
+    check_one_line(belay("manifest", cwd=into), 2, "expected create, keygen")
+
+
+@case
+def limits_of_repair_and_verify(into):
+    """They end when they are told to, as a download does."""
+    target = write_random(into + "/file", SIZE, 3)
+    with open(target, "r+b") as file, open(shelf() + "/file", "rb") as right:
+        file.write(right.read(300 * KI))
+    with Belayd() as server:
+        for option in ("--deadline", "--max-time"):
+            run = belay("repair", option, "1", "--bwlimit", "100k", "-z",
+                        "file", server.url(), cwd=into)
+            check_code(run, 9)
+            check("the time allowed is over" in run.err, "told", run)
+        check_code(belay("repair", "-q", "file", server.url(), cwd=into), 0)
+        check(same(target, shelf() + "/file"), "content")
+        run = belay("verify", "--tries", "2", "--stop-at", "23:59", "file",
+                    server.url(), cwd=into)
+        check(run.code in (0, 9), "exit code", run)  # 9: just before then
+
+
+@case
+def what_is_right_has_no_speed(into):
+    with Belayd() as server:
+        check_code(get(server.url(), cwd=into), 0)
+        for line in (("repair",), ("repair", "-n"), ("verify",)):
+            run = belay(*line, "file", server.url(), cwd=into)
+            check_code(run, 0)
+            check("verified in" in run.err and "/s" not in run.err,
+                  "a speed of nothing", run)
+        with open(into + "/file", "r+b") as file:
+            file.write(b"wrong")
+        run = belay("verify", "file", server.url(), cwd=into)
+        check_code(run, 14)
+        check("belay repair makes it right" in run.err, "what to do", run)
+
+
+@case
+def what_is_there_already_is_no_news(into):
+    src = into + "/src"
+    for k in range(5):
+        os.makedirs("%s/d%d" % (src, k))
+        write_random("%s/d%d/f" % (src, k), 100, k)
+    with Belayd(src) as server:
+        line = ("-r", server.url(""), "-d", into + "/out")
+        check_code(get(*line, cwd=into), 0)
+        os.unlink(into + "/out/d3/f")
+        run = get("-v", *line, cwd=into)
+        check("1 file fetched (100 B), 4 there already" in run.err, "totals",
+              run)
+        check("there already\n" not in run.err.replace(
+            "4 there already, 0 failed", ""), "listed", run)
+        run = get("-vv", *line, cwd=into)
+        check(run.err.count(": is there already") == 5, "not listed", run)
+
+
+def release(into):
+    """A signed release of two files in into/srv, and its key."""
+    os.mkdir(into + "/srv")
+    for k, name in enumerate(("one", "two")):
+        write_random("%s/srv/%s" % (into, name), 5000, k)
+    for line in (("keygen", "--name", "example", "key"),
+                 ("create", "--origin", "example", "-o", "srv/m", "srv"),
+                 ("sign", "--key", "key", "srv/m")):
+        check_code(belay("manifest", *line, cwd=into), 0)
+
+
+@case
+def a_release_by_its_own_names(into):
+    """Where its files are until all are there is nobody's business."""
+    release(into)
+    with Belayd(into + "/srv") as server:
+        run = get("--manifest", "srv/m", "--key", "key.pub", "-d", "out",
+                  server.url(""), cwd=into, env={"HOME": into})
+        check_code(run, 0)
+        check("belay: one: " in run.err and ".belay-release" not in run.err,
+              "names", run)
+        os.truncate(into + "/srv/two", 10)
+        run = get("--manifest", "srv/m", "--key", "key.pub", "-d", "new",
+                  server.url(""), cwd=into, env={"HOME": into})
+        check_code(run, 4)
+        check("belay: two: " in run.err and ".belay-release" not in run.err,
+              "names", run)
+
+
+@case
+def a_manifest_on_a_host(into):
+    """host:path is a URL here as well; ./ keeps a name with a colon here."""
+    release(into)
+    here = script(into + "/here", 'while [ "$1" != "--" ]; do shift; done\n'
+                                  'shift 2\ncd "%s" && exec sh -c "$*"\n' %
+                  into)
+    ssh = ("-e", here, "--remote-belayd", program("BELAYD"))
+    for k, address in enumerate(("host:srv/m", "host:%s/srv/m" % into)):
+        run = get(*ssh, "--manifest", address, "--key", "key.pub", "-d",
+                  "out%d" % k, cwd=into, env={"HOME": into})
+        check_code(run, 0)
+        check(same(into + "/out%d/one" % k, into + "/srv/one"), "content",
+              run)
+    os.rename(into + "/srv/m", into + "/srv:m")
+    run = get(*ssh, "--manifest", "./srv:m", "--key", "key.pub", "-d", "out",
+              "host:srv", cwd=into, env={"HOME": into})
+    check_code(run, 0)
+    check(same(into + "/out/two", into + "/srv/two"), "content", run)
+
+
+def belayd(*args):
+    child = spawn([program("BELAYD"), *args], stdin=subprocess.DEVNULL,
+                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    out, _ = child.communicate(timeout=30)
+    return child.returncode, out.decode()
+
+
+@case
+def a_server_that_cannot_serve(into):
+    """It says so at once, not request by request."""
+    need_root()
+    root = into + "/root"
+    os.mkdir(root, 0o700)
+    code, text = belayd("--root", root, "--user", "nobody", "--plain",
+                        "--listen", "127.0.0.1:0")
+    check(code == 1 and "cannot serve" in text and root in text and
+          "Permission denied for user nobody" in text, text)
+    rules = into + "/rules"
+    with open(rules, "w") as file:
+        file.write("x y\n")
+    for path, words in ((rules, "the file of --access, line 1: "),
+                        (root, root + " is not a regular file")):
+        code, text = belayd("--root", into, "--user", "root", "--plain",
+                            "--listen", "127.0.0.1:0", "--access", path)
+        check(code == 1 and words in text, text)
+
+
+if __name__ == "__main__":
+    main()
