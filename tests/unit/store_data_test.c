@@ -37,8 +37,16 @@ static void test_space(void **state)
     assert_int_equal(store_space(store, 16 * CHUNK, &why), ERR_NO_SPACE);
     assert_int_equal(why.need_bytes, 16 * CHUNK + overhead);
     assert_int_equal(why.have_bytes, 16 * CHUNK + overhead - 1);
+    /* To the byte where it would look the same. */
+    why.need_bytes = 100001;
+    why.have_bytes = 100000;
     store_error_text(&why, text, sizeof text);
-    assert_non_null(strstr(text, " bytes are needed and "));
+    assert_non_null(strstr(text, ": 100001 bytes are needed and 100000 are "
+                                 "available"));
+    why.need_bytes = 200057020;
+    store_error_text(&why, text, sizeof text);
+    assert_non_null(strstr(text, ": 190.79 MiB are needed and 97.66 KiB are "
+                                 "available"));
     /* What the partial owns already is room. */
     put_chunks(store, bytes, 16 * CHUNK, 0, 8);
     assert_int_equal(store_sync(store, NULL), 0); /* delayed allocation */
