@@ -139,6 +139,9 @@ def merkle():
         for log2 in (0, 1, 3):
             for spoil in (0xFFFF, 3, 9, 40, 300, 600):
                 yield bytes([1, count - 1, 5, log2, count // 2]) + u16(spoil)
+    for size in (0, 1, 4096, 40960, 70000, 900000):
+        for steps in (b"", b"\2\0\7", b"\xff" * 8):
+            yield (b"\xf0" + size.to_bytes(4, "big") + b"\0\2\4" + steps)
 
 
 def zpack():
@@ -289,6 +292,11 @@ def access():
     for line in (b"* pub", b"* /a/../b", b"* /x y", b", /a", b"*,* /",
                  b"token: /a", b"who /a", b"* /a\n* /a", b"- /", b"*\t/"):
         yield b"\0" + line + b"\n"
+    for who in (b"*", b"-", b"token:alice", b"cert:build-7", b"token:bob,*",
+                b"key:sha256:" + b"0" * 64):
+        for path in (b"/", b"/pub", b"/pub/a", b"/pub/a/b", b"/x y"):
+            yield b"\0- /pub/a\n" * (path != b"/pub/a") + \
+                b"* /builds\n" + who + b" " + path
     for line in (b"alice sha256:" + digest, b"alice " + digest,
                  b"alice\tsha256:" + digest.upper(), b"sha256:" + digest,
                  b"# note", b"al ice sha256:" + digest, b"alice sha256:9f"):
