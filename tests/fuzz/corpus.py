@@ -391,6 +391,22 @@ def receiver():
                bytes([3, 0, 0, codec, 0, 1, 0, 0, 0]) + b"\x04\xff" * 3)
 
 
+# One of each class and those that are treated in their own way.
+CODES = (0x0101, 0x0102, 0x0103, 0x0105, 0x0108, 0x0201, 0x0202, 0x0203, 0x0204,
+         0x0301, 0x0302, 0x0401, 0x0501, 0x0502, 0x0503, 0x0504, 0x0601, 0x0607,
+         0x0701, 0x7777)
+
+
+def server_says():
+    """What a server may say unasked, as arguments of partner_script()."""
+    kinds = (0x05, 0x80, 0x81, 0x45)
+    for v in load("message"):
+        b = bytes.fromhex(v["input"]["hex"])
+        if v["input"]["sender"] == "server" and HEADER_LEN <= len(b) < 80 and \
+                b[4] in kinds:
+            yield b[4:6] + b[11:12] + u16(len(b) - HEADER_LEN) + b[HEADER_LEN:]
+
+
 def transfer():
     files = b"\x9c\x40\x00\x03" + b"\x9d\x40\x00\x03" + b"\x60\x00\x01\x03"
     weak = b"\x9c\x40\x00\x00" + b"\x9d\x40\x00\x01" + b"\x60\x00\x01\x02"
@@ -410,6 +426,19 @@ def transfer():
                 yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x03\x00" +
                        u16(at) + b"\x01" + b"\x00\x03" + join + serve * 2)
             yield start + b"\x06\x00\x03\x01" + b"\x00\x04" + join + serve
+    start = b"\x02" + files + join
+    for code in CODES:
+        for after in (0, 1, 2):
+            yield (start + b"\x03\x00\x00\x00\x00" * after + b"\x06\x00" +
+                   u16(code) + serve + b"\x00\x03" + join + serve)
+        yield (start + (b"\x03\x00\x00\x00\x00" * 2 + b"\x06\x00" + u16(code) +
+                        b"\x00\x03" + join) * 4 + serve)
+    for said in server_says():
+        yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x05\x00" + said +
+               serve + b"\x00\x03" + join + serve)
+    # Data of a chunk is wrong, again and again.
+    yield (start + b"\x03\x00\x00\x00\x00" +
+           (b"\x03\x00\x01\x00\x01" + serve + join) * 12)
     # Mirrors, ordered output, pauses; a local file that is alike.
     join += b"\x01\x01" + b"\x01\x02"
     serve += b"\x04\x01" + b"\x04\x02"
@@ -445,10 +474,17 @@ def bulk():
             for at in (5, 17, 30, 45, 70):
                 yield start + join + b"\2\0\0\0\0" * (at % 4) + b"\2\0" + \
                     u16(at) + b"\1" + serve + wait + join + serve
-            for code in (0x0101, 0x0203, 0x0301, 0x0402, 0x0501, 0x0601):
+            for code in CODES[::3]:
                 yield start + join + b"\6\3" + u16(code) + b"\5" + serve
             yield start + join + b"\2\0\0\0\0" * 3 + b"\x08\0\4" + serve + \
                 wait + join + serve + b"\x0a\xf0"
+    start = bytes([0, 40]) + b"\0\5\0" * 3 + join
+    for code in CODES:
+        for after in (1, 2, 4):
+            yield start + b"\2\0\0\0\0" * after + b"\6\0" + u16(code) + \
+                b"\5" + serve + wait + join + serve
+    for said in server_says():
+        yield start + b"\2\0\0\0\0" * 3 + b"\7\0" + said + serve
 
 
 def walk():
@@ -463,13 +499,15 @@ def walk():
             for at in (5, 17, 20, 30, 45, 60):
                 yield start + one * (at % 4) + b"\1\1" + u16(at) + b"\1" + \
                     serve + wait + join + serve
-            for code in (0x0101, 0x0203, 0x0301, 0x0402, 0x0501, 0x0601):
+            for code in CODES:
                 yield start + one + b"\5\1" + u16(code) + b"\5" + serve
             yield start + one * 3 + b"\7\4" + serve + wait + join + serve
             for names in (b"\xfea1\xfea2", b"\0.x\1.y", b"\0/a", b"\3aab"):
                 for how in (0, 1, 2, 3, 6):
                     yield start + (b"\x0a\0" + bytes([len(names) // 3, how]) +
                                    names) * 3 + serve
+    for said in server_says():
+        yield bytes([1, 77]) + join + one + b"\6\0" + said + serve
 
 
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid, merkle,

@@ -630,6 +630,8 @@ static void config_init(struct game *g, uint8_t bits)
         c->mirror[k].path_len = c->path_len;
     }
     c->window_chunks_bytes = 32768;
+    c->tries_max = g->content[2].more & 0x10u ? 3 : 0;
+    g->hostile = c->tries_max > 0; /* cuts alone may be too many */
     c->in_order = g->content[0].more & 0x10u;
 }
 
