@@ -294,12 +294,12 @@ def always(hook):
     return lambda n: hook
 
 
-def on(name, act, index=None):
+def on(name, act, index=None, once=True):
     """act(session, ident, fields, tlvs) in place of the message called
     name; for CHUNK only of the chunk with this index.  It acts once for
-    each connection."""
+    each connection, or each time."""
     def hook(session, got, ident, fields, tlvs):
-        if got != name or getattr(session, "acted", False):
+        if got != name or (once and getattr(session, "acted", False)):
             return False
         if index is not None and fields["offset"] != index << 12:
             return False
