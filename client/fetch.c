@@ -374,6 +374,10 @@ void fetch_pump(struct fetch *f)
         return;
     }
     f->in_pump = true;
+    if (transfer_deadline(f->transfer) <= loop_now_ms(f->loop)) {
+        /* Its timer may never come while there is always something to do. */
+        transfer_tick(f->transfer, loop_now_ms(f->loop));
+    }
     while (!f->over && !f->restart && store_step_done(f) && !f->over &&
            transfer_next(f->transfer, loop_now_ms(f->loop), &action) !=
                TRANSFER_IDLE) {

@@ -61,8 +61,8 @@ void fetch_tell(struct fetch *f, const struct transfer_action *a)
                       "is fetched");
         break;
     case TRANSFER_NOTE_SHRUNK:
-        fetch_note(f, "the link breaks often: chunks are now %" PRIu64
-                      " KiB, so that a break costs less",
+        fetch_note(f, "the link breaks or damages much: chunks are now "
+                      "%" PRIu64 " KiB, so that it costs less",
                    ((uint64_t)1 << a->count) / 1024);
         break;
     case TRANSFER_NOTE_BAD_CHUNK:

@@ -392,7 +392,10 @@ static void receive(struct link *link)
     if (link->channel.shaking) {
         return;
     }
-    while (is_open(link) && !link->held && !f->over && turn < TURN_BYTES) {
+    /* What the transfer has given up brings nothing more: it is closed as
+     * soon as that is told. */
+    while (is_open(link) && !link->held && !f->over && turn < TURN_BYTES &&
+           transfer_conn_open(f->transfer, link->conn)) {
         struct reading reading;
         size_t n = 0;
         int err;

@@ -359,7 +359,7 @@ uint64_t receiver_deadline(const struct receiver *r)
                : silent;
 }
 
-static int send_ping(struct receiver *r, uint64_t now)
+static int queue_ping(struct receiver *r, uint64_t now)
 {
     struct msg_ping ping = {{0}};
     struct writer w;
@@ -367,13 +367,32 @@ static int send_ping(struct receiver *r, uint64_t now)
     memcpy(ping.opaque, &now, sizeof now);
     receiver_writer(r, &w);
     if (msg_ping_encode(&ping, FRAME_PING, &w) != 0) {
+        return ERR_LIMIT;
+    }
+    receiver_queued(r, &w);
+    r->pong_due = true;
+    return 0;
+}
+
+/* One PING at a time (B1-C3): an earlier one that is still to be answered
+ * asks just as well. */
+static int send_ping(struct receiver *r, uint64_t now)
+{
+    if (!r->pong_due && queue_ping(r, now) != 0) {
         return receiver_error(r, ERR_TIMEOUT,
                               "the server does not read what we send");
     }
-    receiver_queued(r, &w);
     r->pinged = true;
     r->pinged_at = now;
     return 0;
+}
+
+int receiver_probe(struct receiver *r, uint64_t now)
+{
+    if (r->phase != RECEIVER_ACTIVE || r->pong_due) {
+        return ERR_LIMIT;
+    }
+    return queue_ping(r, now);
 }
 
 int receiver_tick(struct receiver *r, uint64_t now)

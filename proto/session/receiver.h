@@ -180,6 +180,9 @@ void receiver_goaway(struct receiver *r);
 uint64_t receiver_deadline(const struct receiver *r);
 /* Runs timers: may queue a PING; ERR_TIMEOUT when the peer is lost. */
 int receiver_tick(struct receiver *r, uint64_t now) MUST_USE;
+/* Ask for a sign of life although nothing is outstanding: queues a PING.
+ * ERR_LIMIT: an earlier one is not answered yet, or there was no HELLO. */
+int receiver_probe(struct receiver *r, uint64_t now) MUST_USE;
 /* While the caller itself does not read (its buffers are full), silence is
  * not the peer's.  Ending the pause restarts the silence timer. */
 void receiver_pause(struct receiver *r, bool paused, uint64_t now);

@@ -402,6 +402,7 @@ static int dispatch(struct receiver *r, const struct frame *f,
     case FRAME_NOTICE:
         return on_notice(r, f, payload, event);
     case FRAME_PONG:
+        r->pong_due = false;
         return 0; /* any byte counts as life */
     default:
         return receiver_error(r, ERR_DIRECTION, "an unexpected frame");

@@ -47,7 +47,8 @@ struct receiver {
     bool compression;
     bool draining;
     bool paused;
-    bool pinged;
+    bool pinged;     /* silence counts from pinged_at on */
+    bool pong_due;   /* a PING of ours was not answered yet (B1-C3) */
     bool sent_token;
     bool kept_token; /* not sent: the connection is in the open */
     bool sent_external;

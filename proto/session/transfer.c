@@ -22,6 +22,7 @@ struct transfer *transfer_new(const struct transfer_config *config,
     t->now = now;
     t->started = now;
     t->sample_at = now;
+    t->tick_at = now;
     t->random = config->seed | 1;
     t->hasher = hasher_new();
     if (t->hasher == NULL) {

@@ -10,14 +10,10 @@
 /* A GET should take about so long; it never grows faster than this. */
 #define SPAN_MS 1000u
 #define SPAN_GROWTH 4u
-/* Work that a slow connection would begin only after so long is left to an
- * idle one. */
-#define TAKE_OVER_MS 250u
 /* Outstanding GETs per connection: the next is there before one ends. */
 #define GETS_OUTSTANDING 2u
-/* A connection that has brought nothing for so long may be overtaken. */
-#define OVERTAKE_MS 3000u
-/* ... and for so long its GETs are still expected to end by themselves. */
+/* The GETs of a connection that has been silent for less than this are
+ * expected to end by themselves. */
 #define ALIVE_MS 1000u
 
 BELAY_STATIC_ASSERT(GETS_OUTSTANDING <= CLAIMS_MAX, "one slot per GET");
@@ -32,7 +28,7 @@ struct claim *claim_of(struct conn *c, uint32_t request)
     return NULL;
 }
 
-static unsigned claim_count(const struct conn *c)
+unsigned claim_count(const struct conn *c)
 {
     unsigned count = 0;
 
@@ -97,6 +93,7 @@ static void claim_take(struct transfer *t, unsigned i, struct claim *claim,
     claim->count = 0;
     claim->bytes = 0;
     claim->arrival = 0;
+    claim->cancelled = false;
     while (at < limit && claim->bytes < span && claim->count < ranges_max) {
         uint64_t end = at;
 
@@ -111,6 +108,7 @@ static void claim_take(struct transfer *t, unsigned i, struct claim *claim,
         claim->count++;
         at = grid_next_missing(&t->grid, end);
     }
+    claim->left = claim->bytes;
 }
 
 static int claim_send(struct transfer *t, struct conn *c,
@@ -133,8 +131,8 @@ static int claim_send(struct transfer *t, struct conn *c,
 }
 
 /* Chunks that this connection claimed and has not brought are missing. */
-static bool range_free(struct transfer *t, unsigned i, uint64_t first,
-                       uint64_t count)
+bool claim_free_range(struct transfer *t, unsigned i, uint64_t first,
+                      uint64_t count)
 {
     bool freed = false;
 
@@ -149,73 +147,6 @@ static bool range_free(struct transfer *t, unsigned i, uint64_t first,
     return freed;
 }
 
-/* What a connection still owes, by the time that it will take.  Before its
- * first GET is answered its whole life so far tells how fast it is. */
-static uint64_t claims_ms(const struct transfer *t, const struct conn *c)
-{
-    uint64_t rate = c->rate != 0 ? c->rate
-                                 : c->up_bytes * 1000 / (t->now - c->up_at + 1);
-    uint64_t bytes = 0;
-
-    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
-        bytes += c->claim[k].request != 0 ? c->claim[k].bytes : 0;
-    }
-    return rate == 0 ? 0 : bytes * 1000 / rate;
-}
-
-/* The last GET that the server has not begun to answer. */
-static struct claim *claim_unstarted(struct conn *c)
-{
-    struct claim *last = NULL;
-
-    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
-        struct claim *claim = &c->claim[k];
-
-        if (claim->request != 0 && claim->count > 0 && claim->arrival == 0 &&
-            (last == NULL || claim->request > last->request)) {
-            last = claim;
-        }
-    }
-    return claim_count(c) > 1 ? last : NULL;
-}
-
-/* Nothing is left to ask for, and this connection has nothing to do: take
- * over what the slowest one has not begun, so that the end of the file does
- * not wait for it. */
-static bool claim_take_over(struct transfer *t, unsigned i)
-{
-    unsigned slowest = TRANSFER_CONNS_MAX;
-    uint64_t longest = TAKE_OVER_MS;
-    struct claim *claim;
-    struct conn *c;
-
-    for (unsigned v = 0; v < TRANSFER_CONNS_MAX; v++) {
-        c = &t->conn[v];
-        if (v != i && c->state == CONN_UP && claim_unstarted(c) != NULL &&
-            claims_ms(t, c) > longest) {
-            longest = claims_ms(t, c);
-            slowest = v;
-        }
-    }
-    if (slowest == TRANSFER_CONNS_MAX) {
-        return false;
-    }
-    c = &t->conn[slowest];
-    claim = claim_unstarted(c);
-    if ((t->conn[i].rate != 0 &&
-         claim->bytes * 1000 / t->conn[i].rate > longest) ||
-        receiver_cancel(c->receiver, claim->request) != 0) {
-        return false;
-    }
-    for (uint32_t k = 0; k < claim->count; k++) {
-        (void)range_free(t, slowest, claim->range[k].first,
-                         claim->range[k].count);
-    }
-    claim->count = 0; /* its END is still to come */
-    claim->bytes = 0;
-    return true;
-}
-
 /* Keep this connection supplied with GETs. */
 void claim_fill(struct transfer *t, unsigned i)
 {
@@ -223,8 +154,8 @@ void claim_fill(struct transfer *t, unsigned i)
     unsigned ranges_max = RECEIVER_RANGES_MAX;
 
     if (t->phase != PHASE_FETCH || c->state != CONN_UP || c->draining ||
-        c->first_get || t->shrink_to != 0 || t->now < c->pause_until ||
-        (!c->bound && c->open_request == 0) ||
+        c->first_get || c->retired || t->shrink_to != 0 ||
+        t->now < c->pause_until || (!c->bound && c->open_request == 0) ||
         t->list.use == LIST_FIRST || seed_busy(t)) {
         return;
     }
@@ -232,12 +163,14 @@ void claim_fill(struct transfer *t, unsigned i)
            receiver_can_request(c->receiver)) {
         struct claim *claim = claim_of(c, 0);
 
-        claim_take(t, i, claim, ranges_max);
-        if (claim->count == 0 && claim_count(c) == 0 && c->bound &&
-            !t->config.in_order && claim_take_over(t, i)) {
-            claim_take(t, i, claim, ranges_max);
+        if (claim_count(c) > 0 && !share_ahead(t, i)) {
+            return;
         }
+        claim_take(t, i, claim, ranges_max);
         if (claim->count == 0) {
+            if (claim_count(c) == 0) {
+                share_ask(t, i);
+            }
             return;
         }
         if (claim_send(t, c, claim) != 0) {
@@ -289,11 +222,26 @@ void claim_bind_first(struct transfer *t, unsigned i)
     claim->count = 1;
     claim->bytes = 0;
     claim->arrival = 0;
+    claim->cancelled = false;
     claim->range[0].first = 0;
     claim->range[0].count = count;
     for (uint64_t k = 0; k < count; k++) {
         grid_set(&t->grid, k, CHUNK_CLAIMED, i);
         claim->bytes += grid_len(&t->grid, k);
+    }
+    claim->left = claim->bytes;
+}
+
+/* The header of a chunk came in answer to this GET. */
+void claim_arrived(struct transfer *t, unsigned i, uint32_t request,
+                   uint64_t index)
+{
+    struct claim *claim = request == 0 ? NULL : claim_of(&t->conn[i], request);
+
+    if (claim != NULL) {
+        uint32_t len = grid_len(&t->grid, index);
+
+        claim->left -= claim->left < len ? claim->left : len;
     }
 }
 
@@ -308,6 +256,7 @@ static void span_learn(const struct transfer *t, struct conn *c,
                                                      : SPAN_MAX;
 
     c->ended_at = t->now;
+    c->ended_bytes = c->up_bytes;
     if (bytes == 0) {
         return;
     }
@@ -330,54 +279,11 @@ void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done)
         t->unlooked = claim->arrival;
     }
     for (uint32_t k = 0; k < claim->count; k++) {
-        (void)range_free(t, i, claim->range[k].first, claim->range[k].count);
+        (void)claim_free_range(t, i, claim->range[k].first,
+                               claim->range[k].count);
     }
     claim->request = 0;
-    if (!done) {
-        return;
-    }
-    span_learn(t, c, claim->asked_at, claim->bytes);
-}
-
-/* The chunks that a connection owes are missing again. */
-static bool claims_free(struct transfer *t, unsigned i)
-{
-    bool freed = false;
-
-    for (unsigned k = 0; k < CLAIMS_MAX; k++) {
-        const struct claim *claim = &t->conn[i].claim[k];
-
-        for (uint32_t n = 0; claim->request != 0 && n < claim->count; n++) {
-            freed |= range_free(t, i, claim->range[n].first,
-                                claim->range[n].count);
-        }
-    }
-    return freed;
-}
-
-/* Nothing is missing that nobody claimed, yet some connection idles: let it
- * also ask for what a silent one owes.  Whoever is first wins.  A chunk that
- * got stuck half-way can be had in no other way than by giving up the
- * connection. */
-void claim_steal(struct transfer *t)
-{
-    bool freed = false;
-    unsigned stuck = TRANSFER_CONNS_MAX;
-
-    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
-        struct conn *c = &t->conn[i];
-
-        if (c->state != CONN_UP || claim_count(c) == 0 ||
-            receiver_paused(c->receiver) ||
-            t->now - c->data_at < OVERTAKE_MS) {
-            continue;
-        }
-        freed |= claims_free(t, i);
-        if (c->piping) {
-            stuck = i;
-        }
-    }
-    if (!freed && stuck < TRANSFER_CONNS_MAX) {
-        conn_give_up(t, stuck, "it stopped in the middle of a chunk", false);
+    if (done || claim->cancelled) {
+        span_learn(t, c, claim->asked_at, claim->bytes - claim->left);
     }
 }

@@ -5,14 +5,6 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
-/* Connections at the start, and when the link is slow or has broken. */
-#define CONNS_FIRST 4u
-#define CONNS_MORE 8u
-/* Dialling that took so long tells of a long path, where several
- * connections fill the link sooner. */
-#define FAR_MS 5u
-/* A link that moves this many bytes per second needs no more connections. */
-#define FAST_BYTES_PER_S ((uint64_t)100 << 20)
 /* Without any contact in this run, so many lost greetings are enough. */
 #define FIRST_TRIES 3u
 
@@ -34,49 +26,6 @@ static unsigned conn_count_dialing(const struct transfer *t)
         dialing += t->conn[i].state == CONN_DIALING;
     }
     return dialing;
-}
-
-/* How many connections are worth having now? */
-void conn_goal_update(struct transfer *t)
-{
-    unsigned most = t->config.conns;
-    uint64_t fit;
-
-    if (t->phase != PHASE_FETCH || !t->confirmed || seed_busy(t) ||
-        !mirror_more(t)) {
-        return;
-    }
-    if (most == 0) {
-        most = CONNS_FIRST;
-        if (t->ledger.losses > 0 || t->dial_ms >= FAR_MS) {
-            most = CONNS_MORE;
-        } else if (t->now >= t->sample_at + 1000) {
-            uint64_t rate = (t->ledger.wire - t->sample_wire) * 1000 /
-                            (t->now - t->sample_at);
-
-            most = rate < FAST_BYTES_PER_S ? CONNS_MORE : CONNS_FIRST;
-        }
-    }
-    if (t->config.conns == 0 && most < t->source_count) {
-        most = t->source_count;
-    }
-    fit = grid_missing_bytes(&t->grid) / BYTES_PER_CONN + 1;
-    if (most > fit) {
-        most = (unsigned)fit;
-    }
-    if (most > TRANSFER_CONNS_MAX) {
-        most = TRANSFER_CONNS_MAX;
-    }
-    if (most <= t->conn_goal) {
-        return; /* those that are up stay; they cost nothing */
-    }
-    for (unsigned i = t->conn_goal; i < most; i++) {
-        if (t->conn[i].state == CONN_IDLE) {
-            t->conn[i].state = CONN_WAITING;
-            t->conn[i].dial_at = t->now;
-        }
-    }
-    t->conn_goal = most;
 }
 
 /* ---- up. */
@@ -115,6 +64,7 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     c->greeted = false;
     c->unjudged = 0;
     c->draining = false;
+    c->retired = false;
     c->piping = false;
     c->discarding = false;
     c->handle = 0;
@@ -126,8 +76,13 @@ void transfer_connected(struct transfer *t, unsigned i, uint64_t now)
     c->span = SPAN_FIRST;
     c->rate = 0;
     c->ended_at = now;
+    c->ended_bytes = 0;
     c->up_at = now;
     c->up_bytes = 0;
+    c->bad_run = 0;
+    c->probed_at = 0;
+    c->probe_after = 0;
+    c->probes = 0;
     t->ledger.connects++;
     start_receiver(t, c);
     conn_open(t, i);
@@ -368,22 +323,53 @@ void conn_give_up(struct transfer *t, unsigned i, const char *text,
     conn_end(t, i, text);
 }
 
+static void drop_one(struct transfer *t, unsigned i)
+{
+    struct conn *c = &t->conn[i];
+
+    if (c->state == CONN_UP) {
+        conn_release(t, i);
+    }
+    c->drop = true;
+    c->state = i < t->conn_goal ? CONN_WAITING : CONN_IDLE;
+    c->dial_at = t->now > c->pause_until ? t->now : c->pause_until;
+}
+
 /* Close all but one, without blame: what they were asked for is obsolete.
  * They come back when the phase allows. */
 void conn_drop_all(struct transfer *t, unsigned except)
 {
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        const struct conn *c = &t->conn[i];
+
+        if (i != except &&
+            (c->state == CONN_UP || c->state == CONN_DIALING)) {
+            drop_one(t, i);
+        }
+    }
+}
+
+/* Close what is one too many, unless something is on its way there. */
+void conn_retire(struct transfer *t, unsigned i)
+{
+    if (receiver_outstanding(t->conn[i].receiver) == 0) {
+        drop_one(t, i);
+    }
+}
+
+/* The file is to be opened anew everywhere.  Who owes no answer stays, and
+ * does so when the phase allows; the others come back then. */
+void conn_reopen_all(struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
 
-        if (i == except || (c->state != CONN_UP && c->state != CONN_DIALING)) {
-            continue;
+        if (c->state == CONN_UP && c->greeted && !c->draining &&
+            receiver_outstanding(c->receiver) == 0) {
+            c->bound = false;
+        } else if (c->state == CONN_UP || c->state == CONN_DIALING) {
+            drop_one(t, i);
         }
-        if (c->state == CONN_UP) {
-            conn_release(t, i);
-        }
-        c->drop = true;
-        c->state = i < t->conn_goal ? CONN_WAITING : CONN_IDLE;
-        c->dial_at = t->now > c->pause_until ? t->now : c->pause_until;
     }
 }
 

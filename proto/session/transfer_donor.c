@@ -11,10 +11,9 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
-/* Of donors, of which there is one. */
 static bool has_self(const struct transfer *t)
 {
-    return t->config.donors[0].self;
+    return t->config.donor_count > 0 && t->config.donors[0].self;
 }
 
 /* Donors are looked at: nothing may be asked for yet. */
@@ -204,7 +203,8 @@ void seed_copied(struct transfer *t, bool ok)
     const struct copy *copy = &s->copies[s->copy_next++];
 
     s->copy_asked = false;
-    if (ok && !s->restart &&
+    if (ok && !s->restart && t->expect != NULL &&
+        copy->to < t->grid.count &&
         grid_state(&t->grid, copy->to) == CHUNK_MISSING) {
         memcpy(t->grid.digest[copy->to], t->expect[copy->to], HASH_LEN);
         grid_set(&t->grid, copy->to, CHUNK_HAVE, ORIGIN_REUSED);

@@ -12,6 +12,14 @@
  * then; one wasteful round is weaker evidence than several. */
 #define WASTE_LOG2_FIRST 16
 #define WASTE_LOG2_MIN 14
+/* The same for chunks that fail their digests: a wrong bit costs its chunk.
+ * So many have to fail first, and what is still to come has to be worth so
+ * many chunks more. */
+#define DAMAGE_PERCENT 2u
+#define DAMAGED_MIN 3u
+#define DAMAGE_SAVES 4u
+/* Connections get so long to end what they do on the old grid. */
+#define SHRINK_WAIT_MS 2000u
 /* Kept data is hashed again on a finer grid; so much takes about a second. */
 #define WASTE_REHASH_MAX ((uint64_t)1 << 30)
 
@@ -147,19 +155,21 @@ int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
 
 /* ---- smaller chunks. */
 
-static bool fits_memory(const struct transfer *t, uint8_t to)
+static bool shrink_allowed(const struct transfer *t, uint8_t to)
 {
-    return cid_chunk_count(t->grid.size, to) <= TRANSFER_CHUNKS_SHRINK;
+    return to >= LIMIT_CHUNK_LOG2_MIN && to < t->grid.log2 &&
+           cid_chunk_count(t->grid.size, to) <= TRANSFER_CHUNKS_SHRINK;
 }
 
-/* Ask for a grid of 2^to bytes, or the nearest that fits into memory. */
+/* Ask for a grid of 2^to bytes, or the nearest that is allowed. */
 void transfer_shrink(struct transfer *t, uint8_t to)
 {
-    while (to < t->grid.log2 && !fits_memory(t, to)) {
+    while (to < t->grid.log2 && !shrink_allowed(t, to)) {
         to++;
     }
     if (to < t->grid.log2 && t->phase == PHASE_FETCH &&
-        !t->config.in_order) {
+        !t->config.in_order && (t->shrink_to == 0 || to < t->shrink_to)) {
+        t->shrink_at = t->shrink_to == 0 ? t->now : t->shrink_at;
         t->shrink_to = to;
     }
 }
@@ -172,6 +182,30 @@ void transfer_shrink_more(struct transfer *t)
     transfer_shrink(t, t->grid.log2 > least + LIMIT_SHRINK_STEP
                            ? (uint8_t)(t->grid.log2 - LIMIT_SHRINK_STEP)
                            : least);
+}
+
+/* Damage grows with the chunk: find the largest with which it costs little. */
+void grid_damaged(struct transfer *t, uint32_t bytes)
+{
+    uint64_t all;
+    uint64_t lost;
+    uint8_t to = t->grid.log2;
+
+    t->damaged++;
+    t->damaged_bytes += bytes;
+    all = t->damaged_bytes + t->sound_bytes;
+    lost = (grid_missing_bytes(&t->grid) >> 10) * (t->damaged_bytes >> 10) /
+           ((all >> 10) + 1);
+    if (t->damaged < DAMAGED_MIN || lost >> (to - 10) < DAMAGE_SAVES ||
+        t->grid.have_bytes > WASTE_REHASH_MAX) {
+        return;
+    }
+    while (to > WASTE_LOG2_MIN &&
+           t->damaged_bytes >> (t->grid.log2 - to) >
+               all / 100 * DAMAGE_PERCENT) {
+        to--;
+    }
+    transfer_shrink(t, to);
 }
 
 /* The old grid's kept chunks, as local chunks of the new grid. */
@@ -193,6 +227,7 @@ bool transfer_try_shrink(struct transfer *t)
     struct grid finer;
 
     if (t->shrink_to == 0 || t->phase != PHASE_FETCH ||
+        (share_end_all(t) && t->now < t->shrink_at + SHRINK_WAIT_MS) ||
         t->grid.piped > 0 || t->grid.unhashed > 0 || t->hash_pending > 0 ||
         (seed_busy(t) && t->seed.state != SEED_LIST)) {
         return false;
@@ -201,7 +236,7 @@ bool transfer_try_shrink(struct transfer *t)
         t->shrink_to = 0; /* no memory for it: go on as before */
         return false;
     }
-    conn_drop_all(t, TRANSFER_CONNS_MAX);
+    conn_reopen_all(t);
     list_clear(t); /* at most one for donors, of the old grid */
     regrid_states(&finer, &t->grid);
     if (t->identity.cid_known && !t->anchor) {
@@ -219,6 +254,9 @@ bool transfer_try_shrink(struct transfer *t)
     t->expect = NULL;
     t->expect_final = false;
     memset(t->bad, 0, sizeof t->bad);
+    t->sound_bytes = 0;
+    t->damaged_bytes = 0;
+    t->damaged = 0;
     transfer_say(t, &(struct note){.note = TRANSFER_NOTE_SHRUNK,
                                    .count = t->shrink_to});
     t->shrink_to = 0;

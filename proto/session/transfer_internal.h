@@ -3,7 +3,9 @@
  *   transfer.c         life, queries, notes, failure
  *   transfer_grid.c    chunk states and digests, smaller chunks
  *   transfer_conn.c    connections: dialling, back-off, loss, opening
+ *   transfer_grow.c    how many connections
  *   transfer_claim.c   which connection asks for which chunks
+ *   transfer_share.c   work of slow and silent ones is shared anew
  *   transfer_info.c    what the server says about the file
  *   transfer_reply.c   its other answers
  *   transfer_list.c    complete digest lists
@@ -106,6 +108,8 @@ struct claim {
     uint32_t count;
     uint64_t asked_at;
     uint64_t bytes;
+    uint64_t left;    /* of these, in chunks that have not begun to arrive */
+    bool cancelled;   /* its END will come early */
     uint64_t arrival; /* number of the last chunk that it brought; 0: none */
     struct {
         uint64_t first;
@@ -127,6 +131,7 @@ struct conn {
     unsigned source; /* whom it leads to */
     unsigned unjudged; /* whole chunks that the runner has not judged */
     bool draining;  /* GOAWAY came */
+    bool retired;   /* it was one too many: closed when it owes nothing */
     bool bound;     /* INFO of the current version came for `handle` */
     bool strong;    /* ... and was VERSION_STRONG */
     bool handle_open; /* the server has it open, of whatever version */
@@ -148,8 +153,13 @@ struct conn {
     uint64_t span;        /* bytes per GET */
     uint64_t rate;        /* bytes per second; 0: not known yet */
     uint64_t ended_at;    /* when its last GET was answered */
+    uint64_t ended_bytes; /* ... and up_bytes then */
     uint64_t up_at;       /* when it was connected */
     uint64_t up_bytes;    /* chunk data since then */
+    unsigned bad_run;     /* chunks that failed, none in between was good */
+    uint64_t probed_at;   /* PING sent then, to see if the line works; 0: no */
+    uint64_t probe_after; /* not again before */
+    unsigned probes;      /* so many in this life */
     struct claim claim[CLAIMS_MAX];
     struct receiver *receiver;
 };
@@ -222,6 +232,16 @@ struct seeding {
     uint8_t wanted[HASH_LEN]; /* by the copy that was asked for */
 };
 
+/* Do more connections bring more? */
+struct growth {
+    bool over;      /* it is known: no */
+    unsigned before; /* connections before the last step; 0: none yet */
+    uint64_t rate;  /* bytes per second with those */
+    uint64_t since; /* all of now are up since then, */
+    uint64_t wire;  /* ... when so many bytes had come */
+    uint32_t losses; /* ... and so many connections were lost */
+};
+
 #define NOTES_MAX 32u
 #define DETAIL_MAX 512u
 #define BAD_SLOTS 32u
@@ -280,7 +300,10 @@ struct transfer {
 
     struct conn conn[TRANSFER_CONNS_MAX];
     unsigned conn_goal; /* connections worth having now */
+    struct growth growth;
     uint64_t dial_ms;   /* how long the last dial took */
+    uint64_t tick_at;   /* when transfer_tick() wants to be called next */
+    uint64_t share_at;  /* when to look again who owes too much */
     unsigned lead;      /* the one that talks while a change is sorted out */
     unsigned fruitless; /* connections in a row without a new chunk */
     bool contact;       /* a greeting was completed in this run */
@@ -295,6 +318,7 @@ struct transfer {
     unsigned rounds; /* with waste, in a row */
     unsigned barren; /* rounds in a row without a verified chunk */
     uint8_t shrink_to; /* 0, or the grid to change to when possible */
+    uint64_t shrink_at; /* since when */
 
     struct {
         uint64_t index;
@@ -302,6 +326,10 @@ struct transfer {
     } bad[BAD_SLOTS];
 
     unsigned bad_run; /* chunks that failed, none in between was good */
+    /* On this grid: what came whole, and what of it failed. */
+    uint64_t sound_bytes;
+    uint64_t damaged_bytes;
+    unsigned damaged;
 
     uint64_t hash_pending; /* chunks given out by TRANSFER_HASH */
     struct {
@@ -359,6 +387,8 @@ int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
              const struct grid *g, uint8_t cid[HASH_LEN]) MUST_USE;
 void transfer_shrink(struct transfer *t, uint8_t to);
 void transfer_shrink_more(struct transfer *t);
+/* A chunk of so many bytes failed: would smaller ones cost less? */
+void grid_damaged(struct transfer *t, uint32_t bytes);
 bool transfer_try_shrink(struct transfer *t);
 void transfer_regrid_done(struct transfer *t);
 
@@ -368,11 +398,16 @@ void conn_give_up(struct transfer *t, unsigned i, const char *text,
                   bool quiet);
 void conn_release(struct transfer *t, unsigned i);
 void conn_round_end(struct transfer *t);
-void conn_goal_update(struct transfer *t);
 void conn_drop_all(struct transfer *t, unsigned except);
+void conn_reopen_all(struct transfer *t);
+void conn_retire(struct transfer *t, unsigned i);
 unsigned conn_count_up(const struct transfer *t);
 void conn_wait(struct transfer *t, unsigned i, uint64_t at_least);
 void conn_fruitless(struct transfer *t, const char *text);
+
+/* transfer_grow.c */
+void conn_goal_update(struct transfer *t);
+void grow_tick(struct transfer *t);
 
 /* transfer_claim.c */
 void claim_fill(struct transfer *t, unsigned i);
@@ -381,7 +416,25 @@ void claim_bind_first(struct transfer *t, unsigned i);
 struct claim *claim_of(struct conn *c, uint32_t request);
 void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done);
 bool claim_alive(const struct transfer *t);
-void claim_steal(struct transfer *t);
+unsigned claim_count(const struct conn *c);
+void claim_arrived(struct transfer *t, unsigned i, uint32_t request,
+                   uint64_t index);
+/* What connection i claimed of these chunks is missing again; false: it was
+ * nothing. */
+bool claim_free_range(struct transfer *t, unsigned i, uint64_t first,
+                      uint64_t count);
+
+/* transfer_share.c */
+/* Connection i has nothing to do. */
+void share_ask(struct transfer *t, unsigned i);
+/* Should connection i ask for more before it has brought what it owes? */
+bool share_ahead(const struct transfer *t, unsigned i);
+void share_evenly(struct transfer *t);
+void share_tick(struct transfer *t);
+/* Everybody ends what was asked for early.  False: nothing is left to end. */
+bool share_end_all(struct transfer *t);
+/* Bytes came on connection i. */
+void share_heard(struct transfer *t, unsigned i);
 
 /* transfer_reply.c */
 void reply_event(struct transfer *t, unsigned i,

@@ -4,7 +4,7 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
-/* How often connections are looked after when nothing happens. */
+/* How often connections are looked after, whatever happens. */
 #define TICK_MS 500u
 /* A wait of this length is worth a word to the user. */
 #define WAIT_TELL_MS 1000u
@@ -46,6 +46,9 @@ void transfer_feed(struct transfer *t, unsigned i, const uint8_t *data,
     t->now = now;
     chunk->present = false;
     *used = 0;
+    if (len > 0) {
+        share_heard(t, i);
+    }
     while (*used < len && c->state == CONN_UP && !is_over(t) &&
            !chunk->present) {
         int err = receiver_feed(c->receiver, now, data + *used, len - *used,
@@ -143,22 +146,10 @@ void transfer_copied(struct transfer *t, bool ok, uint64_t now)
 
 /* ---- time. */
 
-static bool any_idle(const struct transfer *t)
-{
-    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
-        const struct conn *c = &t->conn[i];
-
-        if (c->state == CONN_UP && c->bound &&
-            receiver_outstanding(c->receiver) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void transfer_tick(struct transfer *t, uint64_t now)
 {
     t->now = now;
+    t->tick_at = now + TICK_MS;
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         struct conn *c = &t->conn[i];
 
@@ -168,10 +159,8 @@ void transfer_tick(struct transfer *t, uint64_t now)
     }
     mirror_tick(t);
     conn_goal_update(t);
-    if (t->phase == PHASE_FETCH && any_idle(t) &&
-        grid_next_missing(&t->grid, 0) >= t->grid.count) {
-        claim_steal(t);
-    }
+    share_tick(t);
+    grow_tick(t);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -188,7 +177,7 @@ bool transfer_may_dial(const struct transfer *t)
 
 uint64_t transfer_deadline(const struct transfer *t)
 {
-    uint64_t at = t->now + TICK_MS;
+    uint64_t at = t->tick_at;
     bool dial = transfer_may_dial(t);
 
     if (t->phase == PHASE_OVER) {
@@ -233,7 +222,9 @@ static void pump(struct transfer *t)
             t->now < c->pause_until) {
             continue;
         }
-        if (!c->bound && c->open_request == 0 &&
+        if (c->retired) {
+            conn_retire(t, i);
+        } else if (!c->bound && c->open_request == 0 &&
             (t->phase == PHASE_NEW || t->phase == PHASE_FETCH ||
              t->phase == PHASE_COMPARE || t->phase == PHASE_CHECK)) {
             conn_open(t, i);
@@ -241,6 +232,7 @@ static void pump(struct transfer *t)
             claim_fill(t, i);
         }
     }
+    share_evenly(t);
     conn_goal_update(t);
     check_complete(t);
 }

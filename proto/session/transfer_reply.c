@@ -10,14 +10,19 @@
 #define IO_ERRORS_MAX 3u
 /* A chunk that failed so often asks for smaller chunks first. */
 #define BAD_BEFORE_SHRINK 2u
+/* So many in a row on one connection: its way is bad. */
+#define BAD_ON_CONN_MAX 3u
 /* So many in a row are no damage on the way: nothing good comes from there.
  * More than are under way at once, as all of those may have met one fault. */
 #define BAD_RUN_MAX 256u
 
 /* ---- CHUNK. */
 
-static void bad_count(struct transfer *t, unsigned i, uint64_t index)
+/* Counts it, and returns how often this chunk failed. */
+static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
 {
+    unsigned count;
+
     unsigned slot = BAD_SLOTS;
 
     for (unsigned k = 0; k < BAD_SLOTS; k++) {
@@ -34,26 +39,26 @@ static void bad_count(struct transfer *t, unsigned i, uint64_t index)
         t->bad[slot].count = 0;
     }
     t->bad[slot].index = index;
-    t->bad[slot].count++;
+    count = ++t->bad[slot].count;
     t->ledger.bad_chunks++;
     t->bad_run++;
     transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BAD_CHUNK,
                                    .first = index,
-                                   .count = t->bad[slot].count});
+                                   .count = count});
     if (t->bad_run >= BAD_RUN_MAX) {
         t->bad_run = 0;
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "%u chunks in a row failed their digests", BAD_RUN_MAX);
-    } else if (t->bad[slot].count >= LIMIT_CHUNK_ATTEMPTS &&
-               t->shrink_to == 0) {
+    } else if (count >= LIMIT_CHUNK_ATTEMPTS && t->shrink_to == 0) {
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "chunk %" PRIu64 " at byte %" PRIu64
                     " failed its digest %u times",
-                    index, index << t->grid.log2, t->bad[slot].count);
+                    index, index << t->grid.log2, count);
         t->bad[slot].count = 0; /* the others have their own tries */
-    } else if (t->bad[slot].count >= BAD_BEFORE_SHRINK) {
+    } else if (count >= BAD_BEFORE_SHRINK) {
         transfer_shrink_more(t);
     }
+    return count;
 }
 
 /* The server sends other bytes than it published (rule R10).  A weak version
@@ -62,7 +67,7 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
 {
     bool weak = t->any_weak;
 
-    bad_count(t, i, index);
+    (void)bad_count(t, i, index);
     if (mirror_many(t)) {
         mirror_forges(t, i);
         return;
@@ -95,6 +100,9 @@ static void on_chunk(struct transfer *t, unsigned i,
     out->codec = chunk->codec;
     memcpy(out->digest, chunk->digest, HASH_LEN);
     out->wanted = state == CHUNK_MISSING || state == CHUNK_CLAIMED;
+    if (current) {
+        claim_arrived(t, i, event->request, index);
+    }
     if (out->wanted && t->expect != NULL &&
         memcmp(t->expect[index], chunk->digest, HASH_LEN) != 0) {
         out->present = false;
@@ -138,6 +146,30 @@ void transfer_chunk_data(struct transfer *t, unsigned i, size_t len,
     }
 }
 
+/* A chunk failed its digest.  Its length was right, or the next header would
+ * not follow it, and each later frame is judged by its own checksums: so the
+ * connection, with all that is on its way there, is still of use (R9).  Not
+ * so when damage is the rule there, or when the very chunk failed before:
+ * then another connection, maybe on another way, shall bring it. */
+static void damaged(struct transfer *t, unsigned i, uint64_t index)
+{
+    struct conn *c = &t->conn[i];
+    unsigned count;
+
+    grid_set(&t->grid, index, CHUNK_MISSING, 0);
+    t->ledger.wasted += grid_len(&t->grid, index);
+    if (c->delivered > 0) {
+        c->delivered--;
+    }
+    c->bad_run++;
+    grid_damaged(t, grid_len(&t->grid, index));
+    count = bad_count(t, i, index);
+    if (!mirror_blame(t, i) &&
+        (count > 1 || c->bad_run >= BAD_ON_CONN_MAX)) {
+        conn_give_up(t, i, "a chunk failed its digest", false);
+    }
+}
+
 void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
                          const uint8_t digest[HASH_LEN], bool ok,
                          uint64_t now)
@@ -165,18 +197,12 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         grid_account(t);
         t->fruitless = 0;
         t->bad_run = 0;
+        c->bad_run = 0;
         t->io_errors = 0;
+        t->sound_bytes += grid_len(&t->grid, index);
         return;
     }
-    grid_set(&t->grid, index, CHUNK_MISSING, 0);
-    t->ledger.wasted += grid_len(&t->grid, index);
-    if (c->delivered > 0) {
-        c->delivered--;
-    }
-    bad_count(t, i, index);
-    if (!mirror_blame(t, i)) {
-        conn_give_up(t, i, "a chunk failed its digest", false);
-    }
+    damaged(t, i, index);
 }
 
 /* ---- ERROR. */

@@ -326,7 +326,8 @@ static void receive(struct client *c, unsigned conn)
     size_t len;
     size_t most;
 
-    while (l->open && !l->held && c->state == CLIENT_RUNS) {
+    while (l->open && !l->held && c->state == CLIENT_RUNS &&
+           transfer_conn_open(c->transfer, conn)) {
         /* While the head of a chunk may make us stop reading, nothing that
          * follows may be in our hands. */
         most = data_left(l) > 0 ? data_left(l) : 16 + 56;

@@ -18,7 +18,7 @@
 #include "proto/wire/msg.h"
 #include "proto/wire/preface.h"
 
-#define PEER_BYTES ((size_t)1 << 20)
+#define PEER_BYTES ((size_t)2 << 20)
 #define PEER_REQUESTS 64
 
 /* What the client asked, in the order of arrival. */
@@ -198,6 +198,13 @@ static inline void peer_error_wait(struct peer *p, uint32_t id,
                           .retry_after_ms = wait_ms};
 
     assert_int_equal(msg_error_encode(&m, id, &p->w), 0);
+}
+
+static inline void peer_pong(struct peer *p)
+{
+    struct msg_ping m = {{0}}; /* what is in it, nobody looks at (C5) */
+
+    assert_int_equal(msg_ping_encode(&m, FRAME_PONG, &p->w), 0);
 }
 
 static inline void peer_goaway(struct peer *p, uint32_t last_id,

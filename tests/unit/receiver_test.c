@@ -725,12 +725,53 @@ static void test_silence(void **state)
     b.now += TIMER_PING_WAIT_MS - 1;
     assert_int_equal(feed_steps(&b, (const uint8_t *)"", 1, 1), 0);
     assert_int_equal(receiver_deadline(b.r), b.now + TIMER_SILENCE_MS);
+    /* Rule C3: the first PING still asks, a second one would be too much. */
     b.now += TIMER_SILENCE_MS;
     assert_int_equal(receiver_tick(b.r, b.now), 0);
+    take(&b);
+    assert_int_equal(b.peer.pings, 1);
     b.now += TIMER_PING_WAIT_MS;
     assert_int_equal(receiver_tick(b.r, b.now), ERR_TIMEOUT);
+    bench_close(&b);
+}
+
+/* A PING without need: one at a time, and it is no question that has to be
+ * answered in time. */
+static void test_probe(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_open(&b);
+    assert_int_equal(receiver_probe(b.r, b.now), ERR_LIMIT); /* no HELLO */
+    greet(&b);
+    assert_int_equal(receiver_probe(b.r, b.now), 0);
+    take(&b);
+    assert_int_equal(b.peer.pings, 1);
+    assert_int_equal(receiver_probe(b.r, b.now), ERR_LIMIT);
+    assert_int_equal(receiver_deadline(b.r), UINT64_MAX);
+    b.now += 500000;
+    assert_int_equal(receiver_tick(b.r, b.now), 0);
+    peer_pong(&b.peer);
+    assert_int_equal(feed(&b), 0);
+    assert_int_equal(receiver_probe(b.r, b.now), 0);
     take(&b);
     assert_int_equal(b.peer.pings, 2);
+    /* Now something is asked, and the server is silent: that PING still asks,
+     * but its time counts from now on. */
+    (void)ask_open(&b, 1);
+    take(&b);
+    b.now += TIMER_SILENCE_MS;
+    assert_int_equal(receiver_tick(b.r, b.now), 0);
+    take(&b);
+    assert_int_equal(b.peer.pings, 2);
+    assert_int_equal(receiver_deadline(b.r), b.now + TIMER_PING_WAIT_MS);
+    peer_pong(&b.peer);
+    assert_int_equal(feed(&b), 0);
+    b.now += TIMER_SILENCE_MS;
+    assert_int_equal(receiver_tick(b.r, b.now), 0);
+    take(&b);
+    assert_int_equal(b.peer.pings, 3);
     bench_close(&b);
 }
 
@@ -937,6 +978,7 @@ int main(void)
         cmocka_unit_test(test_trickle),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_ping),
+        cmocka_unit_test(test_probe),
         cmocka_unit_test(test_idle_frames),
         cmocka_unit_test(test_long_progress),
         cmocka_unit_test(test_unknown_flood),

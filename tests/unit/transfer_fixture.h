@@ -13,8 +13,8 @@
 #include "proto/data/merkle.h"
 #include "proto/session/transfer.h"
 
-#define BENCH_CONNS 8
-#define BENCH_DISK ((size_t)8 << 20)
+#define BENCH_CONNS 16
+#define BENCH_DISK ((size_t)64 << 20)
 #define BENCH_HELD 64
 #define MASK_BITS 64u /* chunks that masks can name */
 #define KIB UINT64_C(1024)
@@ -53,8 +53,6 @@ struct bench {
     bool failed;
     enum transfer_reason reason;
     /* Held back by the test. */
-    bool hold_copies;
-    struct transfer_action held_copy;
     bool hold_hashes;
     struct transfer_action held[BENCH_HELD];
     unsigned held_count;
@@ -242,11 +240,7 @@ static inline void bench_act(struct bench *b, const struct transfer_action *a)
         break;
     case TRANSFER_COPY:
         b->copies++;
-        if (b->hold_copies) {
-            b->held_copy = *a;
-        } else {
-            bench_copy(b, a);
-        }
+        bench_copy(b, a);
         break;
     case TRANSFER_COMPARED:
         assert_false(b->compared || b->failed || b->finished);
@@ -468,6 +462,24 @@ static inline struct peer_request *expect(struct bench *b, unsigned i,
     return q;
 }
 
+/* Time passes until the client sends a PING on connection i. */
+static inline void await_ping(struct bench *b, unsigned i)
+{
+    for (unsigned n = 0; b->peer[i].pings == 0 && n < 1000; n++) {
+        pass(b, 100);
+    }
+    assert_true(b->peer[i].pings > 0);
+}
+
+/* The server answers the PING that it must have got. */
+static inline void say_pong(struct bench *b, unsigned i)
+{
+    assert_true(b->peer[i].pings > 0);
+    b->peer[i].pings--;
+    peer_pong(&b->peer[i]);
+    feed(b, i);
+}
+
 static inline void expect_none(struct bench *b, unsigned i)
 {
     assert_null(peek(b, i));
@@ -666,6 +678,37 @@ static inline void resume(struct bench *b, const struct version *v,
             transfer_hint(b->t, i, v->digest[i]);
         }
     }
+}
+
+/* Two connections; the first has claimed the two chunks that are missing and
+ * is silent.  Chunks have 4 KiB. */
+static inline void two_conns_of(struct bench *b, const struct version *v)
+{
+    b->config.conns = 2;
+    b->hold_hashes = true;
+    bench_start(b);
+    resume(b, v, 0);
+    for (uint64_t i = 2; i < v->count; i++) {
+        memcpy(b->disk + i * (4 * KIB), v->data + i * (4 * KIB),
+               4 * KIB);
+        transfer_hint(b->t, i, v->digest[i]);
+    }
+    join(b, 0);
+    greet(b, 0);
+    say_info(b, 0, expect(b, 0, FRAME_OPEN), v);
+    feed(b, 0);
+    join(b, 1);
+    greet(b, 1);
+    say_info(b, 1, expect(b, 1, FRAME_OPEN), v);
+    feed(b, 1);
+    release_hashes(b);
+    pump(b);
+}
+
+static inline void two_conns(struct bench *b, const struct version *v)
+{
+    bench_init(b);
+    two_conns_of(b, v);
 }
 
 #endif
