@@ -156,11 +156,45 @@ static bool target_holds(struct fetch *f, int fd)
            has_cid(fd, id->size, id->chunk_log2, id->cid);
 }
 
+static bool is_as_before(const struct stat *before, const struct stat *now)
+{
+    return now->st_size == before->st_size &&
+           now->st_mtim.tv_sec == before->st_mtim.tv_sec &&
+           now->st_mtim.tv_nsec == before->st_mtim.tv_nsec &&
+           now->st_ctim.tv_sec == before->st_ctim.tv_sec &&
+           now->st_ctim.tv_nsec == before->st_ctim.tv_nsec;
+}
+
+/* The file has the server's content: with the server's time it need not be
+ * read again the next time.  Not if somebody wrote to it meanwhile, nor if
+ * what it was compared with is not what the server has. */
+static void take_time(const struct fetch *f, int fd, const struct stat *before)
+{
+    const struct transfer_identity *id = transfer_identity(f->transfer);
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {.tv_sec = (time_t)id->mtime_s, .tv_nsec = (long)id->mtime_ns},
+    };
+    struct stat now;
+
+    if (f->options.remote_time && !f->options.dry_run &&
+        !f->options.have_sha256 && !f->options.uri->pinned &&
+        (int64_t)times[1].tv_sec == id->mtime_s && fstat(fd, &now) == 0 &&
+        is_as_before(before, &now)) {
+        (void)futimens(fd, times); /* else it is read again, no more */
+    }
+}
+
 void fetch_target_check(struct fetch *f)
 {
     int fd = target_open(f);
+    struct stat before;
 
-    f->digest_wrong = fd < 0 || !target_holds(f, fd);
+    f->digest_wrong =
+        fd < 0 || fstat(fd, &before) != 0 || !target_holds(f, fd);
+    if (!f->digest_wrong) {
+        take_time(f, fd, &before);
+    }
     if (!f->digest_wrong && f->options.receipt != NULL) {
         fetch_receipt_of_target(f, fd);
     }

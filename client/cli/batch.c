@@ -398,6 +398,9 @@ int batch_run(struct batch *batch)
     if (!open_failed(batch)) {
         return EXIT_DISK;
     }
+    if (batch->list.count == 0 && !batch->options->run.quiet) {
+        fprintf(stderr, "belay: there is nothing to fetch\n");
+    }
     result = run_open(&batch->run, &batch->options->run, batch->list.count);
     if (result >= 0) {
         return close_failed(batch, result);

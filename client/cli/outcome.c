@@ -132,6 +132,22 @@ static bool worth_telling(struct run *run, const struct belay_event *event,
     return run->failures_told <= FAILURES_TOLD;
 }
 
+/* Who writes HOST:PORT/PATH means TCP, and gets ssh and a path that begins
+ * with a number. */
+static void hint_at_scheme(const char *url, char *out, size_t cap)
+{
+    const char *path = url + strcspn(url, ":");
+    size_t digits = *path == ':' ? strspn(path + 1, "0123456789") : 0;
+    char shown[NAME_TEXT / 2];
+
+    *out = '\0';
+    if (digits > 0 && path[1 + digits] == '/') {
+        (void)belay_text_escape(shown, sizeof shown, url);
+        (void)snprintf(out, cap, "; HOST:PATH is by ssh, with a port it is "
+                                 "belay://%s", shown);
+    }
+}
+
 /* Behind a failure that a rerun may heal: what is there already. */
 void outcome_failure(struct run *run, const struct run_file *file,
                      const struct belay_event *event,
@@ -139,8 +155,8 @@ void outcome_failure(struct run *run, const struct run_file *file,
 {
     char name[NAME_TEXT];
     char have[32], size[32];
-    char kept[128] = "";
-    char line[2048];
+    char kept[128] = "", hint[NAME_TEXT] = "";
+    char line[2048 + NAME_TEXT];
 
     if (!worth_telling(run, event, stats)) {
         return;
@@ -157,6 +173,10 @@ void outcome_failure(struct run *run, const struct run_file *file,
         (void)snprintf(kept, sizeof kept, "; the partial file is kept, the "
                        "same command goes on from there");
     }
-    (void)snprintf(line, sizeof line, "%s%s", event->text, kept);
+    if (file->get.url != NULL && (event->reason == BELAY_UNREACHABLE ||
+                                  event->reason == BELAY_NOT_BELAY)) {
+        hint_at_scheme(file->get.url, hint, sizeof hint);
+    }
+    (void)snprintf(line, sizeof line, "%s%s%s", event->text, kept, hint);
     display_say(&run->display, name_of(run, file, name), line);
 }

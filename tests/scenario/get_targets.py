@@ -46,6 +46,17 @@ def the_same_file_again(into):
         os.utime(into + "/file")
         run = get(server.url(), cwd=into)
         check_one_line(run, 0, "already there, and verified")
+        # ... which need not be read again to find that out once more.
+        check_one_line(get(server.url(), cwd=into), 0, "size and time")
+        check(os.stat(into + "/file").st_mtime_ns == before.st_mtime_ns,
+              "another time")
+        for options, word in ((("--no-remote-time",), "and verified"),
+                              (("-n",), "and verified"),
+                              (("--sha256", sha256(source())), "verified")):
+            os.utime(into + "/file", ns=(5, 5))
+            run = get(*options, server.url(), cwd=into)
+            check_one_line(run, 0, word)
+            check(os.stat(into + "/file").st_mtime_ns == 5, "its time", run)
         # -q says nothing at all.
         run = get("-q", server.url(), cwd=into)
         check_code(run, 0)

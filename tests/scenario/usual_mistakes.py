@@ -46,6 +46,27 @@ def a_directory_without_r(into):
 
 
 @case
+def a_port_without_a_scheme(into):
+    """HOST:PORT/PATH is a path by ssh; the line tells what was meant."""
+    none = script(into + "/none", "exit 255\n")
+    for url, meant in (("host:7245/file", True), ("host:file", False),
+                       ("host:7245", False)):
+        run = get("-e", none, url, cwd=into)
+        check_one_line(run, 75, "ssh")
+        check(("with a port it is belay://" + url in run.err) == meant,
+              "the hint", run)
+
+
+@case
+def nothing_to_fetch(into):
+    open(into + "/list", "w").close()
+    check_one_line(get("-i", "list", cwd=into), 0, "nothing to fetch")
+    run = get("-q", "-i", "list", cwd=into)
+    check_code(run, 0)
+    check(run.err == "", "-q talks", run)
+
+
+@case
 def a_file_with_r(into):
     """The option that does not fit is named."""
     for option, *value in (("-o", "x"), ("--sha256", "0" * 64),
