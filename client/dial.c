@@ -211,11 +211,16 @@ static void on_over(void *arg)
     fn(fn_arg, fd, text);
 }
 
+static const char *whose(const struct dialer *d)
+{
+    return d->proxy != NULL ? "the proxy " : "";
+}
+
 static void fail_text(struct dial *dial, const char *address,
                       const char *reason)
 {
-    (void)snprintf(dial->text, sizeof dial->text, "cannot connect to %s: %s",
-                   address, reason);
+    (void)snprintf(dial->text, sizeof dial->text, "cannot connect to %s%s: %s",
+                   whose(dial->dialer), address, reason);
 }
 
 static void attempt_failed(struct attempt *a, int sys_errno)
@@ -437,7 +442,7 @@ static void lookup_done(void *arg)
         dial->waiting = false;
         if (d->found == 0 && d->count == 0) {
             (void)snprintf(dial->text, sizeof dial->text,
-                           "cannot look up %s: %s", d->host,
+                           "cannot look up %s%s: %s", whose(d), d->host,
                            gai_strerror(d->lookup_error));
             conclude(dial, -1);
         } else {

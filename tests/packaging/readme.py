@@ -40,6 +40,8 @@ def check_options(text):
     fault = os.environ.get("BELAY_FAULT")
     if fault:
         benches += tell("BELAY_FAULT", "--help")
+    with open(os.path.join(ROOT, "tests/run.sh"), encoding="utf-8") as run:
+        benches += run.read()
     known = options(tell("BELAY", "--help", "all") + tell("BELAY", "--help") +
                     tell("BELAYD", "--help") + benches) | FOREIGN
     return ["README knows the option %s, and no program does" % option

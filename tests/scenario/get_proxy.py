@@ -205,6 +205,16 @@ def refusals(into):
 
 
 @case
+def a_proxy_that_is_not_there(into):
+    """What cannot be reached is told, which is not the server."""
+    for host, words in (("127.0.0.1:1", "connect to the proxy 127.0.0.1:1: "),
+                        ("proxy.invalid", "the proxy proxy.invalid: ")):
+        run = get("--proxy", "socks5h://" + host, "belay+tcp://localhost:1/x",
+                  cwd=into)
+        check_one_line(run, 75, words)
+
+
+@case
 def a_silent_proxy(into):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         run = get("--proxy",
