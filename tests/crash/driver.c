@@ -1,15 +1,23 @@
-/* store_driver DIR NAME SIZE SEED VERSION
+/* store_driver DIR NAME SIZE SEED VERSION [nosync]
  *
  * The scenario on the real system, as a program of its own that can be killed
  * or traced. Prints how many chunks it fetched; exits with 0 if the file is
- * complete, with 1 and a message otherwise. */
+ * complete, with 1 and a message otherwise.  With "nosync" it only says that
+ * it syncs: what a test of real crashes must find. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/store_sys.h"
 #include "tests/crash/scenario.h"
+
+static int no_sync(int fd)
+{
+    (void)fd;
+    return 0;
+}
 
 int main(int argc, char **argv)
 {
@@ -24,9 +32,17 @@ int main(int argc, char **argv)
     char text[STORE_ERROR_TEXT];
     int rc;
 
-    if (argc != 6) {
-        fputs("usage: store_driver DIR NAME SIZE SEED VERSION\n", stderr);
+    struct store_sys careless = store_sys_real;
+
+    if (argc < 6 || argc > 7 || (argc == 7 && strcmp(argv[6], "nosync"))) {
+        fputs("usage: store_driver DIR NAME SIZE SEED VERSION [nosync]\n",
+              stderr);
         return 2;
+    }
+    careless.fsync = no_sync;
+    careless.fdatasync = no_sync;
+    if (argc == 7) {
+        scenario.sys = &careless;
     }
     signal(SIGXFSZ, SIG_IGN);
     scenario.dir_path = argv[1];

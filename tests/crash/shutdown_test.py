@@ -1,16 +1,25 @@
 #!/usr/bin/env python3
-"""shutdown_test.py DRIVER: real crashes of a real file system.
+"""shutdown_test.py DRIVER FS: real crashes of a real file system.
 
 The driver downloads versions of a file, again and again, onto a file system on
-a loop device; at a random moment the file system is shut down as a power loss
-would (ioctl FS_IOC_SHUTDOWN without flushing the log), unmounted and mounted
-again.  The final name must then hold one whole version or be absent before the
-first, and what was reported as done must be there (C2, P1, P2).
+a loop device; at a random moment the machine "loses power":
 
-Needs root, a loop device and mkfs; ends with 77 (skipped) without them.
-CRASH_COUNT: crashes (60).  CRASH_SEED.  CRASH_FS: ext4 or xfs (ext4).
+  shutdown  the file system is shut down (ioctl FS_IOC_SHUTDOWN, mostly without
+            flushing the log), unmounted and mounted again: ext4 and xfs
+  snapshot  the image is cloned in one step while the file system is at work,
+            and the clone takes its place: all others; with CRASH_WAY=snapshot
+            these two as well
+
+The final name must then hold one whole version or be absent before the first,
+and what was reported as done must be there (C2, C3, P1, P2).
+
+Needs root, a loop device, a kernel that knows FS and its mkfs; ends with 77
+(skipped) without them.  A snapshot needs xfs, too, since its clones are one
+step.  CRASH_COUNT: crashes (20; 500 with BELAY_LONG).  CRASH_SEED.  With
+BELAY_LONG a driver that does not sync is tried as well: it must be caught.
 """
 
+import contextlib
 import fcntl
 import os
 import random
@@ -25,10 +34,16 @@ CHUNK = 4096
 SIZE = 200 * CHUNK + 100
 SEED = 7
 SHUTDOWN = 0x8004587D
+FICLONE = 0x40049409
 MKFS = {
     "ext4": ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard"],
     "xfs": ["mkfs.xfs", "-q", "-f", "-K"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f", "-K"],
 }
+CAN_SHUT_DOWN = {"ext4", "xfs"}
+IMAGE_SIZE = 512 << 20
+LONG = bool(os.environ.get("BELAY_LONG"))
+CRASHES = 500 if LONG else 20
 
 
 def content(version):
@@ -41,8 +56,21 @@ def content(version):
     return bytes(out)
 
 
+def skip(text):
+    print(text)
+    sys.exit(77)
+
+
 def run(*command):
     return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def unmount(place):
+    for _ in range(200):
+        if run("umount", place):
+            return
+        time.sleep(0.05)
+    sys.exit("cannot unmount " + place)
 
 
 class Disk:
@@ -53,39 +81,75 @@ class Disk:
         self.place = os.path.join(base, "mnt")
         os.mkdir(self.place)
         with open(self.image, "wb") as image:
-            image.truncate(512 << 20)
+            image.truncate(IMAGE_SIZE)
         if not run(*MKFS[kind], self.image) or not self.mount():
-            print(f"no {kind} on a loop device here")
-            sys.exit(77)
+            skip(f"no {kind} on a loop device here")
 
     def mount(self):
         return run("mount", "-o", "loop", self.image, self.place)
 
-    def unmount(self):
-        for _ in range(50):
-            if run("umount", self.place):
-                return
-            time.sleep(0.05)
-        sys.exit("cannot unmount")
+    def close(self):
+        unmount(self.place)
 
-    def shut_down(self, flag):
+    def crash(self, end, choose):
+        """end() ends what is at work."""
         fd = os.open(self.place, os.O_RDONLY)
-        fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", flag))
+        fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", choose.choice([1, 2, 2])))
         os.close(fd)
+        end()
+        unmount(self.place)
+        if not self.mount():
+            sys.exit("cannot mount again")
 
 
-def crash_once(driver, disk, version, choose):
-    """Start a download, crash; true if it was reported as done before."""
+class Cloned(Disk):
+    """The same on a file system that can clone a file in one step."""
+
+    def __init__(self, base, kind):
+        self.below = os.path.join(base, "below")
+        store = os.path.join(base, "store")
+        os.mkdir(self.below)
+        with open(store, "wb") as image:
+            image.truncate(4 * IMAGE_SIZE)
+        if not run(*MKFS["xfs"], "-m", "reflink=1", store) or \
+                not run("mount", "-o", "loop", store, self.below):
+            skip("no xfs on a loop device here, for the clones")
+        try:
+            super().__init__(self.below, kind)
+        except SystemExit:
+            unmount(self.below)
+            raise
+
+    def close(self):
+        super().close()
+        unmount(self.below)
+
+    def crash(self, end, choose):
+        clone = os.path.join(self.below, "clone")
+        with open(self.image, "rb") as old, open(clone, "wb") as new:
+            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        end()
+        unmount(self.place)
+        os.rename(clone, self.image)
+        if not self.mount():
+            sys.exit("cannot mount the clone")
+
+
+def crash_once(driver, disk, version, choose, span):
+    """Start a download, crash within `span` seconds; true if it was reported
+    as done before."""
     child = subprocess.Popen(
-        [driver, disk.place, "f", str(SIZE), str(SEED), str(version)],
+        [*driver[:1], disk.place, "f", str(SIZE), str(SEED), str(version),
+         *driver[1:]],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(choose.random() ** 2 * 0.08)
+
+    def end():
+        child.kill()
+        child.wait()
+
+    time.sleep(choose.random() * span)
     done = child.poll() == 0
-    disk.shut_down(choose.choice([1, 2, 2]))
-    child.wait()
-    disk.unmount()
-    if not disk.mount():
-        sys.exit("cannot mount again")
+    disk.crash(end, choose)
     return done
 
 
@@ -107,8 +171,12 @@ def check(disk, versions, done):
 def torture(driver, disk, crashes, choose):
     versions = {1: content(1), 2: content(2)}
     wanted, have, finished = 1, 0, 0
+    span = 0.1
     for _ in range(crashes):
-        done = crash_once(driver, disk, wanted, choose)
+        done = crash_once(driver, disk, wanted, choose, span)
+        # Two of five runs come to their end, however fast this
+        # machine is.
+        span *= 0.7 if done else 1.3
         found = check(disk, versions, done)
         if done and found != wanted or have and not found:
             sys.exit(f"version {wanted} was done, {found} is there")
@@ -116,7 +184,8 @@ def torture(driver, disk, crashes, choose):
         if found == wanted:
             finished += 1
             wanted = 3 - wanted
-    if not run(driver, disk.place, "f", str(SIZE), str(SEED), str(wanted)):
+    if not run(*driver[:1], disk.place, "f", str(SIZE), str(SEED),
+               str(wanted), *driver[1:]):
         sys.exit("the last run does not heal")
     if check(disk, versions, True) != wanted or len(
             set(os.listdir(disk.place)) - {"lost+found"}) != 1:
@@ -126,27 +195,39 @@ def torture(driver, disk, crashes, choose):
         sys.exit("the crashes came all too early or all too late")
 
 
+def check_that_it_finds(driver, disk, choose):
+    try:
+        torture(driver, disk, 100, choose)
+    except SystemExit as found:
+        print("a driver that does not sync is caught:", found)
+        return
+    sys.exit("a driver that does not sync is not caught")
+
+
 def main():
+    driver, kind = sys.argv[1:]
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        print("needs root and unshare")
-        sys.exit(77)
+        skip("needs root and unshare")
     if os.environ.get("CRASH_UNSHARED") is None:
+        if not run("unshare", "-m", "true"):
+            skip("needs a mount namespace of its own")
         os.environ["CRASH_UNSHARED"] = "1"
         os.execvp("unshare", ["unshare", "-m", "--propagation", "private",
                               sys.executable, *sys.argv])
-    kind = os.environ.get("CRASH_FS", "ext4")
-    if shutil.which(MKFS[kind][0]) is None:
-        print(f"no {MKFS[kind][0]}")
-        sys.exit(77)
+    clone = kind not in CAN_SHUT_DOWN or \
+        os.environ.get("CRASH_WAY") == "snapshot"
+    for needed in {kind, "xfs"} if clone else {kind}:
+        if shutil.which(MKFS[needed][0]) is None:
+            skip(f"no {MKFS[needed][0]}")
     choose = random.Random(int(os.environ.get("CRASH_SEED", "1")))
     base = tempfile.mkdtemp(prefix="belay-shutdown-")
     try:
-        disk = Disk(base, kind)
-        try:
-            torture(sys.argv[1], disk,
-                    int(os.environ.get("CRASH_COUNT", "60")), choose)
-        finally:
-            disk.unmount()
+        with contextlib.closing((Cloned if clone else Disk)(base, kind)) as d:
+            torture([driver], d, int(os.environ.get("CRASH_COUNT", CRASHES)),
+                    choose)
+            if LONG:
+                os.unlink(os.path.join(d.place, "f"))
+                check_that_it_finds([driver, "nosync"], d, choose)
     finally:
         shutil.rmtree(base)
 
