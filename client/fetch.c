@@ -445,9 +445,11 @@ static void hasten(struct fetch *f)
 
 /* ---- life. */
 
+/* In place of the one before, which stays if there is no memory. */
 static bool make_transfer(struct fetch *f)
 {
     const struct fetch_options *o = &f->options;
+    struct transfer *made;
     struct transfer_config config = {
         .path = (const uint8_t *)o->uri->path,
         .path_len = o->uri->path_len,
@@ -477,9 +479,13 @@ static bool make_transfer(struct fetch *f)
         config.mirror[k].path_len = o->mirrors[k].path_len;
     }
     donors_config(f, &config);
+    made = transfer_new(&config, loop_now_ms(f->loop));
+    if (made == NULL) {
+        return false;
+    }
     transfer_free(f->transfer);
-    f->transfer = transfer_new(&config, loop_now_ms(f->loop));
-    return f->transfer != NULL;
+    f->transfer = made;
+    return true;
 }
 
 /* The target exists and shall be replaced: from a look to a download. */

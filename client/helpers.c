@@ -102,6 +102,7 @@ static enum belay_reason cid_of(int fd, uint32_t chunk_size,
 {
     uint8_t bytes[HASH_LEN];
     struct stat st;
+    int err;
 
     if (fstat(fd, &st) != 0) {
         return report(error, BELAY_DISK, "%s: %s", shown, strerror(errno));
@@ -119,7 +120,11 @@ static enum belay_reason cid_of(int fd, uint32_t chunk_size,
                       shown);
     }
     errno = 0;
-    if (file_cid(fd, (uint64_t)st.st_size, log2, bytes) != 0) {
+    err = file_cid(fd, (uint64_t)st.st_size, log2, bytes);
+    if (err == ERR_NOMEM) {
+        return report(error, BELAY_INTERNAL, "%s: out of memory", shown);
+    }
+    if (err != 0) {
         return report(error, BELAY_DISK, "%s: %s", shown,
                       errno != 0 ? strerror(errno) : "it became shorter");
     }

@@ -128,6 +128,7 @@ static bool make_room(struct link *link)
     const struct transfer_chunk *c = &link->piece.chunk;
     bool packed = c->codec == CODEC_ZLIB;
     struct slab *slabs[2];
+    int err;
 
     if (fits(link->slab, size, c->raw_len) &&
         (!packed || fits(link->packed, size, c->stored_len))) {
@@ -135,7 +136,14 @@ static bool make_room(struct link *link)
     }
     link_flush(link);
     drop_slabs(link);
-    if (!is_open(link) || !pipeline_slabs(p, slabs, packed ? 2 : 1)) {
+    if (!is_open(link)) {
+        return false;
+    }
+    err = pipeline_slabs(p, slabs, packed ? 2 : 1);
+    if (err != 0) {
+        if (err == ERR_NOMEM) {
+            fetch_over(link->fetch, BELAY_INTERNAL, "out of memory");
+        }
         return false;
     }
     link->slab = slabs[0];

@@ -23,10 +23,14 @@ struct signing {
     mode_t mode;
 };
 
-static enum belay_reason invalid(const struct signing *s,
+static enum belay_reason invalid(const struct signing *s, int err,
                                  const struct note_fault *fault,
                                  struct belay_error *error)
 {
+    if (err != ERR_MANIFEST && err != ERR_LIMIT) {
+        return report(error, BELAY_INTERNAL, "%s: %s", s->shown,
+                      err_sentence(err));
+    }
     return report(error, BELAY_USAGE, "%s:%llu: not a valid manifest: %s",
                   s->shown, (unsigned long long)fault->line, fault->reason);
 }
@@ -45,7 +49,7 @@ static enum belay_reason check(struct hasher *hasher, struct signing *s,
     s->has_signatures = note_split(data, &text, &lines, &fault) == 0;
     if (!s->has_signatures) {
         err = manifest_open_text(hasher, data, &s->text, &fault);
-        return err == 0 ? BELAY_DONE : invalid(s, &fault, error);
+        return err == 0 ? BELAY_DONE : invalid(s, err, &fault, error);
     }
     err = manifest_open(hasher, data, key, 1, &verified, &s->text, &fault);
     if (err == 0) {
@@ -59,7 +63,7 @@ static enum belay_reason check(struct hasher *hasher, struct signing *s,
     if (err == ERR_NO_KEY) {
         err = manifest_open(hasher, data, NULL, 0, NULL, &s->text, &fault);
     }
-    return err == 0 ? BELAY_DONE : invalid(s, &fault, error);
+    return err == 0 ? BELAY_DONE : invalid(s, err, &fault, error);
 }
 
 /* Writes the signed manifest beside the file and gives it its name. */

@@ -122,33 +122,36 @@ size_t pipeline_slab_size(const struct pipeline *p)
 }
 
 /* Slabs are made when first needed and kept. */
-static bool slab_make(struct pipeline *p)
+static int slab_make(struct pipeline *p)
 {
     struct slab *slab;
     void *data;
 
     if (p->slab_count == p->slab_max) {
-        return false;
+        return ERR_AGAIN;
     }
     slab = calloc(1, sizeof *slab);
     if (slab == NULL || posix_memalign(&data, 4096, p->slab_size) != 0) {
         free(slab);
-        return false;
+        /* Those in use come back; without any there is nothing to wait for. */
+        return p->slab_count > p->free_count ? ERR_AGAIN : ERR_NOMEM;
     }
     slab->data = data;
     slab->next = p->free_slabs;
     p->free_slabs = slab;
     p->slab_count++;
     p->free_count++;
-    return true;
+    return 0;
 }
 
-bool pipeline_slabs(struct pipeline *p, struct slab **out, unsigned count)
+int pipeline_slabs(struct pipeline *p, struct slab **out, unsigned count)
 {
     while (p->free_count < count) {
-        if (!slab_make(p)) {
+        int err = slab_make(p);
+
+        if (err != 0) {
             p->starved = true;
-            return false;
+            return err;
         }
     }
     for (unsigned k = 0; k < count; k++) {
@@ -161,7 +164,7 @@ bool pipeline_slabs(struct pipeline *p, struct slab **out, unsigned count)
         slab->refs = 1;
         out[k] = slab;
     }
-    return true;
+    return 0;
 }
 
 void pipeline_slab_hold(struct slab *slab)

@@ -91,8 +91,11 @@ void pipeline_to_window(struct pipeline *p, uint8_t *window, uint64_t slots,
  * taken, or when all are free. */
 void pipeline_chunks(struct pipeline *p, uint8_t chunk_log2);
 size_t pipeline_slab_size(const struct pipeline *p);
-/* `count` slabs at once, each with one reference, or none: false. */
-bool pipeline_slabs(struct pipeline *p, struct slab **out, unsigned count);
+/* `count` slabs at once, each with one reference.  Or none: ERR_AGAIN when
+ * others have them, room() tells when to ask again; ERR_NOMEM when nobody
+ * has one that could come back. */
+int pipeline_slabs(struct pipeline *p, struct slab **out, unsigned count)
+    MUST_USE;
 void pipeline_slab_hold(struct slab *slab);
 void pipeline_slab_drop(struct pipeline *p, struct slab *slab);
 

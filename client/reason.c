@@ -55,6 +55,8 @@ enum belay_reason belay_reason_of_file(int error)
     case ENAMETOOLONG:
     case EFBIG:
         return BELAY_USAGE;
+    case ENOMEM:
+        return BELAY_INTERNAL;
     default:
         return BELAY_DISK;
     }

@@ -183,8 +183,9 @@ static char *parent_of_missing(const char *path)
 {
     char *copy = is_directory(or_here(path)) ? NULL : strdup(path);
 
-    while (copy != NULL && !is_directory(or_here(copy)) &&
-           strcmp(copy, "/") != 0) {
+    /* Even the current directory may be out of reach. */
+    while (copy != NULL && *copy != '\0' && strcmp(copy, "/") != 0 &&
+           !is_directory(copy)) {
         to_parent(copy);
     }
     return copy;

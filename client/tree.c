@@ -155,12 +155,14 @@ static void on_leave(struct tree *t, const struct walk_action *a)
     if (a->text != NULL) {
         struct leaf *leaf = calloc(1, sizeof *leaf + strlen(b->path) + 1);
 
-        if (leaf != NULL) {
-            leaf->type = FILE_DIRECTORY;
-            memcpy(leaf->path, b->path, strlen(b->path));
-            tree_tell(t, leaf, BELAY_REFUSED, a->text);
-            free(leaf);
+        if (leaf == NULL) {
+            tree_stop(t, BELAY_INTERNAL, "out of memory");
+            return;
         }
+        leaf->type = FILE_DIRECTORY;
+        memcpy(leaf->path, b->path, strlen(b->path));
+        tree_tell(t, leaf, BELAY_REFUSED, a->text);
+        free(leaf);
     }
     tree_branch_less(t, b, a->text != NULL);
 }

@@ -75,17 +75,21 @@ static bool add_attrs(struct tree *t, struct branch *b)
                              .mtime_s = b->mtime_s,
                              .mtime_ns = b->mtime_ns};
     struct leaf *leaf = leaf_new(t, b->parent, b->path);
+    int err;
 
     if (leaf == NULL) {
         return false;
     }
     leaf->type = FILE_DIRECTORY;
     file.user = leaf;
-    if (haul_add_dir_attrs(t->haul, &file, b->mode) != 0) {
+    err = haul_add_dir_attrs(t->haul, &file, b->mode);
+    if (err != 0) {
         tree_leaf_free(leaf);
-        return false;
     }
-    return true;
+    if (err == ERR_NOMEM) {
+        tree_stop(t, BELAY_INTERNAL, "out of memory");
+    }
+    return err == 0;
 }
 
 static void branch_free(struct branch *b)
@@ -125,7 +129,7 @@ void tree_branches_flush(struct tree *t)
                      !t->options.haul.remote_time || t->options.haul.dry_run;
 
         if (!plain && !add_attrs(t, b)) {
-            return; /* no room now */
+            return; /* no room now, or the end */
         }
         t->waiting = b->next;
         if (plain) { /* else its attributes are what the parent waits for */

@@ -335,9 +335,14 @@ int wire_init(struct wire *w, const struct wire_shared *shared,
     w->number = number;
     w->channel.fd = -1;
     int err = loop_defer_new(shared->loop, on_again, w, &w->again);
-    return err != 0 ? err
-                    : loop_timer_new(shared->loop, on_rate, w,
-                                     &w->rate_timer);
+    if (err == 0) {
+        err = loop_timer_new(shared->loop, on_rate, w, &w->rate_timer);
+    }
+    if (err != 0) {
+        loop_defer_free(w->again);
+        w->shared = NULL; /* nothing for wire_clear() */
+    }
+    return err;
 }
 
 void wire_clear(struct wire *w)

@@ -38,7 +38,9 @@ const char *config_name(size_t number);
  * of its settings that are among the command's options behind its name, so that
  * options of the command line win.
  * Takes --config and --no-config away.  Returns -1 to go on, else the exit
- * code; a line told why.  *argv may be replaced by one that lives for ever. */
+ * code; a line told why.  *argv may be replaced by one that lives until
+ * config_release(), which the end of the command calls; harmless twice. */
 int config_apply(const struct option *options, int *argc, char ***argv);
+void config_release(void);
 
 #endif

@@ -17,7 +17,16 @@ struct addition {
     const struct option *options; /* that the command takes */
     char **items; /* each in its own memory */
     size_t count;
+    bool nomem;
 };
+
+/* What the command line is made of until config_release(). */
+static struct {
+    char **argv;
+    char **items;
+    size_t count;
+    char *usual; /* the places of items name it */
+} own;
 
 /* Where the file is if nobody says so; to be freed.  NULL: nowhere. */
 static char *usual_path(void)
@@ -81,6 +90,7 @@ static bool add(void *arg, unsigned line, const char *name, const char *value)
     if (!is_taken(a->options, name)) {
         return true; /* it is about other commands */
     }
+    a->nomem = true;
     items = realloc(a->items, (a->count + 1) * sizeof *items);
     if (items == NULL) {
         return false;
@@ -91,7 +101,8 @@ static bool add(void *arg, unsigned line, const char *name, const char *value)
         return false;
     }
     items[a->count++] = item;
-    return usage_note_place(item, a->path, line);
+    a->nomem = !usage_note_place(item, a->path, line);
+    return !a->nomem;
 }
 
 /* The whole file with a NUL behind it; NULL with errno. */
@@ -130,7 +141,7 @@ static int read_file(struct addition *a, bool must_exist)
     const char *why = NULL;
     char *text = NULL;
     size_t len;
-    int code = EXIT_USAGE;
+    int code;
 
     /* HOME may be that of another user whose files are not ours to read. */
     if (fd < 0 && !must_exist &&
@@ -145,6 +156,7 @@ static int read_file(struct addition *a, bool must_exist)
         why = strerror(errno);
     } else {
         why = config_parse(text, len, add, a, &line);
+        code = a->nomem ? EXIT_FAULT : EXIT_USAGE;
     }
     (void)belay_text_escape(shown, sizeof shown, a->path);
     if (why != NULL && line > 0) {
@@ -162,12 +174,12 @@ static int read_file(struct addition *a, bool must_exist)
 /* The command, what was read, and the rest. */
 static bool join(const struct addition *a, int *argc, char ***argv)
 {
-    static char **all; /* lives for ever */
+    char **all = calloc((size_t)*argc + a->count + 1, sizeof *all);
 
-    all = calloc((size_t)*argc + a->count + 1, sizeof *all);
     if (all == NULL) {
         return false;
     }
+    own.argv = all;
     all[0] = (*argv)[0];
     if (a->count > 0) {
         memcpy(all + 1, a->items, a->count * sizeof *all);
@@ -183,7 +195,6 @@ int config_apply(const struct option *options, int *argc, char ***argv)
 {
     struct addition a = {.options = options};
     const char *said;
-    static char *usual; /* lives for ever: the places of items name it */
     bool none;
     int result = take_options(argc, *argv, &said, &none);
 
@@ -191,9 +202,9 @@ int config_apply(const struct option *options, int *argc, char ***argv)
         return result;
     }
     if (said == NULL) {
-        usual = usual_path();
+        own.usual = usual_path();
     }
-    a.path = said != NULL ? said : usual;
+    a.path = said != NULL ? said : own.usual;
     if (a.path == NULL) {
         return -1;
     }
@@ -202,6 +213,18 @@ int config_apply(const struct option *options, int *argc, char ***argv)
         fputs("belay: out of memory\n", stderr);
         result = EXIT_FAULT;
     }
-    free(a.items);
+    own.items = a.items;
+    own.count = a.count;
     return result;
+}
+
+void config_release(void)
+{
+    for (size_t k = 0; k < own.count; k++) {
+        free(own.items[k]);
+    }
+    free(own.items);
+    free(own.argv);
+    free(own.usual);
+    memset(&own, 0, sizeof own);
 }

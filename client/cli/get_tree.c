@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/cli/exitcode.h"
 #include "client/cli/usage.h"
 
 static bool want(void *arg, const struct belay_entry *entry)
@@ -30,28 +31,37 @@ static char *choose_directory(const struct get_options *o, const char *name)
     return path;
 }
 
-/* False: told. */
-static bool name_of(const char *url, char name[4097])
+static enum exit_code no_memory(void)
+{
+    fputs("belay: out of memory\n", stderr);
+    return EXIT_FAULT;
+}
+
+/* Not EXIT_DONE: told. */
+static enum exit_code name_of(const char *url, char name[4097])
 {
     struct belay_url parts = {.struct_size = sizeof parts};
     struct belay_error error;
+    enum exit_code code = EXIT_DONE;
     size_t len = strlen(url);
     char *copy = strndup(url, len > 1 && url[len - 1] == '/' ? len - 1 : len);
-    bool good = copy != NULL &&
-                (belay_url_parse(copy, &parts, &error) == BELAY_DONE ||
-                 belay_url_parse(url, &parts, &error) == BELAY_DONE);
 
-    if (good) {
+    if (copy == NULL) {
+        return no_memory();
+    }
+    if (belay_url_parse(copy, &parts, &error) == BELAY_DONE ||
+        belay_url_parse(url, &parts, &error) == BELAY_DONE) {
         memcpy(name, parts.name, sizeof parts.name);
     } else {
-        fprintf(stderr, "belay: %s\n",
-                copy != NULL ? error.text : "out of memory");
+        fprintf(stderr, "belay: %s\n", error.text);
+        code = exit_code_of(error.reason);
     }
     free(copy);
-    return good;
+    return code;
 }
 
-static bool add(struct run *run, const struct get_options *o, int k)
+static enum exit_code add(struct run *run, const struct get_options *o,
+                          int k)
 {
     const struct belay_get_options *g = &o->get;
     char name[4097];
@@ -79,60 +89,64 @@ static bool add(struct run *run, const struct get_options *o, int k)
         .remote_belayd = g->remote_belayd,
     };
     char *directory;
-    bool good;
+    enum exit_code code = name_of(o->urls[k], name);
 
-    if (!name_of(o->urls[k], name)) {
-        return false;
+    if (code != EXIT_DONE) {
+        return code;
     }
     directory = choose_directory(o, name);
     if (directory == NULL) {
-        fprintf(stderr, "belay: out of memory\n");
-        return false;
+        return no_memory();
     }
     tree.directory = directory;
-    good = run_tree(run, &tree, (size_t)k);
+    if (!run_tree(run, &tree, (size_t)k)) {
+        code = run->worst;
+    }
     free(directory);
-    return good;
+    return code;
 }
 
-static bool jail_tree(const struct get_options *o)
+static enum exit_code jail_tree(const struct get_options *o)
 {
     struct jail *jail = o->run.jail;
     char name[4097];
-    bool good = true;
 
-    for (int k = 0; k < o->url_count && good; k++) {
-        if (!name_of(o->urls[k], name)) {
-            return false;
+    for (int k = 0; k < o->url_count; k++) {
+        enum exit_code code = name_of(o->urls[k], name);
+        char *directory;
+        bool good;
+
+        if (code != EXIT_DONE) {
+            return code;
         }
-        char *directory = choose_directory(o, name);
-
+        directory = choose_directory(o, name);
         good = directory != NULL && jail_url(jail, o->urls[k]) &&
                (o->get.dry_run || jail_directory(jail, directory));
         free(directory);
         if (!good) {
-            fprintf(stderr, "belay: out of memory\n");
+            return no_memory();
         }
     }
     jail->make = true;
-    return good;
+    return EXIT_DONE;
 }
 
 int get_tree(const struct get_options *options)
 {
     struct run run;
-    int result;
+    int result = (int)jail_tree(options);
 
-    if (!jail_tree(options)) {
-        return EXIT_USAGE;
+    if (result != EXIT_DONE) {
+        return result;
     }
     result = run_open(&run, &options->run, (size_t)options->url_count);
     if (result >= 0) {
         return result;
     }
     for (int k = 0; k < options->url_count; k++) {
-        if (!add(&run, options, k)) {
-            return run_abandon(&run, EXIT_USAGE);
+        run.worst = exit_code_worse(add(&run, options, k), run.worst);
+        if (run.worst != EXIT_DONE) {
+            return run_abandon(&run);
         }
     }
     return run_close(&run);

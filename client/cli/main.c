@@ -152,7 +152,11 @@ static int run_command(const struct command *command, int argc, char **argv)
                      ? config_apply(command->config, &argc, &argv)
                      : -1;
 
-    return result >= 0 ? result : command->run(argc, argv);
+    if (result < 0) {
+        result = command->run(argc, argv);
+    }
+    config_release();
+    return result;
 }
 
 int main(int argc, char **argv)

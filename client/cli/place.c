@@ -160,7 +160,7 @@ static int run_one(struct place *place)
         return result;
     }
     return run_get(&run, &place->get, 0) ? run_close(&run)
-                                         : run_abandon(&run, EXIT_USAGE);
+                                         : run_abandon(&run);
 }
 
 int place_run(struct place *place, const char *file, const char *url)

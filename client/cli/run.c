@@ -279,7 +279,7 @@ static void on_end(struct run *run, struct run_file *file,
     count(run, event, &stats);
     if (belay_reason_class(event->reason) == BELAY_CLASS_DONE) {
         outcome_success(run, file, event, &stats);
-    } else if (file->began) {
+    } else if (file->began || event->reason == BELAY_INTERNAL) {
         outcome_failure(run, file, event, &stats);
     } /* else it waited for its turn: the summary counts it */
     if (run->on_end != NULL) {
@@ -476,7 +476,7 @@ bool run_interrupted(void)
     return signals_seen() != 0;
 }
 
-int run_abandon(struct run *run, int code)
+static int end(struct run *run, int code)
 {
     signals_release();
     display_close(&run->display);
@@ -484,6 +484,11 @@ int run_abandon(struct run *run, int code)
         _exit(code); /* something hangs; all is on disk */
     }
     return code;
+}
+
+int run_abandon(struct run *run)
+{
+    return end(run, (int)run->worst);
 }
 
 /* For several files one line of what became of them. */
@@ -541,5 +546,5 @@ int run_close(struct run *run)
         fprintf(stderr, "belay: the events could not be written\n");
         code = EXIT_DISK;
     }
-    return run_abandon(run, code);
+    return end(run, code);
 }

@@ -76,7 +76,8 @@ bool run_tree(struct run *run, const struct belay_tree_options *tree,
 bool run_interrupted(void);
 /* Carries all out, tells the end, frees; returns the exit code. */
 int run_close(struct run *run);
-/* Frees without carrying anything out; returns `code`. */
-int run_abandon(struct run *run, int code);
+/* Frees without carrying anything out, because something was not taken;
+ * returns the exit code. */
+int run_abandon(struct run *run);
 
 #endif

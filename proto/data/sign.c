@@ -20,6 +20,16 @@ static int finish(int err)
     return err;
 }
 
+/* Why something could not be read: what is wrong with it is in the queue. */
+static int read_failed(void)
+{
+    unsigned long first = ERR_peek_error();
+
+    return first == 0 || ERR_GET_REASON(first) == ERR_R_MALLOC_FAILURE
+               ? ERR_NOMEM
+               : ERR_SYNTAX;
+}
+
 static EVP_PKEY *private_key(const uint8_t seed[SIGN_SEED_LEN])
 {
     return !hash_ready() ? NULL
@@ -122,7 +132,7 @@ int sign_pem_decode(const char *text, size_t len, uint8_t seed[SIGN_SEED_LEN])
     }
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
     size_t got = SIGN_SEED_LEN;
-    int err = ERR_SYNTAX;
+    int err = key != NULL ? 0 : read_failed();
     if (key != NULL) {
         bool ours = EVP_PKEY_get_id(key) == EVP_PKEY_ED25519 &&
                     EVP_PKEY_get_raw_private_key(key, seed, &got) == 1 &&

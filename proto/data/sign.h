@@ -40,7 +40,8 @@ int sign_pem_encode(const uint8_t seed[SIGN_SEED_LEN],
 
 /* Reads the first private key in `len` bytes of text; lines before it do not
  * matter.  Returns 0; ERR_SYNTAX when there is none or it is encrypted;
- * ERR_UNSUPPORTED when it is not of Ed25519; `seed` is unspecified then. */
+ * ERR_UNSUPPORTED when it is not of Ed25519; ERR_NOMEM; `seed` is unspecified
+ * then. */
 int sign_pem_decode(const char *text, size_t len,
                     uint8_t seed[SIGN_SEED_LEN]) MUST_USE;
 

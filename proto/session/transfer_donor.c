@@ -91,7 +91,18 @@ void seed_listed(struct transfer *t)
 
 /* ---- one donor. */
 
-/* Begin with the next donor that can be of use; false: there is none. */
+/* Of the file itself as much as a grid has room for: what is behind that is
+ * wrong anyway.  Other donors can be done without. */
+static uint64_t donor_size(const struct transfer *t,
+                           const struct transfer_donor *donor)
+{
+    uint64_t most = TRANSFER_CHUNKS_MAX << t->grid.log2;
+
+    return donor->self && donor->size > most ? most : donor->size;
+}
+
+/* Begin with the next donor that can be of use; false: there is none, or no
+ * memory for it, and that is told. */
 static bool seed_begin(struct transfer *t)
 {
     struct seeding *s = &t->seed;
@@ -100,9 +111,17 @@ static bool seed_begin(struct transfer *t)
         const struct transfer_donor *donor = &t->config.donors[s->donor];
 
         if ((t->grid.missing_bytes == 0 && !t->config.compare_only) ||
-            (donor->size == 0 && !donor->self) ||
-            grid_init(&s->grid, donor->size, t->grid.log2) != 0) {
+            (donor->size == 0 && !donor->self)) {
             continue;
+        }
+        int err = grid_init(&s->grid, donor_size(t, donor), t->grid.log2);
+
+        if (err == ERR_LIMIT) {
+            continue;
+        }
+        if (err != 0) {
+            transfer_fail(t, TRANSFER_NOMEM, "out of memory");
+            return false;
         }
         for (uint64_t i = 0; i < s->grid.count; i++) {
             grid_set(&s->grid, i, CHUNK_LOCAL, ORIGIN_FRESH);

@@ -209,6 +209,7 @@ void walk_free(struct walk *w)
         remove_head(w);
     }
     walk_dir_unref(w->left);
+    walk_dir_unref(w->told_dir);
     free(w->told_page);
     line_clear(&w->lines);
     free(w);

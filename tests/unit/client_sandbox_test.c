@@ -410,6 +410,40 @@ directories_are_made(void **state)
     assert_int_equal(in_child(body_of_made), 0);
 }
 
+/* Neither the directory nor the current one is within reach: the search for
+ * one that is comes to an end, whatever the sandbox says then. */
+static int
+body_of_out_of_reach(void)
+{
+    const char *const places[] = { "a/b", NULL };
+    struct belay_sandbox_options options = {
+        .directories = places,
+        .directory_count = 1,
+        .make_directories = true,
+    };
+    struct belay_sandbox_state state;
+
+    alarm(60);
+    if (chdir(scene.in) != 0 || chmod(scene.in, 0) != 0 ||
+        (geteuid() == 0 && setuid(65534) != 0)) {
+        return 1;
+    }
+    (void)enter(&options, &state);
+    return 0;
+}
+
+static void
+out_of_reach(void **state)
+{
+    (void)state;
+    if (confine_version() < 2) {
+        skip();
+    }
+    int faults = in_child(body_of_out_of_reach);
+    assert_int_equal(chmod(scene.in, 0700), 0);
+    assert_int_equal(faults, 0);
+}
+
 static int
 body_of_nothing(void)
 {
@@ -557,6 +591,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_downloads_are_left),
         cmocka_unit_test(directories_are_made),
+        cmocka_unit_test(out_of_reach),
         cmocka_unit_test(nothing_named_is_nothing_allowed),
         cmocka_unit_test(twice_is_narrower),
         cmocka_unit_test(other_threads_are_refused),

@@ -332,6 +332,28 @@ static void test_compare(void **state)
     version_free(&v);
 }
 
+/* A local file with more chunks than anybody holds is compared all the same:
+ * what is behind them is wrong anyway. */
+static void test_compare_huge(void **state)
+{
+    struct version v = version_new("v1", 2 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    with_self(&b, v.data, v.size);
+    b.config.donors[0].size = (TRANSFER_CHUNKS_MAX << 12) + 1;
+    b.config.compare_only = true;
+    b.hold_hashes = true;
+    start(&b);
+    serve(&b, 0, &v);
+    pump(&b);
+    assert_true(b.held_count > 0);
+    assert_false(b.failed);
+    bench_free(&b);
+    version_free(&v);
+}
+
 /* ---- a server that does not play along. */
 
 static void refuse_list(struct bench *b, const struct version *v)
@@ -464,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_self),
         cmocka_unit_test(test_changes_meanwhile),
         cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_compare_huge),
         cmocka_unit_test(test_no_list),
         cmocka_unit_test(test_list_lies),
         cmocka_unit_test(test_link_dies),
