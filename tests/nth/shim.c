@@ -29,6 +29,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "tests/nth/leaks.h"
 #include "tests/nth/plan.h"
 
 /* The allocator itself; glibc exports it for exactly this purpose. */
@@ -37,12 +38,28 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t align, size_t size);
 
+void __libc_free(void *p);
+
 static struct nth_plan *plan;
+
+/* A place for a breakpoint: the first call that fails. */
+__attribute__((noinline)) void nth_hit(const char *name);
+void nth_hit(const char *name)
+{
+    strncpy(plan->hit, name, sizeof plan->hit - 1);
+}
 
 /* Is this call, one of `set`, to fail?  Sets errno then. */
 static bool fails(uint32_t set, const char *name, int error)
 {
-    if (plan == NULL || (plan->set & set) == 0) {
+    if (plan == NULL) {
+        return false;
+    }
+    if (set != NTH_SYSTEM && atomic_load(&plan->down) != 0) {
+        errno = error;
+        return true;
+    }
+    if ((plan->set & set) == 0) {
         return false;
     }
     uint64_t number = atomic_fetch_add(&plan->count, 1) + 1;
@@ -50,10 +67,11 @@ static bool fails(uint32_t set, const char *name, int error)
                : plan->kind == NTH_EVER ? number >= plan->at
                                         : false;
     if (due) {
-        /* The first name is the one to look for. */
         if (number == plan->at) {
-            strncpy(plan->hit, name, sizeof plan->hit - 1);
+            nth_hit(name);
         }
+        atomic_store(&plan->down,
+                     plan->kind == NTH_EVER && set != NTH_SYSTEM);
         errno = error;
     }
     return due;
@@ -97,19 +115,52 @@ __attribute__((constructor)) static void start(void)
             plan = p;
         }
     }
+    leaks_start();
 }
 
 /* ---- memory. */
 
+static bool memory_fails(const char *name, const void *caller)
+{
+    bool crypto = leaks_in_library(LEAKS_CRYPTO, caller) ||
+                  leaks_in_library(LEAKS_SSL, caller);
+
+    if (!fails(crypto ? NTH_CRYPTO : NTH_MEMORY, name, ENOMEM)) {
+        return false;
+    }
+    if (crypto) {
+        atomic_store(&plan->crypto_hit, 1);
+    }
+    return true;
+}
+
+#define CALLER __builtin_return_address(0)
+
+/* Note a block that was made. */
+static void *made(void *p, size_t size, const void *caller)
+{
+    leaks_add(p, size, caller);
+    return p;
+}
+
 void *malloc(size_t size)
 {
-    return fails(NTH_MEMORY, "malloc", ENOMEM) ? NULL : __libc_malloc(size);
+    return memory_fails("malloc", CALLER)
+               ? NULL
+               : made(__libc_malloc(size), size, CALLER);
 }
 
 void *calloc(size_t count, size_t size)
 {
-    return fails(NTH_MEMORY, "calloc", ENOMEM) ? NULL
-                                               : __libc_calloc(count, size);
+    return memory_fails("calloc", CALLER)
+               ? NULL
+               : made(__libc_calloc(count, size), count * size, CALLER);
+}
+
+void free(void *p)
+{
+    leaks_drop(p);
+    __libc_free(p);
 }
 
 /* libuv has no answer but abort() when its table of descriptors does not grow
@@ -118,32 +169,52 @@ void *calloc(size_t count, size_t size)
  * that try counts. */
 static bool from_libuv(const void *caller)
 {
-    Dl_info info;
-    return dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
-           strstr(info.dli_fname, "libuv") != NULL;
+    return leaks_in_library(LEAKS_UV, caller);
 }
 
 void *realloc(void *p, size_t size)
 {
-    bool due = !from_libuv(__builtin_return_address(0)) &&
-               fails(NTH_MEMORY, "realloc", ENOMEM);
-    return due ? NULL : __libc_realloc(p, size);
+    if (!from_libuv(CALLER) && memory_fails("realloc", CALLER)) {
+        return NULL;
+    }
+    /* Another thread may get what is given back at once. */
+    leaks_drop(p);
+    void *moved = __libc_realloc(p, size);
+    if (moved != NULL) {
+        return made(moved, size, CALLER);
+    }
+    leaks_add(p, 1, CALLER);
+    return NULL;
 }
 
 void *aligned_alloc(size_t align, size_t size)
 {
-    return fails(NTH_MEMORY, "aligned_alloc", ENOMEM)
+    return memory_fails("aligned_alloc", CALLER)
                ? NULL
-               : __libc_memalign(align, size);
+               : made(__libc_memalign(align, size), size, CALLER);
 }
 
 int posix_memalign(void **p, size_t align, size_t size)
 {
-    if (fails(NTH_MEMORY, "posix_memalign", ENOMEM)) {
+    if (memory_fails("posix_memalign", CALLER)) {
         return ENOMEM;
     }
-    *p = __libc_memalign(align, size);
+    *p = made(__libc_memalign(align, size), size, CALLER);
     return *p != NULL ? 0 : ENOMEM;
+}
+
+/* ---- ends. */
+
+__attribute__((destructor)) static void end(void)
+{
+    leaks_end(plan, true);
+}
+
+void _exit(int status)
+{
+    leaks_end(plan, false);
+    syscall(SYS_exit_group, status);
+    __builtin_unreachable();
 }
 
 /* ---- system calls.  REAL gives the function that this one stands for. */
