@@ -3,7 +3,7 @@
 #
 #   sh tests/run.sh            everything that a change has to pass
 #   sh tests/run.sh --long     the same with longer campaigns
-#   sh tests/run.sh --coverage which branches of proto/ the tests take
+#   sh tests/run.sh --coverage which branches the unit tests take
 #
 # Builds: gcc and clang with warnings as errors; clang with AddressSanitizer
 # and UndefinedBehaviorSanitizer; clang with ThreadSanitizer for the programs.
