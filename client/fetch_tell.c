@@ -1,6 +1,7 @@
 /* Fetch: what the transfer has to tell, in words. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/fetch_internal.h"
 
@@ -120,6 +121,8 @@ enum belay_reason fetch_reason(enum transfer_reason reason)
         return BELAY_CHANGED;
     case TRANSFER_TOO_LARGE:
         return BELAY_LIMIT;
+    case TRANSFER_UNREADABLE:
+        return BELAY_DISK;
     case TRANSFER_NOMEM:
     case TRANSFER_OK:
         break;
@@ -141,6 +144,9 @@ void fetch_failed(struct fetch *f, enum transfer_reason reason)
                    "was said; the part of the earlier version is kept");
     } else if (reason == TRANSFER_NOT_A_FILE) {
         fetch_over(f, BELAY_REFUSED, "%s; -r is for directories", detail);
+    } else if (reason == TRANSFER_UNREADABLE && f->local_fault != 0) {
+        fetch_over(f, BELAY_DISK, "%s: %s; what is there is kept", detail,
+                   strerror(f->local_fault));
     } else {
         fetch_over(f, fetch_reason(reason), "%s", detail);
     }

@@ -210,6 +210,7 @@ const char *transfer_reason_name(enum transfer_reason reason)
         [TRANSFER_CHANGED] = "changed",
         [TRANSFER_TOO_LARGE] = "too-large",
         [TRANSFER_NOT_A_FILE] = "not-a-file",
+        [TRANSFER_UNREADABLE] = "unreadable",
         [TRANSFER_NOMEM] = "no-memory",
     };
 

@@ -157,7 +157,7 @@ void check_anchor_hashed(struct transfer *t)
     }
     t->anchor_hash = false;
     if (t->old.have < t->old.count) {
-        transfer_fail(t, TRANSFER_WRONG_CONTENT,
+        transfer_fail(t, TRANSFER_UNREADABLE,
                       "the bytes received cannot be read back");
         return;
     }

@@ -52,6 +52,19 @@ bool claim_alive(const struct transfer *t)
     return false;
 }
 
+/* Does any connection that is up owe something? */
+bool claim_any(const struct transfer *t)
+{
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
+        const struct conn *c = &t->conn[i];
+
+        if (c->state == CONN_UP && claim_count(c) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Bytes that the next GET of this connection should span. */
 static uint64_t span_now(const struct transfer *t, const struct conn *c)
 {

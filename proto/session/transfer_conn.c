@@ -272,9 +272,11 @@ static void conn_end(struct transfer *t, unsigned i, const char *text)
     schedule(t, i, progress, text);
     if (conn_count_up(t) == 0) {
         if (!progress && c->greeted && t->round_bytes > 0) {
-            t->barren++;
+            conn_barren(t);
         }
         conn_round_end(t);
+    } else if (!progress && c->up_bytes > 0 && !claim_any(t)) {
+        conn_barren(t); /* the others have nothing to do */
     }
 }
 

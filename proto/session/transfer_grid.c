@@ -295,8 +295,20 @@ static void shrink_by_waste(struct transfer *t, uint64_t allowed)
     transfer_shrink(t, to);
 }
 
+/* Rule R6a: one more connection was lost that began a chunk and ended none,
+ * and no other is at work. */
+void conn_barren(struct transfer *t)
+{
+    t->barren++;
+    if (t->barren >= LIMIT_SHRINK_AFTER && t->phase == PHASE_FETCH &&
+        t->grid.state != NULL) {
+        t->barren = 0;
+        transfer_shrink_more(t);
+    }
+}
+
 /* Called when the last connection was lost: did this round waste so much
- * that smaller chunks would pay, or bring nothing at all? */
+ * that smaller chunks would pay? */
 void conn_round_end(struct transfer *t)
 {
     uint64_t allowed = t->round_bytes / 100 * WASTE_PERCENT;
@@ -307,11 +319,8 @@ void conn_round_end(struct transfer *t)
         } else {
             t->rounds = 0;
         }
-        if (t->barren >= LIMIT_SHRINK_AFTER) {
-            transfer_shrink_more(t);
-            t->barren = 0;
-        } else if (t->rounds > 0 &&
-                   t->grid.have_bytes <= WASTE_REHASH_MAX) {
+        if (t->shrink_to == 0 && t->rounds > 0 &&
+            t->grid.have_bytes <= WASTE_REHASH_MAX) {
             shrink_by_waste(t, allowed);
         }
     }

@@ -270,6 +270,7 @@ struct transfer {
     struct grid grid;
     uint8_t (*expect)[HASH_LEN]; /* verified digest list, or NULL */
     bool expect_final;           /* it hashes to the identity's CID */
+    unsigned expect_source;      /* who told it */
 
     /* Another grid's CID that the bytes must have in the end. */
     bool anchor;
@@ -316,12 +317,15 @@ struct transfer {
     uint64_t round_wasted;
     unsigned round_losses;
     unsigned rounds; /* with waste, in a row */
-    unsigned barren; /* rounds in a row without a verified chunk */
+    unsigned barren; /* connections in a row without a verified chunk */
     uint8_t shrink_to; /* 0, or the grid to change to when possible */
     uint64_t shrink_at; /* since when */
 
+    /* Chunks that failed, for each source that sent them: what one damages
+     * is not held against another. */
     struct {
         uint64_t index;
+        unsigned source;
         unsigned count;
     } bad[BAD_SLOTS];
 
@@ -398,6 +402,7 @@ void conn_give_up(struct transfer *t, unsigned i, const char *text,
                   bool quiet);
 void conn_release(struct transfer *t, unsigned i);
 void conn_round_end(struct transfer *t);
+void conn_barren(struct transfer *t);
 void conn_drop_all(struct transfer *t, unsigned except);
 void conn_reopen_all(struct transfer *t);
 void conn_retire(struct transfer *t, unsigned i);
@@ -416,6 +421,7 @@ void claim_bind_first(struct transfer *t, unsigned i);
 struct claim *claim_of(struct conn *c, uint32_t request);
 void claim_end(struct transfer *t, unsigned i, uint32_t request, bool done);
 bool claim_alive(const struct transfer *t);
+bool claim_any(const struct transfer *t);
 unsigned claim_count(const struct conn *c);
 void claim_arrived(struct transfer *t, unsigned i, uint32_t request,
                    uint64_t index);

@@ -147,16 +147,18 @@ static bool list_is_pinned(const struct transfer *t, const uint8_t *cid)
            memcmp(t->config.pin_cid, cid, HASH_LEN) == 0;
 }
 
-static void list_take_expect(struct transfer *t)
+static void list_take_expect(struct transfer *t, unsigned i)
 {
     free(t->expect);
     t->expect = t->list.digest;
     t->list.digest = NULL;
     t->expect_final = true;
+    t->expect_source = t->conn[i].source;
 }
 
 /* All digests are there and make a CID that nothing speaks against. */
-static void list_verified(struct transfer *t, const uint8_t cid[HASH_LEN])
+static void list_verified(struct transfer *t, unsigned i,
+                          const uint8_t cid[HASH_LEN])
 {
     enum list_use use = t->list.use;
 
@@ -174,7 +176,7 @@ static void list_verified(struct transfer *t, const uint8_t cid[HASH_LEN])
         t->need_rebase = true;
         t->need_identity = false;
     }
-    list_take_expect(t);
+    list_take_expect(t, i);
     list_clear(t);
     if (use == LIST_SEED || use == LIST_MIRROR) {
         seed_listed(t);
@@ -210,7 +212,7 @@ static void list_complete(struct transfer *t, unsigned i)
         }
         return;
     }
-    list_verified(t, cid);
+    list_verified(t, i, cid);
 }
 
 void list_digests(struct transfer *t, unsigned i,

@@ -18,17 +18,22 @@
 
 /* ---- CHUNK. */
 
-/* Counts it, and returns how often this chunk failed. */
-static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
+static void bad_say(struct transfer *t, uint64_t index, unsigned count)
 {
-    unsigned count;
+    t->ledger.bad_chunks++;
+    transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BAD_CHUNK,
+                                   .first = index,
+                                   .count = count});
+}
 
+static unsigned bad_slot(struct transfer *t, unsigned source, uint64_t index)
+{
     unsigned slot = BAD_SLOTS;
 
     for (unsigned k = 0; k < BAD_SLOTS; k++) {
-        if (t->bad[k].count > 0 && t->bad[k].index == index) {
-            slot = k;
-            break;
+        if (t->bad[k].count > 0 && t->bad[k].index == index &&
+            t->bad[k].source == source) {
+            return k;
         }
         if (t->bad[k].count == 0 && slot == BAD_SLOTS) {
             slot = k;
@@ -36,15 +41,21 @@ static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
     }
     if (slot == BAD_SLOTS) {
         slot = (unsigned)(index % BAD_SLOTS);
-        t->bad[slot].count = 0;
     }
     t->bad[slot].index = index;
-    count = ++t->bad[slot].count;
-    t->ledger.bad_chunks++;
+    t->bad[slot].source = source;
+    t->bad[slot].count = 0;
+    return slot;
+}
+
+/* Counts it, and returns how often this chunk failed. */
+static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
+{
+    unsigned slot = bad_slot(t, t->conn[i].source, index);
+    unsigned count = ++t->bad[slot].count;
+
     t->bad_run++;
-    transfer_say(t, &(struct note){.note = TRANSFER_NOTE_BAD_CHUNK,
-                                   .first = index,
-                                   .count = count});
+    bad_say(t, index, count);
     if (t->bad_run >= BAD_RUN_MAX) {
         t->bad_run = 0;
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
@@ -54,7 +65,7 @@ static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
                     "chunk %" PRIu64 " at byte %" PRIu64
                     " failed its digest %u times",
                     index, index << t->grid.log2, count);
-        t->bad[slot].count = 0; /* the others have their own tries */
+        t->bad[slot].count = 0;
     } else if (count >= BAD_BEFORE_SHRINK) {
         transfer_shrink_more(t);
     }
@@ -62,12 +73,18 @@ static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
 }
 
 /* The server sends other bytes than it published (rule R10).  A weak version
- * cannot tell whether the file changed: then its list is of no more use. */
+ * cannot tell whether the file changed: then its list is of no more use.  Of
+ * several servers one that did not tell the list may just have another
+ * content. */
 static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
 {
     bool weak = t->any_weak;
 
-    (void)bad_count(t, i, index);
+    if (!mirror_many(t) || t->conn[i].source == t->expect_source) {
+        (void)bad_count(t, i, index);
+    } else {
+        bad_say(t, index, 1);
+    }
     if (mirror_many(t)) {
         mirror_forges(t, i);
         return;
@@ -196,6 +213,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         grid_set(&t->grid, index, CHUNK_HAVE, ORIGIN_FRESH);
         grid_account(t);
         t->fruitless = 0;
+        t->barren = 0;
         t->bad_run = 0;
         c->bad_run = 0;
         t->io_errors = 0;

@@ -262,6 +262,13 @@ void transfer_distrust(struct transfer *t, unsigned i, const char *text,
     }
 }
 
+/* Is somebody at hand who has what was begun?  Dials of his that failed, or
+ * connections that brought nothing, do not matter while one is up. */
+static bool begun_is_served(const struct transfer *t, unsigned s)
+{
+    return other_usable(t, s) || (s != t->home && mirror_home_up(t));
+}
+
 /* It has another content.  While others have the one that was begun, that
  * one is finished; else this is the file's new version. */
 void mirror_differs(struct transfer *t, unsigned i, const char *why)
@@ -278,7 +285,7 @@ void mirror_differs(struct transfer *t, unsigned i, const char *why)
         /* (A pin of another grid does not tell yet who is right.) */
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "its file is not the pinned content");
-    } else if (!other_usable(t, s)) {
+    } else if (!begun_is_served(t, s)) {
         change_begin(t, i, why);
     } else {
         set_aside(t, s, true, "it has another content");

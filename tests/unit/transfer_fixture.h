@@ -688,9 +688,8 @@ static inline void two_conns_of(struct bench *b, const struct version *v)
     b->hold_hashes = true;
     bench_start(b);
     resume(b, v, 0);
+    memcpy(b->disk, v->data, v->size);
     for (uint64_t i = 2; i < v->count; i++) {
-        memcpy(b->disk + i * (4 * KIB), v->data + i * (4 * KIB),
-               4 * KIB);
         transfer_hint(b->t, i, v->digest[i]);
     }
     join(b, 0);

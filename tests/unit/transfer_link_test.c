@@ -744,6 +744,41 @@ static void test_silence(void **state)
 
 /* ---- several connections. */
 
+/* No connection carries a whole chunk, but there is always one that has
+ * nothing to do and lives: the chunks become smaller all the same. */
+static void test_barren_beside_idle(void **state)
+{
+    struct version v = version_new("v1", 75 * 4 * K4, 14);
+    struct bench b;
+
+    (void)state;
+    v.names_cid = false;
+    two_conns(&b, &v);
+    for (unsigned k = 0; k < LIMIT_SHRINK_AFTER; k++) {
+        unsigned i = k % 2;
+
+        assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 0);
+        say_chunk(&b, i, expect(&b, i, FRAME_GET), &v, 0);
+        feed_bytes(&b, i, b.peer[i].buf, 4 * K4 - 100);
+        peer_clear(&b.peer[i]);
+        cut(&b, i);
+        if (k + 1 < LIMIT_SHRINK_AFTER) {
+            assert_true(b.up[1 - i]);
+            join(&b, i);
+            greet(&b, i);
+            say_info(&b, i, expect(&b, i, FRAME_OPEN), &v);
+            feed(&b, i);
+        }
+    }
+    assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
+    assert_int_equal(b.note_count[TRANSFER_NOTE_SHRUNK], 12);
+    join(&b, 0);
+    greet(&b, 0);
+    assert_int_equal(expect(&b, 0, FRAME_OPEN)->open.want_chunk_log2, 12);
+    version_free(&v);
+    bench_free(&b);
+}
+
 /* Rule R12b: one connection reports CHANGED, all others are left. */
 static void test_change_stops_all(void **state)
 {
@@ -935,6 +970,7 @@ int main(void)
         cmocka_unit_test(test_goaway),
         cmocka_unit_test(test_goaway_before_hello),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_barren_beside_idle),
         cmocka_unit_test(test_change_stops_all),
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_changed_in_order),

@@ -333,6 +333,56 @@ static void test_damaged_chunks(void **state)
     version_free(&v);
 }
 
+/* What one server damaged is not held against another: this one has another
+ * content now, and it is all that is left. */
+static void test_blame_stays(void **state)
+{
+    struct version v = small("v1");
+    struct version next = small("v2");
+    const struct version *has[2] = {&next, NULL};
+    struct bench b;
+
+    (void)state;
+    v.names_cid = false;
+    next.names_cid = false;
+    next.data[0] ^= 1;
+    version_seal(&next);
+    start(&b, 2);
+    begin(&b);
+    while (b.notes[TRANSFER_NOTE_BAD_CHUNK] < 2) {
+        struct peer_request *q;
+
+        await_dial(&b, 0);
+        if (transfer_conn_source(b.t, 0) == 0) {
+            b.dial[0] = false;
+            transfer_dial_failed(b.t, 0, "unreachable", b.now);
+            pump(&b);
+            continue;
+        }
+        join(&b, 0);
+        greet(&b, 0);
+        q = expect(&b, 0, FRAME_OPEN);
+        say_info(&b, 0, q, &v);
+        feed(&b, 0);
+        q = expect(&b, 0, FRAME_GET);
+        if (b.notes[TRANSFER_NOTE_BAD_CHUNK] == 0) {
+            say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+        }
+        b.chunk_fails = true;
+        say_chunk(&b, 0, q, &v, 0);
+        feed(&b, 0);
+        b.chunk_fails = false;
+        pump(&b);
+    }
+    assert_source(&b, 1, true, 2, false);
+    run(&b, has);
+    assert_finished(&b, &next);
+    assert_source(&b, 0, false, 1, true);
+    bench_free(&b);
+    version_free(&next);
+    version_free(&v);
+}
+
 /* A chunk that failed is not counted against who sends it next: the slot
  * waits until all of it is judged. */
 static void test_blame_waits(void **state)
@@ -522,6 +572,48 @@ static void test_changes(void **state)
     assert_int_equal(transfer_ledger(b.t)->changes, 1);
     bench_free(&b);
     version_free(&next);
+    version_free(&v);
+}
+
+/* Dials to the first server fail, but one connection to it is up: nothing
+ * that another server has instead is begun. */
+static void test_first_is_up(void **state)
+{
+    struct version v = large("v1", true);
+    unsigned asked = BENCH_CONNS;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
+    feed(&b, 0);
+    (void)expect(&b, 0, FRAME_GET);
+    say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+    feed(&b, 0);
+    pump(&b);
+    for (unsigned i = 1; i < BENCH_CONNS; i++) {
+        if (b.dial[i] && transfer_conn_source(b.t, i) == 0) {
+            b.dial[i] = false;
+            transfer_dial_failed(b.t, i, "unreachable", b.now);
+        } else if (b.dial[i]) {
+            asked = i;
+        }
+    }
+    assert_true(asked < BENCH_CONNS);
+    pump(&b);
+    join(&b, asked);
+    greet(&b, asked);
+    peer_error(&b.peer[asked], expect(&b, asked, FRAME_OPEN)->id,
+               WIRE_CHANGED);
+    feed(&b, asked);
+    pump(&b);
+    assert_source(&b, 1, true, 0, false);
+    assert_int_equal(b.notes[TRANSFER_NOTE_CHANGED], 0);
+    assert_true(b.up[0]);
+    bench_free(&b);
     version_free(&v);
 }
 
@@ -732,11 +824,13 @@ int main(void)
         cmocka_unit_test(test_step_by_step),
         cmocka_unit_test(test_worlds),
         cmocka_unit_test(test_damaged_chunks),
+        cmocka_unit_test(test_blame_stays),
         cmocka_unit_test(test_blame_waits),
         cmocka_unit_test(test_silent_first),
         cmocka_unit_test(test_pin),
         cmocka_unit_test(test_pin_of_other_grid),
         cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_first_is_up),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_nothing_good),
         cmocka_unit_test(test_list_overtakes),
