@@ -115,6 +115,22 @@ MUTANTS = [
     ("any-mirror-believed", "transfer_reply.c",
      "    if (out->wanted && t->expect != NULL &&",
      "    if (false && out->wanted &&"),
+    ("blame-goes-around", "transfer_reply.c+transfer_reply.c",
+     ("t->bad[k].index == index &&\n            t->bad[k].source == source) {",
+      "    if (!mirror_many(t) || t->conn[i].source == t->expect_source) {"),
+     ("t->bad[k].index == index) {",
+      "    if (true) {")),
+    ("forgers-have-endless-tries", "transfer_reply.c",
+     "    if (!mirror_many(t) || t->conn[i].source == t->expect_source) {",
+     "    if (!mirror_many(t)) {"),
+    ("two-contents-in-turns", "transfer_source.c",
+     "    return other_usable(t, s) || (s != t->home && mirror_home_up(t));",
+     "    return other_usable(t, s);"),
+    ("idle-hides-barren", "transfer_conn.c",
+     "    } else if (!progress && c->up_bytes > 0 && !claim_any(t)) {",
+     "    } else if (false) {"),
+    ("offset-unchecked", "receiver_frame.c",
+     "        m->offset != expected ||\n", ""),
     ("no-fsync-before-rename", "client/store_finish.c",
      "    if (store_call_fsync(store->sys, store->part_fd) != 0) {\n"
      "        rc = part_failed(",
@@ -137,7 +153,7 @@ MUTANTS = [
 
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64",
          "-DTRANSFER_SMALL", "-O1", "-w"]
-PARTS = ("client", "disk", "main", "net", "pages", "server", "source",
+PARTS = ("client", "disk", "main", "net", "pages", "plan", "server", "source",
          "world")
 
 HEAD = """# The simulator

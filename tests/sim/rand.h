@@ -20,6 +20,17 @@ static inline uint64_t rng_next(struct rng *r)
     return z ^ (z >> 31);
 }
 
+/* The state for one purpose of a world.  (The plain seed times the step above
+ * would give neighbours the same numbers, one draw later.) */
+static inline struct rng rng_make(uint64_t seed, uint64_t purpose)
+{
+    struct rng r = {.state = seed ^ purpose << 48};
+
+    r.state = rng_next(&r);
+    r.state = rng_next(&r) ^ seed;
+    return r;
+}
+
 /* [0, bound), bound > 0. */
 static inline uint64_t rng_below(struct rng *r, uint64_t bound)
 {

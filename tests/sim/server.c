@@ -283,8 +283,27 @@ static void do_check(struct sconn *c, const struct work *w, uint64_t now,
     tell_cid(c, file, now, r);
 }
 
+/* The digests of a version that may still change, which are not remembered. */
+static void hash_hastily(struct sconn *c, const struct file *file,
+                         const struct sender_job_digest *job)
+{
+    for (uint64_t i = job->first; i < job->first + job->count; i++) {
+        struct piece p = {0};
+        int err;
+
+        read_chunk(file, i,
+                   cid_chunk_len(file->of.size, file->chunk_log2, i), &p);
+        err = hash_sha256(c->server->hasher, p.data, p.len,
+                          job->out + (i - job->first) * HASH_LEN);
+        BELAY_ASSERT(err == 0);
+        c->server->bytes_hashed += p.len;
+        free(p.data);
+    }
+}
+
 /* All digests of the span are hashed at this moment, in the racy window not
- * before it is over (rule D12): false to come again. */
+ * before it is over (rule D12), unless this is a server that does not wait:
+ * false to come again. */
 static bool do_digest(struct sconn *c, struct work *w, uint64_t now,
                       struct sender_result *r)
 {
@@ -301,6 +320,10 @@ static bool do_digest(struct sconn *c, struct work *w, uint64_t now,
         return true;
     }
     if (!source_fstat(server->source, file->inode, now).strong) {
+        if (server->hasty) {
+            hash_hastily(c, file, job);
+            return true;
+        }
         w->due = file->inode->changed_at + server->source->racy_ms;
         return false;
     }

@@ -37,6 +37,7 @@ struct server {
         SERVER_DAMAGES, /* wrong bytes with the right digest */
     } manner;
     bool eager;             /* it hashes files before anybody asks */
+    bool hasty;             /* it hashes them while they may still change */
     uint64_t bytes_hashed;
     unsigned jobs;
     bool worked; /* speaks as the server of PROTOCOL section 17 */

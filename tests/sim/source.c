@@ -95,6 +95,13 @@ void source_copy(struct source *s, const struct content *content,
     pages_share(&s->contents->data, 0, &content->data, 0, content->size);
 }
 
+void source_blank(struct source *s, uint64_t size)
+{
+    s->contents->size = size;
+    pages_resize(&s->contents->data, 0);
+    pages_resize(&s->contents->data, size);
+}
+
 void source_free(struct source *s)
 {
     while (s->inodes != NULL) {
@@ -116,14 +123,18 @@ void source_free(struct source *s)
 
 /* ---- changes. */
 
-static void spoil_byte(struct source *s, struct content *c)
+static void spoil_at(struct content *c, uint64_t at)
 {
-    uint64_t at = rng_below(&s->rng, c->size);
     uint8_t byte;
 
     pages_read(&c->data, at, &byte, 1);
     byte ^= 0x5A;
     pages_write(&c->data, at, &byte, 1);
+}
+
+static void spoil_byte(struct source *s, struct content *c)
+{
+    spoil_at(c, rng_below(&s->rng, c->size));
 }
 
 /* The new content of one change; the old one is untouched. */
@@ -206,6 +217,11 @@ void source_sly_change(struct source *s, struct inode *inode, uint64_t now)
 
     s->changes++;
     pages_share(&new->data, 0, &old->data, 0, old->size);
+    if (rng_percent(&s->rng, 20)) {
+        for (uint64_t at = 0; at < new->size; at += 1 << 12) {
+            spoil_at(new, at);
+        }
+    }
     while (spots-- > 0 && new->size > 0) {
         spoil_byte(s, new);
     }

@@ -73,12 +73,15 @@ void source_init(struct source *s, uint64_t seed, uint64_t size,
 /* Another server with a copy of this content. */
 void source_copy(struct source *s, const struct content *content,
                  uint64_t tick_ms);
+/* Instead of the first content: so many zeros. */
+void source_blank(struct source *s, uint64_t size);
 void source_free(struct source *s);
 
 /* One random event: bytes change, shift, the file shrinks, grows, is replaced
  * by another, or is touched only. */
 void source_change(struct source *s, uint64_t now, unsigned chunk_log2);
-/* A change that fstat shows at most by its time: some bytes, in place. */
+/* A change that fstat shows at most by its time, in place: of some bytes, or
+ * of every chunk. */
 void source_sly_change(struct source *s, struct inode *inode, uint64_t now);
 void source_vanish(struct source *s);
 void source_return(struct source *s);

@@ -1,4 +1,4 @@
-#include "tests/sim/world.h"
+#include "tests/sim/world_internal.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -6,90 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/data/cid.h"
-#include "tests/sim/client.h"
-#include "tests/sim/server.h"
-
 /* From quiet_at on, so much virtual time and so many rounds are enough. */
 #define PATIENCE_MS ((uint64_t)60 * 60 * 1000)
 #define ROUNDS_MAX 3000000u
 #define RESTARTS_MAX 40u
-
-/* What goes wrong in this world, and how, follows from the seed. */
-struct plan {
-    uint64_t quiet_at;
-    unsigned cut;      /* percent of the connections */
-    unsigned stall;
-    unsigned flip_down;
-    unsigned flip_up;
-    unsigned replay;   /* percent of the connections, each way */
-    unsigned refuse;   /* dials */
-    unsigned change_ms; /* mean time between changes; 0: none */
-    unsigned vanish;   /* percent of the changes */
-    unsigned kill_ms;  /* mean time between deaths of the client */
-    unsigned power;    /* percent of the deaths are power cuts */
-    unsigned spoil;    /* percent of the pages rot after a death */
-    unsigned reboot_ms; /* mean time between restarts of the server */
-    bool frantic;      /* many changes within one tick of the clock */
-    bool sly;          /* ... that show in nothing but the time */
-    uint64_t calm_at;  /* no changes behind this; 0: until quiet_at */
-    uint64_t narrow;   /* every connection is cut after so many bytes */
-    uint64_t rate;
-    uint64_t latency;
-    bool pinned;
-    unsigned mirrors;  /* servers besides the first */
-    unsigned donor;    /* percent of a donor that is right; 0: none */
-    bool donor_self;   /* ... which is the file itself, to be repaired */
-    bool smaller;      /* after a reboot the server makes smaller chunks */
-    struct disk_faults disk;
-};
-
-struct line {
-    bool used;
-    uint64_t dialled_at; /* 0: none */
-    uint64_t answer_at;
-    struct net net;
-    struct sconn server;
-};
-
-/* One more server, with its own copy of the content, or of something else. */
-struct mirror {
-    struct source source;
-    struct server server;
-    bool dead; /* until all is quiet */
-};
-
-#define MIRRORS_MAX 3u
-
-struct world {
-    struct rng rng;
-    struct plan plan;
-    struct source source;
-    struct server server;
-    struct mirror mirror[MIRRORS_MAX];
-    uint8_t *donor;
-    struct disk disk;
-    struct client client;
-    struct line line[TRANSFER_CONNS_MAX];
-    uint64_t now;
-    uint64_t change_at;
-    uint64_t kill_at;
-    uint64_t reboot_at;
-    uint64_t began;
-    uint64_t run_began;
-    unsigned cuts; /* in the present run of the client */
-    unsigned stalls;
-    unsigned failures; /* of the disk, before that run */
-    unsigned flips;
-    bool spoiled;   /* the disk lost something that was there */
-    uint64_t fresh; /* verified bytes of the runs before */
-    uint64_t fresh_seen; /* ... and of this one, when it last got more */
-    unsigned barren; /* connections that ended since then */
-    const struct content *pin;
-    uint64_t content_seed;
-    bool verbose;
-    struct world_result *result;
-};
 
 static void wrong(struct world *w, const char *what)
 {
@@ -98,10 +18,7 @@ static void wrong(struct world *w, const char *what)
     }
 }
 
-static void tell(const struct world *w, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void tell(const struct world *w, const char *format, ...)
+void world_tell(const struct world *w, const char *format, ...)
 {
     va_list args;
 
@@ -113,284 +30,6 @@ static void tell(const struct world *w, const char *format, ...)
     vprintf(format, args);
     printf("\n");
     va_end(args);
-}
-
-/* ---- the plan. */
-
-static uint64_t pick_size(struct rng *r, unsigned log2)
-{
-    static const unsigned chunks[] = {1, 2, 3, 5, 7, 11, 13};
-    uint64_t chunk = (uint64_t)1 << log2;
-
-    switch (rng_below(r, 8)) {
-    case 0:
-        return rng_below(r, 3);
-    case 1:
-        return rng_between(r, chunk - 1, chunk + 1);
-    case 2:
-        return rng_between(r, 2 * chunk - 1, 2 * chunk + 1);
-    case 3:
-        return chunks[rng_below(r, 7)] * chunk;
-    case 4:
-        return rng_below(r, 70 * chunk);
-    default:
-        return rng_below(r, 24 * chunk);
-    }
-}
-
-static unsigned sometimes(struct rng *r, unsigned percent, unsigned most)
-{
-    return rng_percent(r, percent) ? (unsigned)rng_between(r, 1, most) : 0;
-}
-
-static void make_plan(struct world *w)
-{
-    struct plan *p = &w->plan;
-    struct rng *r = &w->rng;
-    struct server_faults *f = &w->server.faults;
-
-    p->quiet_at = rng_percent(r, 20) ? rng_between(r, 500, 6000)
-                                     : rng_between(r, 5000, 90000);
-    p->cut = sometimes(r, 60, 100);
-    p->stall = sometimes(r, 15, 30);
-    p->flip_down = sometimes(r, 10, 30);
-    p->flip_up = sometimes(r, 4, 20);
-    p->refuse = sometimes(r, 20, 60);
-    p->change_ms = rng_percent(r, 40) ? (unsigned)rng_between(r, 50, 20000)
-                                      : 0;
-    p->frantic = rng_percent(r, 10);
-    p->sly = rng_percent(r, 15);
-    if (p->frantic || (p->sly && rng_percent(r, 70))) {
-        p->change_ms = (unsigned)rng_between(r, 2, 600);
-    }
-    f->race = p->sly ? (unsigned)rng_between(r, 0, 15) : 0;
-    p->vanish = sometimes(r, 10, 30);
-    p->kill_ms = rng_percent(r, 30) ? (unsigned)rng_between(r, 100, 20000)
-                                    : 0;
-    p->spoil = sometimes(r, 50, 60);
-    p->reboot_ms = rng_percent(r, 15) ? (unsigned)rng_between(r, 1000, 30000)
-                                      : 0;
-    p->smaller = rng_percent(r, 20);
-    p->rate = rng_between(r, 1, 300);
-    p->latency = rng_between(r, 0, 300);
-    p->pinned = rng_percent(r, 15);
-    f->busy = sometimes(r, 15, 50);
-    f->io_error = sometimes(r, 6, 8);
-    f->pending = sometimes(r, 20, 60);
-    f->goaway = sometimes(r, 15, 10);
-    if (p->sly && rng_percent(r, 60)) {
-        /* The file settles soon, the download goes on long after that: what
-         * was received under a weak version has to be found out. */
-        p->quiet_at = rng_between(r, 3000, 12000);
-        p->change_ms = (unsigned)rng_between(r, 50, 600);
-        p->calm_at = rng_between(r, 200, 1500);
-        p->rate = rng_between(r, 1, 12);
-        p->cut = (unsigned)rng_between(r, 30, 90);
-        p->kill_ms = rng_percent(r, 50) ? (unsigned)rng_between(r, 500, 4000)
-                                        : 0;
-        f->race = 0;
-    }
-    if (rng_percent(r, 10)) {
-        /* A link that never carries much: chunks have to become smaller.
-         * Nothing else may stand in its way. */
-        memset(f, 0, sizeof *f);
-        p->cut = 0;
-        p->stall = 0;
-        p->flip_down = 0;
-        p->flip_up = 0;
-        p->narrow = rng_between(r, 6000, rng_percent(r, 50) ? 8000 : 30000);
-    }
-}
-
-/* Drawn from numbers of their own, so that worlds without these stay as they
- * are. */
-static void plan_help(struct world *w, uint64_t seed)
-{
-    struct plan *p = &w->plan;
-    struct rng r = {.state = seed * UINT64_C(0xD1B54A32D192ED03) + 7};
-
-    if (rng_percent(&r, 20)) {
-        p->mirrors = (unsigned)rng_between(&r, 1, MIRRORS_MAX);
-    }
-    if (rng_percent(&r, 15) && !w->client.config.in_order) {
-        p->donor = (unsigned)rng_between(&r, 1, 100);
-        p->donor_self = rng_percent(&r, 40);
-    }
-    if (p->pinned && p->mirrors > 0 && rng_percent(&r, 50)) {
-        /* Whether a mirror has the pinned content shows only at the end. */
-        w->client.config.want_chunk_log2 =
-            w->client.config.pin_log2 == 12 ? 13 : 12;
-        p->refuse = 60;
-    }
-    if (p->narrow > 0 && rng_percent(&r, 30)) {
-        /* Lists that come in pieces, of versions that are weak. */
-        p->sly = true;
-        w->source.tick_ms = 1000;
-        p->change_ms = (unsigned)rng_between(&r, 300, 3000);
-        p->calm_at = rng_between(&r, 2000, 30000);
-    }
-    if (p->narrow == 0 && rng_percent(&r, 6)) {
-        /* It rests for long, and changes just while it is read. */
-        p->change_ms = 0;
-        w->server.faults.race = (unsigned)rng_between(&r, 2, 20);
-        w->server.cid_after = NET_NEVER;
-        w->server.eager = false;
-        w->now += 3000;
-        w->began = w->now;
-    }
-    if (p->narrow == 0 && rng_percent(&r, 20)) {
-        w->client.config.tries_max = (unsigned)rng_between(&r, 5, 12);
-        if (rng_percent(&r, 30)) {
-            /* So many barren ones that only the refund helps. */
-            w->client.config.conns = 1;
-            p->change_ms = 0;
-            p->kill_ms = 0;
-            p->quiet_at += 100000;
-            p->refuse = 40;
-            p->cut = 90;
-        }
-    }
-    p->power = sometimes(&r, 50, 100);
-    p->replay = p->narrow == 0 ? sometimes(&r, 5, 20) : 0;
-    if (rng_percent(&r, 15)) {
-        p->disk.shorter = sometimes(&r, 50, 200);
-        p->disk.full = sometimes(&r, 30, 5);
-        p->disk.broken = sometimes(&r, 30, 5);
-        p->disk.sync = sometimes(&r, 30, 200);
-        p->disk.names = sometimes(&r, 30, 50);
-    }
-}
-
-/* A copy of the first content, damaged here and there, maybe shifted. */
-static void make_donor(struct world *w, uint64_t seed)
-{
-    const struct content *c = w->source.path->content;
-    struct transfer_config *config = &w->client.config;
-    struct rng r = {.state = seed + 77};
-    uint64_t shift = rng_percent(&r, 30)
-                         ? rng_below(&r, 3) << w->server.chunk_log2
-                         : 0;
-    uint64_t size = c->size > shift ? c->size - shift : 0;
-
-    if (w->plan.donor == 0) {
-        return;
-    }
-    w->donor = malloc(size + 1);
-    BELAY_ASSERT(w->donor != NULL);
-    pages_read(&c->data, shift, w->donor, size);
-    for (uint64_t at = 0; at < size; at += 1 << 12) {
-        if (!rng_percent(&r, w->plan.donor)) {
-            w->donor[at] ^= 1;
-        }
-    }
-    config->donor_count = 1;
-    config->donors[0].size = size;
-    config->donors[0].self = w->plan.donor_self;
-    w->client.donor[0] = w->plan.donor_self ? NULL : w->donor;
-    if (w->plan.donor_self) {
-        w->client.in_place = true;
-        disk_put(&w->disk, DISK_TARGET, w->donor, size);
-    }
-}
-
-static void make_mirrors(struct world *w, uint64_t seed)
-{
-    static const char *const path = DISK_TARGET;
-    struct transfer_config *config = &w->client.config;
-    const struct content *first = w->source.path->content;
-    struct rng r = {.state = seed + 99};
-
-    config->mirror_count = w->plan.mirrors;
-    for (unsigned k = 0; k < w->plan.mirrors; k++) {
-        struct mirror *m = &w->mirror[k];
-        uint64_t kind = rng_below(&r, w->plan.pinned ? 4 : 6);
-
-        config->mirror[k].path = (const uint8_t *)path;
-        config->mirror[k].path_len = strlen(path);
-        m->server = w->server;
-        m->server.source = &m->source;
-        m->server.rng.state = rng_next(&r);
-        m->server.cid_after = rng_percent(&r, 50) ? 0 : NET_NEVER;
-        m->server.manner = kind == 0   ? SERVER_FORGES
-                           : kind == 1 ? SERVER_DAMAGES
-                                       : SERVER_HONEST;
-        m->dead = kind == 2;
-        if (kind == 3) {
-            source_init(&m->source, rng_next(&r), first->size,
-                        w->source.tick_ms);
-        } else {
-            source_copy(&m->source, first, w->source.tick_ms);
-        }
-        /* Tokens of different servers do not collide. */
-        m->source.path->number += (uint64_t)1 << (40 + k);
-        memset(&m->server.faults, 0, sizeof m->server.faults);
-    }
-}
-
-static void make_client(struct world *w)
-{
-    struct transfer_config *c = &w->client.config;
-    struct rng *r = &w->rng;
-
-    c->path = (const uint8_t *)DISK_TARGET;
-    c->path_len = strlen(DISK_TARGET);
-    c->max_chunk_log2 = LIMIT_CHUNK_LOG2_MAX;
-    c->compression = rng_percent(r, 70);
-    c->conns = (unsigned)rng_below(r, 6);
-    c->wait_first = true;
-    c->agent = "sim";
-    c->window_chunks_bytes = 256 << 10;
-    c->in_order = w->plan.narrow == 0 && rng_percent(r, 12);
-    if (rng_percent(r, 30)) {
-        c->want_chunk_log2 = (uint8_t)rng_between(r, 12, 15);
-    }
-    if (w->plan.pinned) {
-        w->pin = w->source.path->content;
-        c->pinned = true;
-        c->pin_log2 = (uint8_t)rng_between(r, 12, 15);
-        if (rng_percent(r, 70)) {
-            c->want_chunk_log2 = 0; /* as the pin says */
-        }
-        content_cid(&w->source, w->pin, c->pin_log2, c->pin_cid);
-    }
-    w->client.work_ms = rng_below(r, 4) == 0 ? rng_below(r, 3000)
-                                             : rng_below(r, 20);
-    w->client.hold_percent = sometimes(r, 10, 20);
-}
-
-static void tell_plan(const struct world *w)
-{
-    static const char *const manners[] = {"honest", "forges", "damages"};
-    const struct plan *p = &w->plan;
-    const struct transfer_config *c = &w->client.config;
-
-    tell(w, "size %" PRIu64 ", chunks 2^%u (asked for: 2^%u), quiet at %" PRIu64
-         ", %u connections, latency %" PRIu64 ", rate %" PRIu64,
-         w->source.contents->size, w->server.chunk_log2, c->want_chunk_log2,
-         p->quiet_at, c->conns, p->latency, p->rate);
-    tell(w, "cut %u%%, narrow %" PRIu64 ", stall %u%%, flips %u%% and %u%%, "
-         "replay %u%%, refuse %u%%, kill %u ms, power %u%%, spoil %u%%, "
-         "reboot %u ms",
-         p->cut, p->narrow, p->stall, p->flip_down, p->flip_up, p->replay,
-         p->refuse, p->kill_ms, p->power, p->spoil, p->reboot_ms);
-    tell(w, "disk: short %u, full %u, broken %u, sync %u, names %u per mille",
-         p->disk.shorter, p->disk.full, p->disk.broken, p->disk.sync,
-         p->disk.names);
-    tell(w, "%u tries, changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
-         c->tries_max, p->change_ms, p->frantic ? ", frantic" : "",
-         p->sly ? ", sly" : "", p->vanish, p->pinned ? ", pinned" : "",
-         c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
-         p->donor, p->donor_self ? ", itself" : "");
-    for (unsigned k = 0; k < p->mirrors; k++) {
-        const struct mirror *m = &w->mirror[k];
-
-        tell(w, "mirror %u %s%s%s", k + 1, manners[m->server.manner],
-             m->dead ? ", dead" : "",
-             pages_equal(&m->source.contents->data,
-                         &w->source.contents->data)
-                 ? ""
-                 : ", another content");
-    }
 }
 
 /* ---- connections. */
@@ -456,8 +95,9 @@ static void plan_faults(struct world *w, struct net *n)
         return;
     }
     if (rng_percent(r, p->cut)) {
-        n->cut_at = rng_percent(r, 30)
-                        ? rng_below(r, 400)
+        n->cut_at = rng_percent(r, 30) ? rng_below(r, 400)
+                    : p->brief > 0
+                        ? rng_below(r, p->brief)
                         : rng_below(r, w->source.contents->size + 2000);
         w->cuts++;
     }
@@ -551,7 +191,7 @@ static void change(struct world *w)
 {
     if (rng_percent(&w->rng, w->plan.vanish)) {
         source_vanish(&w->source);
-        tell(w, "the file vanishes");
+        world_tell(w, "the file vanishes");
     } else {
         source_return(&w->source);
         if (w->plan.sly) {
@@ -559,7 +199,7 @@ static void change(struct world *w)
         } else {
             source_change(&w->source, w->now, w->server.chunk_log2);
         }
-        tell(w, "change %u, size %" PRIu64, w->source.changes,
+        world_tell(w, "change %u, size %" PRIu64, w->source.changes,
              w->source.contents->size);
     }
     w->change_at = after(w, w->plan.change_ms);
@@ -608,7 +248,7 @@ static void kill_client(struct world *w)
 {
     bool power = rng_percent(&w->rng, w->plan.power);
 
-    tell(w, power ? "the power fails" : "the client dies");
+    world_tell(w, power ? "the power fails" : "the client dies");
     end_run(w);
     if (power) {
         w->spoiled = true;
@@ -627,7 +267,7 @@ static void kill_client(struct world *w)
 
 static void reboot(struct world *w)
 {
-    tell(w, "the server starts again");
+    world_tell(w, "the server starts again");
     source_forget(&w->source);
     if (w->plan.smaller && w->server.max_chunk_log2 > 13) {
         w->server.max_chunk_log2 = 13;
@@ -787,6 +427,13 @@ static unsigned lines_left(const struct world *w)
     return left;
 }
 
+/* May the first server have told that it will not, ever? */
+static bool no_help(const struct world *w)
+{
+    return w->plan.vanish > 0 || w->plan.io_errors ||
+           (w->plan.smaller && w->client.config.in_order);
+}
+
 /* May the transfer give up for this reason in this world? */
 static bool may_fail(const struct world *w, enum transfer_reason reason)
 {
@@ -802,14 +449,17 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
         return w->plan.vanish > 0 ||
                (w->plan.smaller && w->client.config.in_order);
     case TRANSFER_SERVER:
-        return w->server.faults.io_error > 0;
+        return w->plan.io_errors;
     case TRANSFER_NOT_BELAY:
     case TRANSFER_PROTOCOL:
     case TRANSFER_VERSION:
         return w->flips > 0;
     case TRANSFER_WRONG_CONTENT:
-        return w->flips > 0 || w->plan.mirrors > 0 ||
-               (changing && w->pin != NULL);
+        /* Whoever has the content finishes it, unless he was of no help. */
+        return w->flips > 0 || (changing && w->pin != NULL) ||
+               (w->plan.mirrors > 0 && no_help(w));
+    case TRANSFER_UNREADABLE:
+        return w->disk.failures > w->failures;
     case TRANSFER_CHANGED:
         return (changing || w->plan.mirrors > 0) &&
                w->client.config.in_order;
@@ -828,7 +478,7 @@ static bool judge_end(struct world *w)
         judge_success(w);
         return true;
     }
-    tell(w, "failed: %s", disk ? "disk" : transfer_reason_name(reason));
+    world_tell(w, "failed: %s", disk ? "disk" : transfer_reason_name(reason));
     if (disk ? w->disk.failures == w->failures : !may_fail(w, reason)) {
         wrong(w, "it gave up without need");
         return true;
@@ -921,58 +571,20 @@ static void loop(struct world *w)
 void world_run(uint64_t seed, bool verbose, struct world_result *result)
 {
     struct world *w = calloc(1, sizeof *w);
-    uint64_t size;
 
     BELAY_ASSERT(w != NULL);
     memset(result, 0, sizeof *result);
     w->result = result;
     w->verbose = verbose;
-    w->rng.state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-    /* What happens depends on the number of chunks, not on their size. */
-    w->server.chunk_log2 = rng_percent(&w->rng, 80)
-                               ? 12
-                               : (uint8_t)rng_between(&w->rng, 13, 15);
-    w->server.max_chunk_log2 = LIMIT_CHUNK_LOG2_RECOMMENDED;
-    w->server.job_ms = rng_below(&w->rng, 50);
-    w->server.rng.state = rng_next(&w->rng);
-    w->server.source = &w->source;
-    w->server.hasher = hasher_new();
-    w->server.zpack = zpack_new();
-    w->client.hasher = w->server.hasher;
-    w->client.zpack = w->server.zpack;
-    BELAY_ASSERT(w->server.hasher != NULL && w->server.zpack != NULL);
-    make_plan(w);
-    size = pick_size(&w->rng, w->server.chunk_log2);
-    if (w->plan.narrow > 0 && rng_percent(&w->rng, 50)) {
-        /* So many chunks that one connection does not carry their list. */
-        size = rng_between(&w->rng, w->plan.narrow * 128,
-                           w->plan.narrow * 192);
-    }
-    w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
-    w->content_seed = rng_next(&w->rng);
-    source_init(&w->source, w->content_seed, size,
-                w->plan.frantic || w->plan.sly ? 1000
-                                               : rng_between(&w->rng, 1,
-                                                             1000));
-    w->server.eager = rng_percent(&w->rng, 30);
-    w->now = w->plan.calm_at != 0 ? 0 : rng_below(&w->rng, 5000);
-    w->began = w->now;
-    disk_init(&w->disk, rng_next(&w->rng));
-    w->client.disk = &w->disk;
-    w->client.rng.state = rng_next(&w->rng);
     w->client.verbose = verbose;
     w->client.dial = on_dial;
     w->client.closed = on_closed;
     w->client.arg = w;
-    make_client(w);
-    plan_help(w, seed);
-    make_mirrors(w, seed);
-    make_donor(w, seed);
+    plan_world(w, seed);
     w->disk.faults = w->plan.disk;
     w->change_at = after(w, w->plan.change_ms);
     w->kill_at = after(w, w->plan.kill_ms);
     w->reboot_at = after(w, w->plan.reboot_ms);
-    tell_plan(w);
     begin_run(w);
     loop(w);
     result->trace = w->client.trace;

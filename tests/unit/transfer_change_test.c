@@ -855,6 +855,32 @@ static void test_pin_on_another_grid(void **state)
     version_free(&coarse);
 }
 
+/* Where the disk does not give it back, nobody knows: the content is not
+ * called wrong. */
+static void test_pin_of_unreadable(void **state)
+{
+    struct version v = version_new("v1", 6 * K4 + 5, 12);
+    struct version coarse = version_new("v1", 6 * K4 + 5, 14);
+    struct bench b;
+
+    (void)state;
+    pin(&b, &coarse);
+    b.config.want_chunk_log2 = 12;
+    b.hold_hashes = true;
+    bench_start(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    serve(&b, 0, &v);
+    assert_int_equal(b.held[0].count, 2);
+    transfer_hashed(b.t, 0, coarse.digest[0], b.now);
+    transfer_hashed(b.t, 1, NULL, b.now);
+    pump(&b);
+    assert_failed(&b, TRANSFER_UNREADABLE);
+    bench_free(&b);
+    version_free(&v);
+    version_free(&coarse);
+}
+
 /* ---- another grid than asked for. */
 
 /* The server makes no chunks as large as ours any more (R4a). */
@@ -936,6 +962,7 @@ int main(void)
         cmocka_unit_test(test_pin_right),
         cmocka_unit_test(test_pin_wrong),
         cmocka_unit_test(test_pin_on_another_grid),
+        cmocka_unit_test(test_pin_of_unreadable),
         cmocka_unit_test(test_server_wants_smaller),
     };
 
