@@ -3,10 +3,13 @@
 checks out of a copy of the tree, one at a time, builds what is needed, and
 runs the tests that are named here.  One of them has to fail.
 
-usage: mutate.py [--table] [--work DIR] [NAME...]
+usage: mutate.py [--table] [--work DIR [--go-on]] [NAME...]
   --table     write what came out to tests/mutation/README.md
-  --work DIR  keep the copy and its build there, for the next run
+  --work DIR  keep the copy, its build and what came out there
+  --go-on     do not try again what was tried there and is as it was
 """
+import hashlib
+import json
 import pathlib
 import re
 import shutil
@@ -102,7 +105,8 @@ CHECKS = [
      "    if (false) {", "unit/sender_auth_test"),
     ("TLS 1.3 only", "proto/io/tls_ctx.c",
      "SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION)",
-     "SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION)", "unit/tls_test"),
+     "SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION)",
+     "scenario/tls_(get|server)", "belay belayd belay-fault"),
     ("the server's certificate", "proto/io/tls_ctx.c",
      "    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);\n"
      "    SSL_CTX_set_cert_verify_callback",
@@ -111,7 +115,7 @@ CHECKS = [
     ("the client's certificate", "proto/io/tls_ctx.c",
      "    SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);\n    return good",
      "    SSL_CTX_set_verify(c, SSL_VERIFY_NONE, NULL);\n    return good",
-     "unit/tls_test"),
+     "scenario/auth_access", "belay belayd belay-fault"),
     ("the name in the certificate", "proto/io/tls.c",
      "    return SSL_set1_host(ssl, host) == 1 &&\n           SSL_set",
      "    return SSL_set", "unit/tls_test"),
@@ -120,7 +124,8 @@ CHECKS = [
      "        if (true) {", "unit/tls_test"),
     ("ALPN", "proto/io/tls.c",
      "    if (len == sizeof(PROTO_ALPN) - 1 && memcmp(id, PROTO_ALPN, len) "
-     "== 0) {", "    if (true) {", "unit/tls_test"),
+     "== 0) {", "    if (true) {", "scenario/tls_(get|server)",
+     "belay belayd belay-fault"),
     ("the key of a known host", "client/trust.c",
      "        if (memcmp(t->pins[k], pin, HASH_LEN) == 0) {",
      "        if (true) {", "unit/trust_test|scenario/trust",
@@ -157,9 +162,6 @@ CHECKS = [
     ("partial: O_NOFOLLOW", "client/store_files.c",
      "(O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)",
      "(O_RDWR | O_NONBLOCK | O_NOCTTY)", "unit/store_test"),
-    ("partial: O_NONBLOCK", "client/store_files.c",
-     "(O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)",
-     "(O_RDWR | O_NOFOLLOW | O_NOCTTY)", "unit/store_test"),
     ("partial: another owner", "client/store_files.c",
      "    if (st->st_uid != store->sys->euid()) {", "    if (false) {",
      "unit/store_test"),
@@ -188,12 +190,167 @@ CHECKS = [
      "    good = good && syscall(SYS_landlock_restrict_self, ruleset, 0) "
      "== 0;", "    good = good && true;",
      "unit/sandbox_test|unit/client_sandbox_test"),
-    ("filter of system calls", "server/filter.c",
-     "        rc = seccomp_load(ctx);", "        rc = 0;",
+    ("filter of the server's system calls", "server/filter.c",
+     "    long rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, "
+     "&program);", "    long rc = 0;\n    (void)flags;",
      "unit/sandbox_test"),
+    ("filter of the client's system calls", "client/callfilter.c",
+     "    long rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,\n"
+     "                      SECCOMP_FILTER_FLAG_TSYNC, &filter);",
+     "    long rc = filter.len == 0;", "unit/client_sandbox_test"),
+    ("memory that becomes code", "server/filter.c",
+     '    { "mprotect", 2, PROT_EXEC, 0 },',
+     '    { "mprotect", 2, 0, 0 },', "unit/sandbox_test"),
+    ("privileges are dropped", "server/privileges.c",
+     "        setresuid(user->uid, user->uid, user->uid) != 0) {",
+     "        false) {", "scenario/server_life",
+     "belay belayd belay-fault"),
     ("access rules", "server/access.c",
      "    return best != NULL && admits(best, who);",
      "    return best == NULL || admits(best, who);", "unit/access_test"),
+    ("rules for names in a listing", "server/access.c",
+     "(len == 0 || rule->path[len] == '/') && admits(rule, who)",
+     "(len == 0 || rule->path[len] == '/')", "unit/access_test"),
+    ("a token in the open, server", "proto/session/sender_auth.c",
+     "    if (bearer && !s->config.secure) {", "    if (false) {",
+     "unit/sender_auth_test"),
+    ("a token in the open, client", "proto/session/receiver_request.c",
+     "    if (auth->token != NULL && auth->secure) {",
+     "    if (auth->token != NULL) {", "unit/receiver_auth_test"),
+    ("EXTERNAL without a certificate", "proto/session/sender_auth.c",
+     ": !s->external) {", ": false) {", "unit/sender_auth_test"),
+    ("tries of AUTH", "proto/session/sender_auth.c",
+     "    if (s->stats.auth_refused >= LIMIT_AUTH_ATTEMPTS) {",
+     "    if (false) {", "unit/sender_auth_test"),
+    ("path of a request", "proto/session/sender_admit.c",
+     "    if (relpath_check(text, path.len) != 0) {", "    if (false) {",
+     "unit/sender_"),
+    ("depth of a path", "proto/session/sender_admit.c",
+     "    return depth <= LIMIT_PATH_DEPTH;", "    return depth > 0;",
+     "unit/sender_"),
+    ("chunks larger than announced", "proto/session/sender_admit.c",
+     "    if (m->want_chunk_log2 > max) {",
+     "    if (max == 0) {", "unit/sender_"),
+    ("handles of a connection", "proto/session/sender_admit.c",
+     "    return s->handles >= s->max_handles ? WIRE_TOO_MANY_HANDLES : 0;",
+     "    return 0;", "unit/sender_"),
+    ("requests at once", "proto/session/sender_admit.c",
+     "    if (s->requests >= s->max_requests) {\n"
+     "        refuse(s, f, WIRE_TOO_MANY_REQUESTS);\n        return NULL;",
+     "    if (false) {\n"
+     "        refuse(s, f, WIRE_TOO_MANY_REQUESTS);\n        return NULL;",
+     "unit/sender_"),
+    ("request ids rise", "proto/session/sender_admit.c",
+     "    if (f->request_id <= s->last_id) {", "    if (false) {",
+     "unit/sender_"),
+    ("a flood of cancels", "proto/session/sender_admit.c",
+     "    if (s->recent_cancels > LIMIT_CANCEL_WINDOW / 2) {",
+     "    if (false) {", "unit/sender_"),
+    ("a flood of pings", "proto/session/sender_admit.c",
+     "    if (s->ping_tokens == 0 || s->pongs >= SENDER_PONGS_MAX) {",
+     "    if (false) {", "unit/sender_"),
+    ("bytes before HELLO", "proto/session/sender_input.c",
+     "        PREFACE_LEN + FRAME_HEADER_LEN + (size_t)f.length > "
+     "LIMIT_PRE_HELLO) {", "        false) {", "unit/sender_"),
+    ("length of a frame", "proto/wire/frame.c",
+     "    if (v.length > frame_payload_max(v.type)) {", "    if (false) {",
+     "unit/frame_test"),
+    ("length of a chunk's bytes", "proto/wire/msg_get.c",
+     "    if (v.stored_len != f->length - LAYOUT_CHUNK_LEN) {",
+     "    if (false) {", "unit/(msg|wire|vectors|receiver)_"),
+    ("largest chunk", "proto/wire/msg_get.c",
+     "    if (m->raw_len > 1u << LIMIT_CHUNK_LOG2_MAX) {",
+     "    if (false) {", "unit/(msg|wire|vectors|receiver)_"),
+    ("ranges of a GET in order", "proto/wire/msg_get.c",
+     "        if (range.length == 0 || range.offset < end) {",
+     "        if (range.length == 0) {", "unit/(msg|wire|vectors)_"),
+    ("ranges of a GET beyond 2^64", "proto/wire/msg_get.c",
+     "        if (range.offset > UINT64_MAX - range.length) {",
+     "        if (false) {", "unit/(msg|wire|vectors)_"),
+    ("size beyond 2^63", "proto/session/receiver_frame.c",
+     "    if (err == 0 && event->info.size > INT64_MAX) {",
+     "    if (false) {", "unit/receiver_"),
+    ("an answer nobody asked for", "proto/session/receiver_frame.c",
+     "    if (q == NULL || (q->type != a && q->type != b)) {",
+     "    if (q == NULL) {", "unit/receiver_"),
+    ("INFO for another handle", "proto/session/receiver_frame.c",
+     "    if (event->info.handle != q->handle) {", "    if (false) {",
+     "unit/receiver_"),
+    ("the expected version", "proto/session/sender_job.c",
+     "    if (!is_expected(&r->open, result)) {", "    if (false) {",
+     "unit/sender_"),
+    ("last look at the file, server", "proto/session/sender_job.c",
+     "        request_enqueue(r, &s->checks);",
+     "        request_answer(s, r, ANSWER_DONE);\n"
+     "        handle_advance(s, r->handle);", "unit/sender_"),
+    ("last look at the file, client", "proto/session/transfer_check.c",
+     "    if (!looked(t)) {", "    if (false && !looked(t)) {",
+     "unit/transfer_"),
+    ("a file that changed, server", "server/source.c",
+     "    if (!fileid_equal(&src->id, &now) || st.st_nlink >= src->links) {",
+     "    if (false) {", "scenario/(get|server)_changes",
+     "belay belayd belay-fault"),
+    ("the racy window", "server/fileid.c",
+     "    return id->ctime_ns < now_ns - SETTLED_NS &&",
+     "    return id->ctime_ns != 0 &&", "unit/fileid_test"),
+    ("penalties", "server/conduct.c",
+     "    return r->barred && r->penalty > now ? r->penalty - now : 0;",
+     "    return r->barred && r->penalty > UINT64_MAX - now ? 1 : 0;",
+     "unit/conduct_test"),
+    ("connections in all", "server/census.c",
+     "    if (c->table->total >= c->limits.total) {", "    if (false) {",
+     "unit/census_test"),
+    ("connections of one address", "server/census.c",
+     "    if (!guest->exempt && sum_of(p->count) >= c->limits.per_origin) {",
+     "    if (false) {", "unit/census_test"),
+    ("strangers of one address", "server/census.c",
+     "           sum_of(p->strangers) < c->limits.strangers_per_origin;",
+     "           p != NULL;", "unit/census_test"),
+    ("sum of a receipt", "proto/data/receipt.c",
+     "    return memcmp(cid, receipt->cid, HASH_LEN) == 0 ? 0 : ERR_DIGEST;",
+     "    return 0;", "unit/receipt_test"),
+    ("a signature that is wrong", "proto/data/note.c",
+     "            if (err != 0) {\n                fault->reason = \"the "
+     "signature of a known key is wrong\";",
+     "            if (err == 77) {\n                fault->reason = \"the "
+     "signature of a known key is wrong\";",
+     "unit/note_test|unit/vectors_manifest_test"),
+    ("content id of a small file", "proto/session/bulk.c",
+     "    return memcmp(cid, id->cid, HASH_LEN) == 0 ? 0 : ERR_DIGEST;",
+     "    return 0;", "unit/(bulk|haul)_test"),
+    ("chunks of a small file", "client/haul_stage.c",
+     "        !chunks_fit(job, load)) {", "        false) {",
+     "unit/haul_test|scenario/dir_hostile", "belay belayd belay-fault"),
+    ("names in a listing", "proto/session/walk.c",
+     "    return relpath_name_ok((const char *)entry->name.ptr, "
+     "entry->name.len,\n                           RELPATH_POSIX);",
+     "    return entry->name.len > 0;", "unit/walk_"),
+    ("links that lead out", "client/tree_leaf.c",
+     "        if (up && (named || depth == 0)) {", "        if (false) {",
+     "unit/(engine|haul)_test|scenario/dir_hostile",
+     "belay belayd belay-fault"),
+    ("absolute links", "client/tree_leaf.c",
+     "    if (len == 0 || target[0] == '/' || ",
+     "    if (len == 0 || ",
+     "unit/(engine|haul)_test|scenario/dir_hostile",
+     "belay belayd belay-fault"),
+    ("DEST: whose the temporary directory is", "client/dest.c",
+     "    if (is_private(fd) && flock", "    if (flock",
+     "unit/dest_test"),
+    ("DEST: a link for its temporary directory", "client/dest.c",
+     "O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);\n    if (fd < 0) {\n"
+     "        return errno == ENOENT",
+     "O_RDONLY | O_DIRECTORY | O_CLOEXEC);\n    if (fd < 0) {\n"
+     "        return errno == ENOENT", "unit/dest_test"),
+    ("nothing is replaced unasked", "client/store_sys.c",
+     "    return renameat2(dir, from, dir, to, RENAME_NOREPLACE);",
+     "    return renameat2(dir, from, dir, to, 0);", "unit/store_"),
+    ("serving without openat2: links", "proto/io/rootfs.c",
+     "#define OPEN_FLAGS_PATH (O_PATH | O_CLOEXEC | O_NOFOLLOW)",
+     "#define OPEN_FLAGS_PATH (O_PATH | O_CLOEXEC)", "unit/rootfs_test"),
+    ("a key that changes within a run", "client/trust.c",
+     "    if (!is_pin(t, pin)) {", "    if (false) {",
+     "unit/trust_test|scenario/trust", "belay belayd belay-fault"),
     ("escapes of hostile text", "proto/data/text.c",
      "        return code >= 0x20 && code != 0x7f && code != '\\\\';",
      "        return code >= 0x0a && code != 0x7f && code != '\\\\';",
@@ -202,9 +359,27 @@ CHECKS = [
 
 HEAD = """# Would a test notice if a check were gone?
 
-Made by `python3 -B tests/mutation/mutate.py --table`, which `sh tests/run.sh
---long` runs as well. Each line is a check that was taken out of a copy of the
-tree, and the tests that failed then.
+A security check that nobody tests may be lost in any change, and nothing would
+tell. So each of them is taken out of a copy of the tree, one at a time; what
+is needed is built, and the tests that are named for it run. One of them has to
+fail, and none of those may fail on the tree as it is.
+
+    python3 -B tests/mutation/mutate.py                   all, in half an hour
+    python3 -B tests/mutation/mutate.py "'..' in a path"  some, by name
+    python3 -B tests/mutation/mutate.py --work DIR --go-on --table
+
+`--work` keeps the copy and its build for the next time, `--go-on` takes from
+there what has come out already, `--table` writes this file. `sh tests/run.sh
+--long` runs it, too. A check that has moved is told as gone: its entry in
+`mutate.py` follows it. A new check gets an entry.
+
+Checks that have another one behind them are tried where they are, with a test
+that goes around the other: `RESOLVE_BENEATH` behind the rule for paths, for
+one. Not in the list are `O_NONBLOCK` for partial files (what is opened for
+reading and writing does not wait on a FIFO) and `RESOLVE_NO_MAGICLINKS` (such
+links are symbolic links, which `RESOLVE_NO_SYMLINKS` refuses).
+
+The tests of one line are the first three that failed.
 
 | check | where | found by |
 | --- | --- | --- |
@@ -215,6 +390,28 @@ def sh(args, **kw):
     return subprocess.run(args, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False,
                           **kw)
+
+
+class Results:
+    """What came out for each check, kept in the work folder."""
+
+    def __init__(self, work, go_on):
+        self.path = work / "results.json"
+        self.known = json.loads(self.path.read_text()) \
+            if go_on and self.path.exists() else {}
+
+    @staticmethod
+    def key(check):
+        text = (ROOT / check[1]).read_text()
+        return hashlib.sha256(repr((check, text)).encode()).hexdigest()
+
+    def get(self, check):
+        row = self.known.get(check[0])
+        return row[1] if row and row[0] == self.key(check) else None
+
+    def put(self, check, failed):
+        self.known[check[0]] = [self.key(check), failed]
+        self.path.write_text(json.dumps(self.known, indent=1))
 
 
 def copy_tree(tree):
@@ -258,7 +455,7 @@ class Copy:
         return unit + fuzz + (["fuzz_vectors"] if fuzz else []) + more.split()
 
     def compile(self, targets):
-        return sh(["ninja", "-C", str(self.build), *targets])
+        return sh(["ninja", "-C", str(self.build), "-j2", *targets])
 
     def test(self, pattern):
         """The tests that fail."""
@@ -267,8 +464,19 @@ class Copy:
         return re.findall(r"\t\s*\d+ - (\S+) \(", out)
 
 
+def unreliable(copy, tests):
+    """Those of the tests that fail on the untouched tree as well."""
+    targets = set()
+    for name in tests:
+        targets.update(copy.targets(f"^{name}$", ""))
+    r = copy.compile(["belay", "belayd", "belay-fault", *sorted(targets)])
+    if r.returncode != 0:
+        sys.exit(r.stdout[-2000:])
+    return [name for name in tests if copy.test(f"^{name}$")]
+
+
 def try_one(copy, check):
-    """What failed; None when the place is gone."""
+    """The tests that fail without this check."""
     name, file, old, new, tests, *more = check
     path = copy.tree / file
     text = path.read_text()
@@ -293,28 +501,37 @@ def main():
     if "--work" in args:
         work = pathlib.Path(args[args.index("--work") + 1])
         del args[args.index("--work"):args.index("--work") + 2]
+    go_on = "--go-on" in args
     names = [a for a in args if not a.startswith("--")]
     temp = None
     if work is None:
         temp = tempfile.TemporaryDirectory(prefix="belay-mutation-")
         work = pathlib.Path(temp.name)
     copy = Copy(work)
-    rows, survivors = "", []
+    results = Results(work, go_on)
+    rows, survivors, witnesses = "", [], set()
     for check in CHECKS:
         if names and check[0] not in names:
             continue
-        failed = try_one(copy, check)
+        failed = results.get(check)
+        if failed is None:
+            failed = try_one(copy, check)
+            results.put(check, failed)
         found = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
         print(f"{check[0]:34} {found or 'NOTHING FAILED'}", flush=True)
         rows += f"| {check[0]} | {check[1]} | {found or '**nothing**'} |\n"
+        witnesses.update(failed[:3])
         if not failed:
             survivors.append(check[0])
+    broken = unreliable(copy, sorted(witnesses))
     print(f"{len(survivors)} survived: {', '.join(survivors)}")
-    if table:
+    if broken:
+        print(f"These fail without any change: {', '.join(broken)}")
+    if table and not names and not broken:
         (ROOT / "tests/mutation/README.md").write_text(HEAD + rows)
     if temp is not None:
         temp.cleanup()
-    return 1 if survivors else 0
+    return 1 if survivors or broken else 0
 
 
 if __name__ == "__main__":

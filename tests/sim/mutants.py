@@ -48,7 +48,9 @@ MUTANTS = [
      "        memcmp(cid, t->anchor_cid, HASH_LEN) != 0) {",
      "        false) {"),
     ("weak-pieces-joined", "transfer_list.c",
-     "    if (!join) {\n", "    if (false && !join) {\n"),
+     "    bool join = t->identity.cid_known ||\n"
+     "                (c->strong && (list->strong || list->next == 0));",
+     "    bool join = true;"),
     ("list-not-resumed", "transfer_list.c",
      "    if (!join) {\n        list->next = 0;",
      "    if (true) {\n        list->next = 0;"),
@@ -107,9 +109,9 @@ MUTANTS = [
      "        request_answer(s, r, ANSWER_DONE);\n"
      "        handle_advance(s, r->handle);"),
     ("budget-never-refunded", "transfer_reply.c+transfer_conn.c",
-     ("        t->fruitless = 0;\n        t->bad_run = 0;",
+     ("        t->fruitless = 0;\n        t->barren = 0;",
       "        c->fruitless = 0;\n        t->fruitless = 0;"),
-     ("        t->bad_run = 0;", "        c->fruitless = 0;")),
+     ("        t->barren = 0;", "        c->fruitless = 0;")),
     ("pin-blames-nobody", "transfer_check.c",
      "        if (mirror_disproved(t)) {", "        if (false) {"),
     ("any-mirror-believed", "transfer_reply.c",

@@ -1,5 +1,6 @@
 /* Directories whose names cannot be made durable: a sync that failed once is
- * never repeated and believed. */
+ * never repeated and believed.  Directories for temporary files that are not
+ * ours. */
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,8 +10,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/dest.h"
@@ -89,6 +92,35 @@ test_sync_of_the_oldest(void **state)
     dest_close(&dest);
 }
 
+/* A directory for temporary files that others may write to, or that a link
+ * leads to, is not ours: what is in it stays, and another is made. */
+static void
+test_planted(void **state)
+{
+    char planted[64], there[64], file[80];
+    (void)state;
+    snprintf(planted, sizeof(planted), "%s/" DEST_TEMP_NAME, dir);
+    snprintf(there, sizeof(there), "%s/there", dir);
+    for (int linked = 0; linked < 2; linked++) {
+        const char *real = linked != 0 ? there : planted;
+        assert_int_equal(mkdir(real, 0700), 0);
+        assert_int_equal(chmod(real, linked != 0 ? 0700 : 0777), 0);
+        if (linked != 0) {
+            assert_int_equal(symlink("there", planted), 0);
+        }
+        snprintf(file, sizeof(file), "%s/x", real);
+        int fd = open(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_int_equal(dest_open(&dest, dir), 0);
+        assert_string_equal(dest.temp_name, DEST_TEMP_NAME "-2");
+        dest_close(&dest);
+        assert_int_equal(access(file, F_OK), 0);
+        assert_int_equal(unlink(file), 0);
+        assert_int_equal(linked != 0 ? unlink(planted) : rmdir(planted), 0);
+    }
+}
+
 static int
 remove_any(const char *path, const struct stat *st, int type,
            struct FTW *place)
@@ -119,6 +151,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sync_of_names),
         cmocka_unit_test(test_sync_of_the_oldest),
+        cmocka_unit_test(test_planted),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

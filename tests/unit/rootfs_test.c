@@ -126,6 +126,27 @@ test_open(void **state)
     rootfs_clear(&root);
 }
 
+/* Such a path does not come here, but if it did the kernel would refuse. */
+static void
+test_beneath(void **state)
+{
+    static const char *const paths[] = { "../outside", "d/../../outside" };
+    struct rootfs root;
+    struct stat st;
+    int fd = -1;
+    (void)state;
+    assert_int_equal(rootfs_init(&root, inside), 0);
+    if (!root.has_openat2) {
+        rootfs_clear(&root);
+        skip();
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(rootfs_open(&root, paths[i], false, &st, &fd),
+                         ERR_NOT_FOUND);
+    }
+    rootfs_clear(&root);
+}
+
 static void
 test_cached_only(void **state)
 {
@@ -278,6 +299,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),
+        cmocka_unit_test(test_beneath),
         cmocka_unit_test(test_cached_only),
         cmocka_unit_test(test_missing_root),
         cmocka_unit_test(test_stat),

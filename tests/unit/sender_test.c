@@ -97,6 +97,39 @@ test_handles_limit(void **state)
     fixture_clear(&f);
 }
 
+#define DEEP_16 "/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"
+
+/* What OPEN asks for is judged before anything is opened. */
+static void
+test_opens_refused(void **state)
+{
+    static const char *const paths[] = {
+        "/iso", "..", "../iso", "iso/../x", "./iso", "iso//x", "iso/",
+        "a" DEEP_16 DEEP_16 DEEP_16 DEEP_16,
+    };
+    uint32_t id = 1;
+    struct fixture f;
+    (void)state;
+    fixture_init(&f, &usual);
+    say_greeting(&f, true);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++, id++) {
+        say_open(id, id, paths[i]);
+        say_end(&f);
+        expect_error(&f, id, WIRE_BAD_PATH);
+    }
+    /* Chunks larger than the client says it takes. */
+    struct msg_open m = {
+        .handle = id,
+        .path = { (const uint8_t *)"iso/demo.bin", 12 },
+        .want_chunk_log2 = 21,
+    };
+    assert_int_equal(msg_open_encode(&m, id, &say), 0);
+    say_end(&f);
+    expect_error(&f, id, WIRE_UNSUPPORTED);
+    assert_int_equal(f.opens, 0);
+    fixture_clear(&f);
+}
+
 static void
 test_memory_limit(void **state)
 {
@@ -638,6 +671,7 @@ main(void)
         cmocka_unit_test(test_requests_limit),
         cmocka_unit_test(test_stops_reading_behind_refusals),
         cmocka_unit_test(test_handles_limit),
+        cmocka_unit_test(test_opens_refused),
         cmocka_unit_test(test_memory_limit),
         cmocka_unit_test(test_requests_total),
         cmocka_unit_test(test_close_waits_for_what_is_before),

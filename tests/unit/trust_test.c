@@ -39,6 +39,41 @@ server_ctx(void)
     return ctx;
 }
 
+/* A connection to a server with a key of its own, which is server_pin. */
+struct visit {
+    struct tls_ctx *ctx;
+    struct tls *client;
+    struct tls *server;
+    int fds[2];
+};
+
+static void
+visit_begin(struct visit *v, struct trust *trust)
+{
+    int left = ERR_AGAIN, right = ERR_AGAIN;
+    v->ctx = server_ctx();
+    assert_int_equal(
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, v->fds), 0);
+    assert_int_equal(trust_connect(trust, v->fds[0], &v->client), 0);
+    assert_int_equal(tls_new(v->ctx, v->fds[1], NULL, &v->server), 0);
+    while (left == ERR_AGAIN || right == ERR_AGAIN) {
+        left = left == ERR_AGAIN ? tls_handshake(v->client) : left;
+        right = right == ERR_AGAIN ? tls_handshake(v->server) : right;
+    }
+    assert_int_equal(left, 0);
+    assert_int_equal(right, 0);
+}
+
+static void
+visit_end(struct visit *v)
+{
+    tls_free(v->client);
+    tls_free(v->server);
+    tls_ctx_free(v->ctx);
+    close(v->fds[0]);
+    close(v->fds[1]);
+}
+
 /* A trust that has found nobody in known_hosts, and what it says of a server
  * when `other` (NULL: nothing) was recorded meanwhile. */
 static int
@@ -46,32 +81,16 @@ settle_after(const uint8_t *other, struct trust **trust)
 {
     const struct trust_options options = { .known_hosts = path,
                                            .accept_new = true };
-    struct tls_ctx *ctx = server_ctx();
-    struct tls *client, *server;
+    struct visit v;
     char why[TLS_TEXT_MAX];
-    int left = ERR_AGAIN, right = ERR_AGAIN;
-    int fds[2];
     unlink(path);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds),
-                     0);
     assert_int_equal(trust_new(&options, "host", 1, trust, why), 0);
-    assert_int_equal(trust_connect(*trust, fds[0], &client), 0);
-    assert_int_equal(tls_new(ctx, fds[1], NULL, &server), 0);
-    while (left == ERR_AGAIN || right == ERR_AGAIN) {
-        left = left == ERR_AGAIN ? tls_handshake(client) : left;
-        right = right == ERR_AGAIN ? tls_handshake(server) : right;
-    }
-    assert_int_equal(left, 0);
-    assert_int_equal(right, 0);
+    visit_begin(&v, *trust);
     if (other != NULL) {
         assert_int_equal(knownhosts_add(path, "host", 1, other, why), 0);
     }
-    int err = trust_settle(*trust, client);
-    tls_free(client);
-    tls_free(server);
-    tls_ctx_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
+    int err = trust_settle(*trust, v.client);
+    visit_end(&v);
     return err;
 }
 
@@ -131,6 +150,32 @@ test_same_meanwhile(void **state)
     trust_free(trust);
 }
 
+/* Two connections begin, nobody is known, and they are shown two keys: the
+ * first that is settled counts. */
+static void
+test_two_keys(void **state)
+{
+    const struct trust_options options = { .known_hosts = path,
+                                           .accept_new = true };
+    uint8_t first[HASH_LEN];
+    struct trust *trust;
+    struct visit v[2];
+    char why[TLS_TEXT_MAX];
+    (void)state;
+    unlink(path);
+    assert_int_equal(trust_new(&options, "host", 1, &trust, why), 0);
+    visit_begin(&v[0], trust);
+    memcpy(first, server_pin, HASH_LEN);
+    visit_begin(&v[1], trust);
+    assert_int_equal(trust_settle(trust, v[0].client), 0);
+    assert_int_equal(trust_settle(trust, v[1].client), ERR_TLS);
+    assert_int_equal(trust_settle(trust, v[0].client), 0);
+    check_known(first);
+    visit_end(&v[0]);
+    visit_end(&v[1]);
+    trust_free(trust);
+}
+
 static int
 set_up(void **state)
 {
@@ -160,6 +205,7 @@ main(void)
         cmocka_unit_test(test_first),
         cmocka_unit_test(test_known_meanwhile),
         cmocka_unit_test(test_same_meanwhile),
+        cmocka_unit_test(test_two_keys),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
