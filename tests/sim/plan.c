@@ -295,36 +295,45 @@ static void tell_plan(const struct world *w)
     const struct plan *p = &w->plan;
     const struct transfer_config *c = &w->client.config;
 
-    world_tell(w, "size %" PRIu64 ", chunks 2^%u (asked for: 2^%u), quiet at %" PRIu64
-         ", %u connections, latency %" PRIu64 ", rate %" PRIu64,
-         w->source.contents->size, w->server.chunk_log2, c->want_chunk_log2,
-         p->quiet_at, c->conns, p->latency, p->rate);
-    world_tell(w, "cut %u%%, narrow %" PRIu64 ", stall %u%%, flips %u%% and %u%%, "
-         "replay %u%%, refuse %u%%, kill %u ms, power %u%%, spoil %u%%, "
-         "reboot %u ms",
-         p->cut, p->narrow, p->stall, p->flip_down, p->flip_up, p->replay,
-         p->refuse, p->kill_ms, p->power, p->spoil, p->reboot_ms);
-    world_tell(w, "disk: short %u, full %u, broken %u, sync %u, names %u per mille",
-         p->disk.shorter, p->disk.full, p->disk.broken, p->disk.sync,
-         p->disk.names);
+    world_tell(w,
+               "size %" PRIu64 ", chunks 2^%u (asked for: 2^%u), quiet at "
+               "%" PRIu64 ", %u connections, latency %" PRIu64
+               ", rate %" PRIu64,
+               w->source.contents->size, w->server.chunk_log2,
+               c->want_chunk_log2, p->quiet_at, c->conns, p->latency,
+               p->rate);
+    world_tell(w,
+               "cut %u%%, narrow %" PRIu64 ", stall %u%%, flips %u%% and "
+               "%u%%, replay %u%%, refuse %u%%, kill %u ms, power %u%%, "
+               "spoil %u%%, reboot %u ms",
+               p->cut, p->narrow, p->stall, p->flip_down, p->flip_up,
+               p->replay, p->refuse, p->kill_ms, p->power, p->spoil,
+               p->reboot_ms);
+    world_tell(w,
+               "disk: short %u, full %u, broken %u, sync %u, names %u per "
+               "mille",
+               p->disk.shorter, p->disk.full, p->disk.broken, p->disk.sync,
+               p->disk.names);
     world_tell(w, "work %" PRIu64 " ms, content ids %s%s%s, races %u%%",
-         w->client.work_ms, w->server.cid_after == 0 ? "soon" : "late",
-         w->server.eager ? ", eager" : "", w->server.hasty ? ", hasty" : "",
-         w->server.faults.race);
-    world_tell(w, "%u tries, changes %u ms%s%s, vanish %u%%%s%s%s, donor %u%%%s",
-         c->tries_max, p->change_ms, p->frantic ? ", frantic" : "",
-         p->sly ? ", sly" : "", p->vanish, p->pinned ? ", pinned" : "",
-         c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
-         p->donor, p->donor_self ? ", itself" : "");
+               w->client.work_ms, w->server.cid_after == 0 ? "soon" : "late",
+               w->server.eager ? ", eager" : "",
+               w->server.hasty ? ", hasty" : "", w->server.faults.race);
+    world_tell(w,
+               "%u tries, changes %u ms%s%s, vanish %u%%%s%s%s, donor "
+               "%u%%%s",
+               c->tries_max, p->change_ms, p->frantic ? ", frantic" : "",
+               p->sly ? ", sly" : "", p->vanish, p->pinned ? ", pinned" : "",
+               c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
+               p->donor, p->donor_self ? ", itself" : "");
     for (unsigned k = 0; k < p->mirrors; k++) {
         const struct mirror *m = &w->mirror[k];
 
         world_tell(w, "mirror %u %s%s%s", k + 1, manners[m->server.manner],
-             m->dead ? ", dead" : "",
-             pages_equal(&m->source.contents->data,
-                         &w->source.contents->data)
-                 ? ""
-                 : ", another content");
+                   m->dead ? ", dead" : "",
+                   pages_equal(&m->source.contents->data,
+                               &w->source.contents->data)
+                       ? ""
+                       : ", another content");
     }
 }
 
