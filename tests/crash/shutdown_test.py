@@ -11,7 +11,9 @@ a loop device; at a random moment the machine "loses power":
             these two as well
 
 The final name must then hold one whole version or be absent before the first,
-and what was reported as done must be there (C2, C3, P1, P2).
+and what was reported as done must be there (C2, C3, P1, P2).  With BELAY and
+BELAYD in the environment the same is done to `belay get -r` of many small
+files, which share their syncs: each name is right or absent (C12).
 
 Needs root, a loop device, a kernel that knows FS and its mkfs; ends with 77
 (skipped) without them.  A snapshot needs xfs, too, since its clones are one
@@ -23,6 +25,7 @@ import contextlib
 import fcntl
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -135,13 +138,16 @@ class Cloned(Disk):
             sys.exit("cannot mount the clone")
 
 
-def crash_once(driver, disk, version, choose, span):
+def download(driver, disk, version):
+    return [*driver[:1], disk.place, "f", str(SIZE), str(SEED), str(version),
+            *driver[1:]]
+
+
+def crash_once(command, disk, choose, span):
     """Start a download, crash within `span` seconds; true if it was reported
     as done before."""
-    child = subprocess.Popen(
-        [*driver[:1], disk.place, "f", str(SIZE), str(SEED), str(version),
-         *driver[1:]],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
 
     def end():
         child.kill()
@@ -173,7 +179,8 @@ def torture(driver, disk, crashes, choose):
     wanted, have, finished = 1, 0, 0
     span = 0.1
     for _ in range(crashes):
-        done = crash_once(driver, disk, wanted, choose, span)
+        done = crash_once(download(driver, disk, wanted), disk, choose,
+                          span)
         # Two of five runs come to their end, however fast this
         # machine is.
         span *= 0.7 if done else 1.3
@@ -184,8 +191,7 @@ def torture(driver, disk, crashes, choose):
         if found == wanted:
             finished += 1
             wanted = 3 - wanted
-    if not run(*driver[:1], disk.place, "f", str(SIZE), str(SEED),
-               str(wanted), *driver[1:]):
+    if not run(*download(driver, disk, wanted)):
         sys.exit("the last run does not heal")
     if check(disk, versions, True) != wanted or len(
             set(os.listdir(disk.place)) - {"lost+found"}) != 1:
@@ -193,6 +199,88 @@ def torture(driver, disk, crashes, choose):
     print(f"{crashes} crashes, {finished} files finished")
     if finished == 0 or finished == crashes:
         sys.exit("the crashes came all too early or all too late")
+
+
+# -- many small files ---------------------------------------------------------
+
+FILES = 300
+
+
+def make_tree(root):
+    """{name: content}"""
+    source = random.Random(SEED)
+    files = {}
+    for k in range(FILES):
+        name = "%d/%d" % (k % 7, k)
+        files[name] = source.randbytes(source.choice([0, 1, 900, 5000, 20000]))
+        os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
+        with open(os.path.join(root, name), "wb") as file:
+            file.write(files[name])
+    return files
+
+
+@contextlib.contextmanager
+def server(base):
+    """belayd: its port, and the files that it serves."""
+    root = os.path.join(base, "root")
+    files = make_tree(root)
+    with open(os.path.join(base, "log"), "w+") as log:
+        child = subprocess.Popen(
+            [os.environ["BELAYD"], "--plain", "--listen", "127.0.0.1:0",
+             "--root", root, "--user", "root"], stdout=log, stderr=log)
+        try:
+            for _ in range(2000):
+                with open(log.name) as text:
+                    found = re.search(r"listening on .*:(\d+)\b", text.read())
+                if found or child.poll() is not None:
+                    break
+                time.sleep(0.01)
+            if not found:
+                sys.exit("belayd does not listen")
+            yield int(found.group(1)), files
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def check_tree(into, files, done):
+    """How many of the files are there."""
+    count = 0
+    for name, data in files.items():
+        try:
+            with open(os.path.join(into, name), "rb") as file:
+                if file.read() != data:
+                    sys.exit("wrong bytes under the name " + name)
+            count += 1
+        except FileNotFoundError:
+            if done:
+                sys.exit("a finished file is gone: " + name)
+    return count
+
+
+def left_behind(into, files):
+    return {os.path.relpath(os.path.join(at, name), into)
+            for at, _, names in os.walk(into) for name in names} - set(files)
+
+
+def torture_tree(disk, port, files, crashes, choose):
+    into = os.path.join(disk.place, "tree")
+    command = [os.environ["BELAY"], "get", "--no-config", "-q", "-r", "-d",
+               into, "belay+tcp://127.0.0.1:%d/" % port]
+    span, finished, some = 0.4, 0, 0
+    for _ in range(crashes):
+        done = crash_once(command, disk, choose, span)
+        span *= 0.7 if done else 1.3
+        some += 0 < check_tree(into, files, done) < FILES
+        if done:
+            finished += 1
+            shutil.rmtree(into)
+    if not run(*command):
+        sys.exit("the last run does not heal")
+    check_tree(into, files, True)
+    if left_behind(into, files):
+        sys.exit("left behind: %r" % left_behind(into, files))
+    print(f"{crashes} crashes, {finished} trees finished, {some} in parts")
 
 
 def check_that_it_finds(driver, disk, choose):
@@ -223,10 +311,14 @@ def main():
     base = tempfile.mkdtemp(prefix="belay-shutdown-")
     try:
         with contextlib.closing((Cloned if clone else Disk)(base, kind)) as d:
-            torture([driver], d, int(os.environ.get("CRASH_COUNT", CRASHES)),
-                    choose)
+            count = int(os.environ.get("CRASH_COUNT", CRASHES))
+            torture([driver], d, count, choose)
+            os.unlink(os.path.join(d.place, "f"))
+            if "BELAYD" in os.environ:
+                with server(base) as (port, files):
+                    torture_tree(d, port, files, max(count // 3, 1), choose)
+                shutil.rmtree(os.path.join(d.place, "tree"))
             if LONG:
-                os.unlink(os.path.join(d.place, "f"))
                 check_that_it_finds([driver, "nosync"], d, choose)
     finally:
         shutil.rmtree(base)
