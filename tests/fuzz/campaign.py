@@ -207,8 +207,10 @@ def write_table(rows, seconds):
     text = README.read_text()
     begin = text.index(TABLE_BEGIN) + len(TABLE_BEGIN)
     end = text.index(TABLE_END)
+    what = (f"A campaign of {seconds} seconds for each" if seconds else
+            "The vectors and the inputs that are kept")
     README.write_text(
-        text[:begin] + f"\nA campaign of {seconds} seconds for each:\n\n" +
+        text[:begin] + f"\n{what}:\n\n" +
         "\n".join(lines) + "\n\n" + text[end:])
 
 
