@@ -436,7 +436,16 @@ def transfer():
     for said in server_says():
         yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x05\x00" + said +
                serve + b"\x00\x03" + join + serve)
+    # A pin, and servers that do not care.
+    for content in (0, 1, 2, 3):
+        for version in (0x84, 0x85, 0x86):
+            start = b"\x20" + b"\x9c\x40\x00\x03" + \
+                bytes([0x9c, 0x40, 0, content, 0x9c, 0x40, 1, content]) + \
+                b"\x07" + bytes([version]) + join
+            yield start + serve * 2
+            yield start + b"\x03\0\0\0\0" * 4 + b"\x07\0" + serve
     # Data of a chunk is wrong, again and again.
+    start = b"\x02" + files + join
     yield (start + b"\x03\x00\x00\x00\x00" +
            (b"\x03\x00\x01\x00\x01" + serve + join) * 12)
     # Mirrors, ordered output, pauses; a local file that is alike.
@@ -485,6 +494,15 @@ def bulk():
                 b"\5" + serve + wait + join + serve
     for said in server_says():
         yield start + b"\2\0\0\0\0" * 3 + b"\7\0" + said + serve
+    # Changed between two chunks; pinned files of servers that do not care.
+    for which in range(24):
+        for after in (2, 3, 4):
+            yield bytes([0, 40, 0, which, 1]) + join + \
+                b"\2\0\0\0\0" * after + bytes([9, which]) + serve + wait
+    for which in range(24):
+        for how in (8, 9, 12):
+            yield bytes([0, 40, 0, which, how, 9, 0x80 + (which + 16) % 24]) + \
+                join + serve
 
 
 def walk():

@@ -7,10 +7,11 @@
  * frames of its own and cut connections.
  *
  * Promised: each file ends exactly once; what is to be stored is there to the
- * last chunk; a pinned file is stored with exactly its content or not at all;
- * the sums of bytes and files hold at every step. However it was treated, a
- * client that meets honest servers from then on comes to its end, and if no
- * server ever lied or refused, with every file. */
+ * last chunk; a pinned file is stored with exactly its content or not at all,
+ * any other with that of one version, unless a server lied; the sums of bytes
+ * and files hold at every step. However it was treated, a client that meets
+ * honest servers from then on comes to its end, and if no server ever lied or
+ * refused, with every file. */
 
 #include <stdio.h>
 
@@ -30,7 +31,8 @@ enum op {
     OP_ERROR,   /* which connection, which request; code (2), wait */
     OP_FRAME,   /* which connection; partner_script() */
     OP_GOAWAY,  /* which connection; last id */
-    OP_CHANGE,  /* which file has another version from now on */
+    OP_CHANGE,  /* which file has another version from now on; 0x80: what a
+                   client expects is overlooked, too */
     OP_RUNNER,  /* what the runner does with what it owes */
     OP_COUNT,
 };
@@ -96,6 +98,8 @@ struct game {
     unsigned items; /* not over */
     bool slow;      /* the runner answers when the script says so */
     bool hostile;   /* a server lied, refused or changed a file */
+    bool lied;      /* ... lied: then anything may have been stored */
+    bool blind;     /* expectations in OPEN are overlooked */
     bool ended;     /* the input has */
     bool done;
     bool failed;
@@ -269,7 +273,7 @@ FUZZ_QUIET static void check_content(struct game *g, const struct load *l,
 {
     const struct remote *r = &g->remote[l->file];
     bool same = false;
-    if (g->hostile && !l->pinned) {
+    if (g->lied && !l->pinned) {
         return;
     }
     FUZZ_CHECK(id->size == r->size);
@@ -451,7 +455,7 @@ static void answer_open(struct game *g, struct link *k,
     uint8_t cid[HASH_LEN];
     FUZZ_CHECK(n < FILES && memcmp(open->path.ptr, r->path, 3) == 0);
     true_cid(g, r, r->version, cid);
-    if (open->expect_cid.len > 0 &&
+    if (open->expect_cid.len > 0 && !g->blind &&
         memcmp(open->expect_cid.ptr, cid, HASH_LEN) != 0) {
         partner_error(&k->peer, q->id, WIRE_CHANGED, 0);
         return;
@@ -475,7 +479,8 @@ static void send_chunk(struct game *g, struct link *k,
 {
     uint8_t data[CHUNK];
     const struct remote *r = &g->remote[v->file];
-    uint32_t len = fill(r, v->version, q->step, data);
+    /* In the midst of a change some of it is old and some is new. */
+    uint32_t len = fill(r, r->version, q->step, data);
     struct zpack_out out = { .bytes = data, .len = len };
     uint8_t packed[CHUNK];
     struct msg_chunk m = { .offset = q->step << LOG2,
@@ -644,7 +649,8 @@ static void one_answer(struct game *g, unsigned c, uint8_t which)
         partner_greet(&k->peer, 60, 40, 22);
         size_t start = writer_len(&k->peer.w);
         answer(g, k, which % k->peer.count);
-        g->hostile = partner_spoil(&k->peer, &g->s, start) || g->hostile;
+        g->lied = partner_spoil(&k->peer, &g->s, start) || g->lied;
+        g->hostile = g->hostile || g->lied;
         deliver(g, c);
     }
 }
@@ -718,7 +724,7 @@ static void step(struct game *g)
         break;
     case OP_FRAME:
         if (g->link[c].up) {
-            g->hostile = true;
+            g->hostile = g->lied = true;
             partner_script(&g->link[c].peer, &g->s, 2000);
             deliver(g, c);
         }
@@ -728,6 +734,8 @@ static void step(struct game *g)
         break;
     case OP_CHANGE:
         g->hostile = true;
+        g->blind = arg & 0x80u;
+        g->lied = g->lied || g->blind;
         g->remote[arg % FILES].version++;
         break;
     default:
@@ -741,6 +749,7 @@ static void step(struct game *g)
 static void come_to_rest(struct game *g)
 {
     g->slow = false;
+    g->blind = false;
     if (!g->ended) {
         g->ended = true;
         bulk_end_of_input(g->b);
