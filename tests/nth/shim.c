@@ -120,8 +120,17 @@ __attribute__((constructor)) static void start(void)
 
 /* ---- memory. */
 
+/* This thread looks up a name.  glibc crashes, or keeps a lock for ever, when
+ * it has no memory for its own tables then (2.36: nss_database.c,
+ * resolv_conf.c), and nobody can help that; the call as a whole fails in the
+ * set of system calls. */
+static _Thread_local bool resolving;
+
 static bool memory_fails(const char *name, const void *caller)
 {
+    if (resolving) {
+        return false;
+    }
     bool crypto = leaks_in_library(LEAKS_CRYPTO, caller) ||
                   leaks_in_library(LEAKS_SSL, caller);
 
@@ -166,7 +175,8 @@ void free(void *p)
 /* libuv has no answer but abort() when its table of descriptors does not grow
  * (a worker is started anew by its parent then), or when a thread does not
  * start; proto/io tries whether threads can be had before it asks libuv, and
- * that try counts. */
+ * that try counts.  uv_replace_allocator() is no way out: it would also change
+ * the allocator of a program that has libuv for itself and uses libbelay. */
 static bool from_libuv(const void *caller)
 {
     return leaks_in_library(LEAKS_UV, caller);
@@ -319,12 +329,22 @@ WRAP(int, pthread_create,
 WRAP(void *, mmap64,
      (void *a, size_t n, int p, int f, int fd, off64_t o),
      (a, n, p, f, fd, o), sys_fails("mmap", ENOMEM), MAP_FAILED)
-WRAP(int, getaddrinfo,
-     (const char *restrict h, const char *restrict s,
-      const struct addrinfo *restrict in, struct addrinfo **restrict out),
-     (h, s, in, out), sys_fails("getaddrinfo", ENOMEM), EAI_MEMORY)
 WRAP(int, posix_fallocate64, (int fd, off64_t o, off64_t n), (fd, o, n),
      fd_fails(fd, "posix_fallocate", ENOSPC), ENOSPC)
+
+int getaddrinfo(const char *restrict host, const char *restrict service,
+                const struct addrinfo *restrict hints,
+                struct addrinfo **restrict out)
+{
+    REAL(getaddrinfo)
+    if (sys_fails("getaddrinfo", ENOMEM)) {
+        return EAI_MEMORY;
+    }
+    resolving = true;
+    int result = real(host, service, hints, out);
+    resolving = false;
+    return result;
+}
 
 /* Linux gives the descriptor back in any case. */
 int close(int fd)
