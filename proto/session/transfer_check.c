@@ -15,7 +15,7 @@ void check_arrived(struct transfer *t, unsigned i, uint32_t request)
     struct claim *claim = claim_of(&t->conn[i], request);
 
     t->arrivals++;
-    if (request != 0 && claim != NULL) {
+    if (claim != NULL) {
         claim->arrival = t->arrivals;
     } else {
         t->unlooked = t->arrivals;
@@ -134,7 +134,7 @@ static bool anchor_holds(struct transfer *t)
         if (!t->anchor_hash) {
             anchor_begin(t);
         }
-        return t->anchor_checked && t->phase != PHASE_OVER;
+        return t->anchor_checked;
     }
     if (memcmp(t->anchor_cid, t->own_cid, HASH_LEN) == 0) {
         return true;

@@ -11,9 +11,10 @@
 #include "proto/base/err.h"
 #include "proto/session/transfer_internal.h"
 
+/* Of donors, of which there is one. */
 static bool has_self(const struct transfer *t)
 {
-    return t->config.donor_count > 0 && t->config.donors[0].self;
+    return t->config.donors[0].self;
 }
 
 /* Donors are looked at: nothing may be asked for yet. */

@@ -155,16 +155,15 @@ int grid_cid(struct transfer *t, uint8_t (*digest)[HASH_LEN],
 
 /* ---- smaller chunks. */
 
-static bool shrink_allowed(const struct transfer *t, uint8_t to)
+static bool fits_memory(const struct transfer *t, uint8_t to)
 {
-    return to >= LIMIT_CHUNK_LOG2_MIN && to < t->grid.log2 &&
-           cid_chunk_count(t->grid.size, to) <= TRANSFER_CHUNKS_SHRINK;
+    return cid_chunk_count(t->grid.size, to) <= TRANSFER_CHUNKS_SHRINK;
 }
 
-/* Ask for a grid of 2^to bytes, or the nearest that is allowed. */
+/* Ask for a grid of 2^to bytes, or the nearest that fits into memory. */
 void transfer_shrink(struct transfer *t, uint8_t to)
 {
-    while (to < t->grid.log2 && !shrink_allowed(t, to)) {
+    while (to < t->grid.log2 && !fits_memory(t, to)) {
         to++;
     }
     if (to < t->grid.log2 && t->phase == PHASE_FETCH &&

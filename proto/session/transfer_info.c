@@ -21,8 +21,7 @@ static bool info_fits(struct transfer *t, unsigned i,
         return false;
     }
     if ((asked != 0 && info->chunk_log2 != asked) ||
-        info->chunk_log2 > t->config.max_chunk_log2 ||
-        info->version.len == 0) {
+        info->chunk_log2 > t->config.max_chunk_log2) {
         conn_give_up(t, i, "the server's INFO is not what was asked for",
                      false);
         t->protocol_errors++;
@@ -33,7 +32,6 @@ static bool info_fits(struct transfer *t, unsigned i,
         return false;
     }
     if ((t->config.max_size > 0 && info->size > t->config.max_size) ||
-        info->size > INT64_MAX ||
         cid_chunk_count(info->size, info->chunk_log2) >
             TRANSFER_CHUNKS_MAX) {
         mirror_fail(t, i, TRANSFER_TOO_LARGE,

@@ -475,6 +475,7 @@ static void test_list_with_a_gap(void **state)
         {0, 5, LIMIT_BLOCK_LOG2, true},  /* ends too early */
         {0, 6, 0, true},                 /* other blocks than asked for */
         {3, 3, LIMIT_BLOCK_LOG2, false}, /* a gap in the middle */
+        {0, 7, LIMIT_BLOCK_LOG2, true},  /* more than there are */
     };
     struct version old = version_new("v1", 6 * K4, 12);
     struct version v = version_new("v2", 6 * K4, 12);
@@ -563,17 +564,20 @@ static void test_list_errors(void **state)
     serve(&b, 0, &v);
     assert_finished(&b, &v);
     bench_free(&b);
-    /* A broken disk there: another connection. */
-    list_until_digest(&b, &old, &v);
-    q = expect(&b, 0, FRAME_DIGEST);
-    peer_error(&b.peer[0], q->id, WIRE_IO_ERROR);
-    feed(&b, 0);
-    assert_false(b.up[0]);
-    join(&b, 0);
-    greet(&b, 0);
-    serve(&b, 0, &v);
-    assert_finished(&b, &v);
-    bench_free(&b);
+    /* A broken disk there, or nobody knows why: another connection. */
+    for (unsigned k = 0; k < 2; k++) {
+        list_until_digest(&b, &old, &v);
+        q = expect(&b, 0, FRAME_DIGEST);
+        peer_error(&b.peer[0], q->id, k == 0 ? WIRE_IO_ERROR
+                                             : WIRE_CANCELLED);
+        feed(&b, 0);
+        assert_false(b.up[0]);
+        join(&b, 0);
+        greet(&b, 0);
+        serve(&b, 0, &v);
+        assert_finished(&b, &v);
+        bench_free(&b);
+    }
     /* Never. */
     list_until_digest(&b, &old, &v);
     q = expect(&b, 0, FRAME_DIGEST);

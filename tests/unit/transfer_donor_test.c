@@ -305,6 +305,61 @@ static void test_changes_meanwhile(void **state)
     version_free(&v);
 }
 
+/* Copies are made one at a time and need no connection: none is dialled for
+ * them.  That the file has changed meanwhile shows behind them. */
+static void test_changes_while_copying(void **state)
+{
+    struct version v = version_new("v1", 6 * K4, 12);
+    struct version next = version_new("v2", 6 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    next.data[0] ^= 1;
+    version_seal(&next);
+    bench_init(&b);
+    with_donor(&b, v.data, 4 * K4);
+    b.hold_copies = true;
+    start(&b);
+    serve(&b, 0, &v);
+    assert_int_equal(b.copies, 1);
+    assert_int_equal(b.held_copy.first, 0);
+    cut(&b, 0);
+    pass(&b, 60000);
+    assert_int_equal(b.copies, 1);
+    assert_false(b.dial[0]);
+    b.hold_copies = false;
+    bench_copy(&b, &b.held_copy);
+    pump(&b);
+    assert_int_equal(b.copies, 4);
+    join(&b, 0);
+    greet(&b, 0);
+    run(&b, &next);
+    assert_finished(&b, &next);
+    assert_bytes(&b, 0, 3 * K4, 3 * K4);
+    bench_free(&b);
+    version_free(&next);
+    version_free(&v);
+}
+
+/* A donor of which no digests fit into memory is none. */
+static void test_huge_donor(void **state)
+{
+    struct version v = version_new("v1", 4 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    with_donor(&b, v.data, (TRANSFER_CHUNKS_MAX + 1) << 12);
+    with_donor(&b, v.data, 2 * K4);
+    start(&b);
+    run(&b, &v);
+    assert_finished(&b, &v);
+    assert_bytes(&b, 0, 2 * K4, 2 * K4);
+    assert_int_equal(b.notes[TRANSFER_NOTE_DONOR], 1);
+    bench_free(&b);
+    version_free(&v);
+}
+
 /* Comparing only: nothing is asked for, and what is wrong is known. */
 static void test_compare(void **state)
 {
@@ -385,6 +440,14 @@ static void test_no_list(void **state)
 
     bench_init(&b);
     with_self(&b, v.data, v.size);
+    start(&b);
+    refuse_list(&b, &v);
+    assert_failed(&b, TRANSFER_REFUSED);
+    bench_free(&b);
+
+    bench_init(&b);
+    with_donor(&b, v.data, v.size);
+    b.config.compare_only = true;
     start(&b);
     refuse_list(&b, &v);
     assert_failed(&b, TRANSFER_REFUSED);
@@ -485,6 +548,8 @@ int main(void)
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_self),
         cmocka_unit_test(test_changes_meanwhile),
+        cmocka_unit_test(test_changes_while_copying),
+        cmocka_unit_test(test_huge_donor),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_huge),
         cmocka_unit_test(test_no_list),

@@ -53,6 +53,8 @@ struct bench {
     bool failed;
     enum transfer_reason reason;
     /* Held back by the test. */
+    bool hold_copies;
+    struct transfer_action held_copy;
     bool hold_hashes;
     struct transfer_action held[BENCH_HELD];
     unsigned held_count;
@@ -240,7 +242,11 @@ static inline void bench_act(struct bench *b, const struct transfer_action *a)
         break;
     case TRANSFER_COPY:
         b->copies++;
-        bench_copy(b, a);
+        if (b->hold_copies) {
+            b->held_copy = *a;
+        } else {
+            bench_copy(b, a);
+        }
         break;
     case TRANSFER_COMPARED:
         assert_false(b->compared || b->failed || b->finished);
