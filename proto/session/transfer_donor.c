@@ -223,8 +223,7 @@ void seed_copied(struct transfer *t, bool ok)
     const struct copy *copy = &s->copies[s->copy_next++];
 
     s->copy_asked = false;
-    if (ok && !s->restart && t->expect != NULL &&
-        copy->to < t->grid.count &&
+    if (ok && !s->restart &&
         grid_state(&t->grid, copy->to) == CHUNK_MISSING) {
         memcpy(t->grid.digest[copy->to], t->expect[copy->to], HASH_LEN);
         grid_set(&t->grid, copy->to, CHUNK_HAVE, ORIGIN_REUSED);

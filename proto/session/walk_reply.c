@@ -194,6 +194,10 @@ static void fail_dir(struct walk *w, struct node *n, const char *text)
     if (n->dir->failed == NULL) {
         n->dir->failed = strdup(text);
     }
+    if (n->dir->failed == NULL) {
+        no_memory(w); /* without a text it would be complete */
+        return;
+    }
     complete(w, n);
     (void)walk_stop(w, n);
 }

@@ -383,6 +383,19 @@ static void test_compare(void **state)
         assert_int_equal(transfer_have(b.t, i), i != 1 && i != 4);
     }
     bench_free(&b);
+    version_free(&v);
+
+    v = version_new("v1", 0, 12); /* nothing at all should be there */
+    bench_init(&b);
+    with_self(&b, there.data, there.size);
+    b.config.compare_only = true;
+    start(&b);
+    serve(&b, 0, &v);
+    pump(&b);
+    assert_true(b.compared);
+    assert_false(b.finished);
+    assert_false(b.failed);
+    bench_free(&b);
     version_free(&there);
     version_free(&v);
 }
