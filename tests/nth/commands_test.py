@@ -220,8 +220,10 @@ def get_manifest(tmp):
         for name in names(os.path.join(base, "d")):
             check(same(os.path.join(into, "out", name),
                        os.path.join(base, "d", name)), "wrong bytes", run)
-        check(len(names(os.path.join(into, "out"))) == 2, "left behind: %r" %
-              names(os.path.join(into, "out")), run)
+        # A stage that cannot be removed for want of memory stays.
+        left = [name for name in names(os.path.join(into, "out"))
+                if not name.startswith(".belay-release-")]
+        check(len(left) == 2, "left behind: %r" % left, run)
 
     with Belayd(os.path.join(base, "d")) as server:
         loops("a release", one_command(
