@@ -73,8 +73,8 @@ MUTANTS = [
      "            grid_set(&t->grid, c->current, CHUNK_MISSING, 0);",
      "            (void)0;"),
     ("never-smaller", "transfer_grid.c",
-     "        if (t->barren >= LIMIT_SHRINK_AFTER) {",
-     "        if (false && t->barren >= LIMIT_SHRINK_AFTER) {"),
+     "    if (t->barren >= LIMIT_SHRINK_AFTER && t->phase",
+     "    if (false && t->phase"),
     ("finer-grid-forgets", "transfer_grid.c",
      "        if (grid_state(old, i >> by) == CHUNK_HAVE) {",
      "        if (grid_state(old, i) == CHUNK_HAVE) {"),
@@ -128,11 +128,6 @@ MUTANTS = [
     ("two-contents-in-turns", "transfer_source.c",
      "    return other_usable(t, s) || (s != t->home && mirror_home_up(t));",
      "    return other_usable(t, s);"),
-    ("idle-hides-barren", "transfer_conn.c",
-     "    } else if (!progress && c->up_bytes > 0 && !claim_any(t)) {",
-     "    } else if (false) {"),
-    ("offset-unchecked", "receiver_frame.c",
-     "        m->offset != expected ||\n", ""),
     ("no-fsync-before-rename", "client/store_finish.c",
      "    if (store_call_fsync(store->sys, store->part_fd) != 0) {\n"
      "        rc = part_failed(",
@@ -168,7 +163,7 @@ the story of one. A seed that fails is printed and replays exactly.
 | part | what goes wrong |
 | --- | --- |
 | network (`net.c`) | latency, rate, splits and joins of what arrives, resets after any byte, every connection cut after so many bytes, silence, flipped bits and bytes that come twice, in both directions, refused dials |
-| servers (`server.c`) | busy, I/O errors, digests pending, going away, restarts that forget digests and make smaller chunks; mirrors that are dead, have another content, damage chunks, or forge them with digests that fit |
+| servers (`server.c`) | busy, I/O errors, digests pending, going away, restarts that forget digests and make smaller chunks, digests of a file that may still change; mirrors that are dead, have another content, damage chunks, or forge them with digests that fit |
 | source (`source.c`) | bytes change in place, shift, shrink, grow, are replaced or touched; it vanishes and returns; changes within one tick of the clock, and between fstat and read |
 | disk (`disk.c`) | short reads and writes, ENOSPC, EIO, names that cannot be opened, renamed or removed, a sync that fails once and drops pages, power cuts that lose or tear what was not synced, bit rot |
 | client | killed and started again, many connections or one, ordered output, donors, repair in place, pinned content, a budget of tries |
@@ -178,14 +173,18 @@ file and names its content id (P1); it is still there when the power fails at
 the next moment (P2); the final name never leads to anything else (P1); bytes
 that a killed client had verified are not fetched again, and a cut costs one
 chunk at most (P3); everything comes to its end, and not by giving up without
-need (P6); no assertion fails (P7). Every sixteenth world runs twice and has to
-be the same.
+need (P6): with mirrors not as long as an honest one has the content, and with a
+budget of tries not while there is progress; no assertion fails (P7). Every
+sixteenth world runs twice and has to be the same.
+
+A world is drawn from its seed in `plan.c`, and runs in `world.c`.
 
 ## Are bugs found?
 
 Made by `python3 -B tests/sim/mutants.py build/gcc/libbelay_proto.a --table`.
 Each line is a bug that is planted in a copy of the tree, and the first seed
-that finds it.
+that finds it. Two of them were in the tree until a seed found them:
+blame-goes-around and two-contents-in-turns.
 
 | bug | where | seed | by |
 | --- | --- | --- | --- |
