@@ -48,6 +48,7 @@ NAME = "file"
 # of seconds and a function of the lab.
 SCENARIOS = {
     "clean": ({}, ()),
+    "jitter": ({"jitter": 20}, ()),
     "rst-3s": ({"rst_every": 3}, ()),
     "rst-0.7s": ({"rst_every": 0.7}, ()),
     "loss-1%": ({"loss": "1%"}, ()),
@@ -61,7 +62,7 @@ SCENARIOS = {
         "client", "10.99.0.77"))]),
     "half-open": ({}, [(1.5, lambda lab: lab.half_open())]),
 }
-STANDARD = ("clean", "rst-3s", "rst-0.7s", "loss-2%", "bursts",
+STANDARD = ("clean", "jitter", "rst-3s", "rst-0.7s", "loss-2%", "bursts",
             "blackout-10s", "wrong-bits", "new-address", "half-open")
 SILENCE = 10  # seconds that every client is told to bear, if it can be told
 
