@@ -18,7 +18,7 @@ NOBODY = 65534
 PORT = 7245
 # What README says of other programs' options.
 FOREIGN = {"--build", "--install", "--now", "--help", "--cflags", "--libs",
-           "--append-verify"}
+           "--append-verify", "--inplace"}
 
 
 def read():
