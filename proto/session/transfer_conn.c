@@ -268,6 +268,7 @@ static void conn_end(struct transfer *t, unsigned i, const char *text)
     t->round_losses++;
     if (progress) {
         t->barren = 0;
+        t->barren_conns = 0;
     }
     schedule(t, i, progress, text);
     if (conn_count_up(t) == 0) {
@@ -275,8 +276,9 @@ static void conn_end(struct transfer *t, unsigned i, const char *text)
             conn_barren(t);
         }
         conn_round_end(t);
-    } else if (!progress && c->up_bytes > 0 && !claim_any(t)) {
-        conn_barren(t); /* the others have nothing to do */
+    } else if (!progress && c->up_bytes > 0 &&
+               (++t->barren_conns >= t->conn_goal || !claim_any(t))) {
+        conn_barren(t); /* as many as a round has, or the only one at work */
     }
 }
 

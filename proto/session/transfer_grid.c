@@ -294,13 +294,13 @@ static void shrink_by_waste(struct transfer *t, uint64_t allowed)
     transfer_shrink(t, to);
 }
 
-/* Rule R6a: one more connection was lost that began a chunk and ended none,
- * and no other is at work. */
+/* Rule R6a, in rounds: the connections that are up at a time often end at a
+ * time, and count as one. */
 void conn_barren(struct transfer *t)
 {
+    t->barren_conns = 0;
     t->barren++;
-    if (t->barren >= LIMIT_SHRINK_AFTER && t->phase == PHASE_FETCH &&
-        t->grid.state != NULL) {
+    if (t->barren >= LIMIT_SHRINK_AFTER && t->phase == PHASE_FETCH) {
         t->barren = 0;
         transfer_shrink_more(t);
     }
@@ -312,7 +312,7 @@ void conn_round_end(struct transfer *t)
 {
     uint64_t allowed = t->round_bytes / 100 * WASTE_PERCENT;
 
-    if (t->phase == PHASE_FETCH && t->grid.state != NULL) {
+    if (t->phase == PHASE_FETCH) {
         if (t->round_wasted > allowed) {
             t->rounds++;
         } else {

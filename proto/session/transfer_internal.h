@@ -317,7 +317,8 @@ struct transfer {
     uint64_t round_wasted;
     unsigned round_losses;
     unsigned rounds; /* with waste, in a row */
-    unsigned barren; /* connections in a row without a verified chunk */
+    unsigned barren; /* rounds in a row without a verified chunk, and */
+    unsigned barren_conns; /* connections behind them that began one */
     uint8_t shrink_to; /* 0, or the grid to change to when possible */
     uint64_t shrink_at; /* since when */
 

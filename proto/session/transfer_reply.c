@@ -214,6 +214,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         grid_account(t);
         t->fruitless = 0;
         t->barren = 0;
+        t->barren_conns = 0;
         t->bad_run = 0;
         c->bad_run = 0;
         t->io_errors = 0;

@@ -280,9 +280,8 @@ void mirror_differs(struct transfer *t, unsigned i, const char *why)
         /* What was begun was of one that could not prove it. */
         change_begin(t, i, why);
     } else if (mirror_many(t) && t->config.pinned &&
-               (t->phase == PHASE_NEW ||
-                t->config.pin_log2 == t->grid.log2)) {
-        /* (A pin of another grid does not tell yet who is right.) */
+               t->phase == PHASE_NEW) {
+        /* (Later on it may be what was begun that is not.) */
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "its file is not the pinned content");
     } else if (!begun_is_served(t, s)) {

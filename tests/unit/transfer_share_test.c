@@ -433,6 +433,46 @@ static void test_near(void **state)
     bench_free(&b);
 }
 
+/* No connection carries a whole chunk, but they are lost one by one, so that
+ * there is always another one at work: the chunks become smaller. */
+static void test_barren_in_turns(void **state)
+{
+    struct version v = version_new("v1", 75 * 4 * K4, 14);
+    struct bench b;
+
+    (void)state;
+    v.names_cid = false;
+    bench_init(&b);
+    b.config.conns = 2;
+    bench_start(&b);
+    resume(&b, &v, 0);
+    for (unsigned k = 0; k < 2 + 2 * LIMIT_SHRINK_AFTER; k++) {
+        unsigned i = k % 2;
+
+        assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 0);
+        if (k >= 2) {
+            cut(&b, i);
+            assert_true(b.up[1 - i]);
+        }
+        if (k < 1 + 2 * LIMIT_SHRINK_AFTER) {
+            struct peer_request *q;
+
+            join(&b, i);
+            greet(&b, i);
+            say_info(&b, i, expect(&b, i, FRAME_OPEN), &v);
+            feed(&b, i);
+            q = expect(&b, i, FRAME_GET);
+            say_chunk(&b, i, q, &v, msg_get_range(&q->get, 0).offset >> 14);
+            feed_bytes(&b, i, b.peer[i].buf, 4 * K4 - 100);
+            peer_clear(&b.peer[i]);
+        }
+    }
+    cut(&b, 0); /* nothing may use the old chunks then */
+    assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
+    version_free(&v);
+    bench_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_more_help),
         cmocka_unit_test(test_more_do_not_help),
         cmocka_unit_test(test_near),
+        cmocka_unit_test(test_barren_in_turns),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -523,6 +523,33 @@ static void test_pin_of_other_grid(void **state)
     version_free(&v);
 }
 
+/* What was begun in an earlier run is of one that cannot prove it.  Who has
+ * another version than that may well have the pinned content. */
+static void test_pin_and_record(void **state)
+{
+    struct version v = large("v", false);
+    struct version other = large("o", false);
+    const struct version *has[2] = {&v, &other};
+    struct bench b;
+
+    (void)state;
+    other.data[5] ^= 1;
+    version_seal(&other);
+    start(&b, 2);
+    b.config.pinned = true;
+    b.config.pin_log2 = v.chunk_log2;
+    memcpy(b.config.pin_cid, v.cid, HASH_LEN);
+    bench_start(&b);
+    resume(&b, &other, 3);
+    pump(&b);
+    run(&b, has);
+    assert_finished(&b, &v);
+    assert_source(&b, 0, false, 0, true);
+    bench_free(&b);
+    version_free(&other);
+    version_free(&v);
+}
+
 static void half_way(struct bench *b, const struct version *v)
 {
     struct peer_request *q;
@@ -829,6 +856,7 @@ int main(void)
         cmocka_unit_test(test_silent_first),
         cmocka_unit_test(test_pin),
         cmocka_unit_test(test_pin_of_other_grid),
+        cmocka_unit_test(test_pin_and_record),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_first_is_up),
         cmocka_unit_test(test_refused),
