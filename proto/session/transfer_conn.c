@@ -353,6 +353,16 @@ void conn_drop_all(struct transfer *t, unsigned except)
     }
 }
 
+void conn_wake(struct transfer *t, unsigned first)
+{
+    for (unsigned i = first; i < t->conn_goal; i++) {
+        if (t->conn[i].state == CONN_IDLE) {
+            t->conn[i].state = CONN_WAITING;
+            t->conn[i].dial_at = t->now;
+        }
+    }
+}
+
 /* Close what is one too many, unless something is on its way there. */
 void conn_retire(struct transfer *t, unsigned i)
 {

@@ -272,12 +272,7 @@ void transfer_regrid_done(struct transfer *t)
     }
     t->need_rebase = true;
     t->phase = PHASE_FETCH;
-    for (unsigned i = 0; i < t->conn_goal; i++) {
-        if (t->conn[i].state == CONN_IDLE) {
-            t->conn[i].state = CONN_WAITING;
-            t->conn[i].dial_at = t->now;
-        }
-    }
+    conn_wake(t, 0);
 }
 
 /* A cut costs half a chunk on each connection: find the largest chunk with

@@ -47,13 +47,10 @@ static unsigned worth_having(const struct transfer *t)
 
 static void want(struct transfer *t, unsigned goal)
 {
-    for (unsigned i = t->conn_goal; i < goal; i++) {
-        if (t->conn[i].state == CONN_IDLE) {
-            t->conn[i].state = CONN_WAITING;
-            t->conn[i].dial_at = t->now;
-        }
-    }
+    unsigned before = t->conn_goal;
+
     t->conn_goal = goal;
+    conn_wake(t, before);
 }
 
 void conn_goal_update(struct transfer *t)

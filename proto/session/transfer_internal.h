@@ -406,6 +406,8 @@ void conn_round_end(struct transfer *t);
 void conn_barren(struct transfer *t);
 void conn_drop_all(struct transfer *t, unsigned except);
 void conn_reopen_all(struct transfer *t);
+/* Those that are wanted and idle are dialled, from this one on. */
+void conn_wake(struct transfer *t, unsigned first);
 void conn_retire(struct transfer *t, unsigned i);
 unsigned conn_count_up(const struct transfer *t);
 void conn_wait(struct transfer *t, unsigned i, uint64_t at_least);

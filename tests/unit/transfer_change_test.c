@@ -255,10 +255,7 @@ static void test_size_contradicts(void **state)
     bench_start(&b);
     resume(&b, &old, 0x3F);
     pump(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     assert_int_equal(b.notes[TRANSFER_NOTE_CHANGED], 1);
     assert_int_equal(b.rebases, 0); /* nothing was cut off */
     version_free(&old);
@@ -609,10 +606,7 @@ static void test_list_in_pieces(void **state)
                      false);
         feed(&b, 0);
         cut(&b, 0);
-        join(&b, 0);
-        greet(&b, 0);
-        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-        feed(&b, 0);
+        join_file(&b, 0, &v);
         q = expect(&b, 0, FRAME_DIGEST);
         if (v.weak) { /* two halves of a weak version may be two files */
             assert_int_equal(q->digest.block_log2, LIMIT_BLOCK_LOG2);
@@ -717,10 +711,7 @@ static void test_chunk_not_as_listed(void **state)
 
         assert_false(b.failed);
         if (!b.up[0]) {
-            join(&b, 0);
-            greet(&b, 0);
-            say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-            feed(&b, 0);
+            join_file(&b, 0, &v);
         }
         q = expect(&b, 0, FRAME_GET);
         say_chunk(&b, 0, q, &lie, 0);
@@ -787,10 +778,7 @@ static void test_pin_wrong(void **state)
     /* It did not compare; INFO names another CID. */
     pin(&b, &v);
     bench_start(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &other);
-    feed(&b, 0);
+    join_file(&b, 0, &other);
     assert_failed(&b, TRANSFER_WRONG_CONTENT);
     bench_free(&b);
     /* It knows no CID at all: the bytes tell. */

@@ -504,6 +504,16 @@ static inline void say_info(struct bench *b, unsigned i,
     peer_info(&b->peer[i], q->id, q->handle, &f);
 }
 
+/* Connection i comes up, and its server tells of this version. */
+static inline void join_file(struct bench *b, unsigned i,
+                             const struct version *v)
+{
+    join(b, i);
+    greet(b, i);
+    say_info(b, i, expect(b, i, FRAME_OPEN), v);
+    feed(b, i);
+}
+
 static inline void say_chunk(struct bench *b, unsigned i,
                              const struct peer_request *q,
                              const struct version *v, uint64_t index)
@@ -698,14 +708,8 @@ static inline void two_conns_of(struct bench *b, const struct version *v)
     for (uint64_t i = 2; i < v->count; i++) {
         transfer_hint(b->t, i, v->digest[i]);
     }
-    join(b, 0);
-    greet(b, 0);
-    say_info(b, 0, expect(b, 0, FRAME_OPEN), v);
-    feed(b, 0);
-    join(b, 1);
-    greet(b, 1);
-    say_info(b, 1, expect(b, 1, FRAME_OPEN), v);
-    feed(b, 1);
+    join_file(b, 0, v);
+    join_file(b, 1, v);
     release_hashes(b);
     pump(b);
 }

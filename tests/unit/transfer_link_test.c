@@ -4,14 +4,6 @@
 
 #define K4 (4 * KIB)
 
-static void fresh_until_get(struct bench *b, const struct version *v)
-{
-    join(b, 0);
-    greet(b, 0);
-    say_info(b, 0, expect(b, 0, FRAME_OPEN), v);
-    feed(b, 0);
-}
-
 /* ---- chunks that do not fit. */
 
 /* The data of one chunk is not what its header says. */
@@ -37,7 +29,7 @@ static void test_bad_chunk(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     all = expect(&b, 0, FRAME_GET);
     say_bad_chunk(&b, 0, all, &v, 0);
     assert_true(b.up[0]);
@@ -50,10 +42,7 @@ static void test_bad_chunk(void **state)
     assert_int_equal(asked_chunks(q, &v), 1);
     say_bad_chunk(&b, 0, q, &v, 0);
     assert_false(b.up[0]);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     assert_int_equal(asked_chunks(q, &v), 1);
     assert_false(b.failed);
@@ -78,7 +67,7 @@ static void test_bad_small_chunk(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     say_bad_chunk(&b, 0, expect(&b, 0, FRAME_GET), &v, 0);
     serve(&b, 0, &v);
     assert_finished(&b, &v);
@@ -97,7 +86,7 @@ static void test_bad_chunks_in_a_row(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     say_bad_chunk(&b, 0, q, &v, 0);
     say_bad_chunk(&b, 0, q, &v, 1);
@@ -131,7 +120,7 @@ static void test_damage_shrinks(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     say_chunk(&b, 0, q, &v, 0);
     feed(&b, 0);
@@ -172,7 +161,7 @@ static void test_bad_chunk_once(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     say_chunk(&b, 0, q, &v, 0);
     feed(&b, 0);
@@ -201,7 +190,7 @@ static void test_bad_chunk_shrinks(void **state)
     for (unsigned k = 0; k < 2; k++) {
         struct peer_request *q;
 
-        fresh_until_get(&b, &v);
+        join_file(&b, 0, &v);
         q = expect(&b, 0, FRAME_GET);
         say_chunk(&b, 0, q, &v, 0);
         b.chunk_fails = true;
@@ -235,17 +224,14 @@ static void test_barren_link(void **state)
     bench_init(&b);
     b.hold_hashes = true;
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     say_chunk(&b, 0, q, &v, 0);
     feed(&b, 0);
     cut(&b, 0); /* this one brought something */
     for (unsigned k = 0; k < LIMIT_SHRINK_AFTER; k++) {
         assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 0);
-        join(&b, 0);
-        greet(&b, 0);
-        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-        feed(&b, 0);
+        join_file(&b, 0, &v);
         cut(&b, 0);
     }
     assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
@@ -290,15 +276,12 @@ static void test_barren_link_with_news(void **state)
     bench_init(&b);
     b.hold_hashes = true;
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     say_chunk(&b, 0, expect(&b, 0, FRAME_GET), &v, 0);
     feed(&b, 0);
     cut(&b, 0);
     for (unsigned k = 1; k < LIMIT_SHRINK_AFTER; k++) {
-        join(&b, 0);
-        greet(&b, 0);
-        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-        feed(&b, 0);
+        join_file(&b, 0, &v);
         cut(&b, 0);
     }
     join(&b, 0);
@@ -356,10 +339,7 @@ static void test_barren_link_after_a_change(void **state)
     cut(&b, 0);
     for (unsigned k = 0; b.notes[TRANSFER_NOTE_SHRUNK] == 0; k++) {
         assert_true(k < 5);
-        join(&b, 0);
-        greet(&b, 0);
-        say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-        feed(&b, 0);
+        join_file(&b, 0, &v);
         cut(&b, 0);
     }
     join(&b, 0);
@@ -389,7 +369,7 @@ static void test_back_off(void **state)
         bench_init(&b);
         b.config.seed = seed * 7919;
         bench_start(&b);
-        fresh_until_get(&b, &v);
+        join_file(&b, 0, &v);
         q = expect(&b, 0, FRAME_GET);
         say_chunk(&b, 0, q, &v, 0);
         feed(&b, 0);
@@ -446,7 +426,7 @@ static void test_retry_after(void **state)
 
         bench_init(&b);
         bench_start(&b);
-        fresh_until_get(&b, &v); /* the first contact */
+        join_file(&b, 0, &v); /* the first contact */
         q = expect(&b, 0, FRAME_GET);
         /* For a request: on this connection, after that time. */
         peer_error_wait(&b.peer[0], q->id, WIRE_BUSY, rows[i].told);
@@ -505,7 +485,7 @@ static void test_hurry(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     cut(&b, 0);
     for (unsigned k = 0; k < 8; k++) {
         await_dial(&b, 0);
@@ -562,19 +542,19 @@ static void test_tries(void **state)
     bench_start(&b);
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned k = 0; k < 3; k++) {
-            fresh_until_get(&b, &v);
+            join_file(&b, 0, &v);
             cut(&b, 0);
             assert_false(b.failed);
         }
         if (round == 0) {
-            fresh_until_get(&b, &v);
+            join_file(&b, 0, &v);
             q = expect(&b, 0, FRAME_GET);
             say_chunk(&b, 0, q, &v, 0);
             feed(&b, 0);
             cut(&b, 0);
         }
     }
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     cut(&b, 0);
     assert_failed(&b, TRANSFER_UNREACHABLE);
     bench_free(&b);
@@ -592,7 +572,7 @@ static void test_io_error(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     for (unsigned k = 0; k < 2; k++) {
         peer_error(&b.peer[0], q->id, WIRE_IO_ERROR);
@@ -639,7 +619,7 @@ static void test_get_errors(void **state)
 
         bench_init(&b);
         bench_start(&b);
-        fresh_until_get(&b, &v);
+        join_file(&b, 0, &v);
         peer_error(&b.peer[0], expect(&b, 0, FRAME_GET)->id, rows[i].code);
         feed(&b, 0);
         assert_int_equal(b.failed, rows[i].fails);
@@ -668,7 +648,7 @@ static void test_goaway(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     peer_goaway(&b.peer[0], GOAWAY_ANNOUNCE, WIRE_SHUTTING_DOWN);
     say_chunk(&b, 0, q, &v, 0);
@@ -728,7 +708,7 @@ static void test_silence(void **state)
     (void)state;
     bench_init(&b);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     pass(&b, TIMER_SILENCE_MS + 600);
     assert_int_equal(b.peer[0].pings, 1);
     assert_true(b.up[0]);
@@ -764,10 +744,7 @@ static void test_barren_beside_idle(void **state)
         cut(&b, i);
         if (k + 1 < LIMIT_SHRINK_AFTER) {
             assert_true(b.up[1 - i]);
-            join(&b, i);
-            greet(&b, i);
-            say_info(&b, i, expect(&b, i, FRAME_OPEN), &v);
-            feed(&b, i);
+            join_file(&b, i, &v);
         }
     }
     assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
@@ -814,7 +791,7 @@ static void test_window(void **state)
     b.config.window_chunks_bytes = 4 * (uint32_t)K4;
     b.hold_chunks = true;
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     while ((q = peek(&b, 0)) != NULL) {
         assert_int_equal(q->type, FRAME_GET);
         b.peer[0].answered++;
@@ -848,7 +825,7 @@ static void test_changed_in_order(void **state)
         b.config.window_chunks_bytes = 16 << 20;
         b.hold_chunks = true;
         bench_start(&b);
-        fresh_until_get(&b, &v);
+        join_file(&b, 0, &v);
         q = expect(&b, 0, FRAME_GET);
         say_chunk(&b, 0, q, &v, 0);
         feed(&b, 0);
@@ -879,7 +856,7 @@ static void test_changed_before_output(void **state)
     b.config.in_order = true;
     b.config.window_chunks_bytes = 16 << 20;
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     cut(&b, 0);
     join(&b, 0);
     greet(&b, 0);
@@ -909,7 +886,7 @@ static void test_weak_in_order(void **state)
     b.config.in_order = true;
     b.config.window_chunks_bytes = 16 << 20;
     bench_start(&b);
-    fresh_until_get(&b, &first);
+    join_file(&b, 0, &first);
     q = expect(&b, 0, FRAME_GET);
     say_get(&b, 0, q, &first);
     feed(&b, 0);
@@ -937,7 +914,7 @@ static void test_pinned_in_order(void **state)
     b.config.pin_log2 = 12;
     memcpy(b.config.pin_cid, v.cid, HASH_LEN);
     bench_start(&b);
-    fresh_until_get(&b, &v);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_DIGEST);
     expect_none(&b, 0);
     say_list(&b, 0, q, &v);

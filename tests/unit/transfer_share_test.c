@@ -7,14 +7,6 @@
 #define K64 (64 * KIB)
 #define MIB (1024 * KIB)
 
-static void open_conn(struct bench *b, unsigned i, const struct version *v)
-{
-    join(b, i);
-    greet(b, i);
-    say_info(b, i, expect(b, i, FRAME_OPEN), v);
-    feed(b, i);
-}
-
 /* ---- slow connections. */
 
 /* The GET that left before the size was known asks for everything, on a
@@ -31,9 +23,9 @@ static void test_first_get_is_shared(void **state)
     bench_init(&b);
     b.config.conns = 2;
     bench_start(&b);
-    open_conn(&b, 0, &v);
+    join_file(&b, 0, &v);
     all = expect(&b, 0, FRAME_GET);
-    open_conn(&b, 1, &v);
+    join_file(&b, 1, &v);
     expect_none(&b, 1);
     for (uint64_t k = 0; k < 4; k++) {
         pass(&b, 400);
@@ -76,9 +68,9 @@ static void test_fast_keeps_its_work(void **state)
     bench_init(&b);
     b.config.conns = 2;
     bench_start(&b);
-    open_conn(&b, 0, &v);
+    join_file(&b, 0, &v);
     all = expect(&b, 0, FRAME_GET);
-    open_conn(&b, 1, &v);
+    join_file(&b, 1, &v);
     for (uint64_t k = 0; k < 64; k++) {
         pass(&b, 2);
         say_chunk(&b, 0, all, &v, k);
@@ -106,7 +98,7 @@ static void test_slow_asks_late(void **state)
         resume(&b, &v, 0);
         pump(&b);
         for (unsigned i = 0; i < 2; i++) {
-            open_conn(&b, i, &v);
+            join_file(&b, i, &v);
             q[i] = expect(&b, i, FRAME_GET);
         }
         assert_int_equal(asked_chunks(q[0], &v), 0xFF);
@@ -324,7 +316,7 @@ static void far_start(struct bench *b, const struct version *v)
     for (unsigned i = 0; i < 8; i++) {
         await_dial(b, i);
         pass(b, 40); /* a long way */
-        open_conn(b, i, v);
+        join_file(b, i, v);
     }
     (void)bring(b, 0, v); /* the first GET */
     assert_int_equal(b->dials, 8);
@@ -346,7 +338,7 @@ static void test_more_help(void **state)
     assert_int_equal(b.dials, 12);
     pass(&b, 40);
     for (unsigned i = 8; i < 12; i++) {
-        open_conn(&b, i, &v);
+        join_file(&b, i, &v);
     }
     pass(&b, 500);
     for (unsigned i = 0; i < 12; i++) {
@@ -381,7 +373,7 @@ static void test_more_do_not_help(void **state)
     pass(&b, 1000);
     pass(&b, 40);
     for (unsigned i = 8; i < 12; i++) {
-        open_conn(&b, i, &v);
+        join_file(&b, i, &v);
     }
     pass(&b, 500);
     for (unsigned i = 0; i < 12; i++) {
@@ -416,13 +408,13 @@ static void test_near(void **state)
     bench_init(&b);
     b.config.conns = 0;
     bench_start(&b);
-    open_conn(&b, 0, &v);
+    join_file(&b, 0, &v);
     (void)bring(&b, 0, &v);
     for (unsigned n = 0; n < 1000; n++) {
         pass(&b, 4);
         for (unsigned i = 0; i < BENCH_CONNS; i++) {
             if (b.dial[i]) {
-                open_conn(&b, i, &v);
+                join_file(&b, i, &v);
             } else if (b.up[i] && n % 125 == 0) {
                 (void)bring(&b, i, &v);
             }
@@ -457,10 +449,7 @@ static void test_barren_in_turns(void **state)
         if (k < 1 + 2 * LIMIT_SHRINK_AFTER) {
             struct peer_request *q;
 
-            join(&b, i);
-            greet(&b, i);
-            say_info(&b, i, expect(&b, i, FRAME_OPEN), &v);
-            feed(&b, i);
+            join_file(&b, i, &v);
             q = expect(&b, i, FRAME_GET);
             say_chunk(&b, i, q, &v, msg_get_range(&q->get, 0).offset >> 14);
             feed_bytes(&b, i, b.peer[i].buf, 4 * K4 - 100);

@@ -307,10 +307,7 @@ static void test_damaged_chunks(void **state)
 
     start(&b, 2);
     begin(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     q = expect(&b, 0, FRAME_GET);
     for (uint64_t n = 0; n < 2; n++) {
         assert_true(b.up[0]);
@@ -613,10 +610,7 @@ static void test_first_is_up(void **state)
     (void)state;
     start(&b, 2);
     begin(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     (void)expect(&b, 0, FRAME_GET);
     say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
     feed(&b, 0);
@@ -811,10 +805,7 @@ static void test_in_order_after_change(void **state)
     b.config.in_order = true;
     b.config.window_chunks_bytes = 1u << 20;
     begin(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     (void)expect(&b, 0, FRAME_DIGEST);
     cut(&b, 0);
     /* Now only the other one answers, with its own version. */

@@ -129,16 +129,10 @@ static void test_done_of_another_get(void **state)
         memcpy(b.disk + i * K4, v.data + i * K4, K4);
         transfer_hint(b.t, i, v.digest[i]);
     }
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     a = expect(&b, 0, FRAME_GET); /* chunks 0 and 299 */
     assert_int_equal(a->get.count, 2);
-    join(&b, 1);
-    greet(&b, 1);
-    say_info(&b, 1, expect(&b, 1, FRAME_OPEN), &v);
-    feed(&b, 1);
+    join_file(&b, 1, &v);
     release_hashes(&b);
     pump(&b);
     say_chunk(&b, 0, a, &v, 0);
@@ -501,10 +495,7 @@ static void test_bad_info(void **state)
     bench_init(&b);
     b.config.max_size = 4 * K4 - 1;
     bench_start(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    say_info(&b, 0, expect(&b, 0, FRAME_OPEN), &v);
-    feed(&b, 0);
+    join_file(&b, 0, &v);
     assert_failed(&b, TRANSFER_TOO_LARGE);
     bench_free(&b);
 
