@@ -33,7 +33,9 @@ struct transfer *transfer_new(const struct transfer_config *config,
         t->anchor = true;
         t->anchor_log2 = config->pin_log2;
         memcpy(t->anchor_cid, config->pin_cid, HASH_LEN);
-        if (t->config.want_chunk_log2 == 0) {
+        /* What was put out in order cannot be hashed again on the pin's
+         * grid. */
+        if (t->config.want_chunk_log2 == 0 || config->in_order) {
             t->config.want_chunk_log2 = config->pin_log2;
         }
     }

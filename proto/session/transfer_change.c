@@ -66,7 +66,8 @@ void change_begin(struct transfer *t, unsigned i, const char *why)
 
 bool change_waits(const struct transfer *t)
 {
-    return t->grid.piped > 0 || t->hash_pending > 0 || t->seed.copy_asked;
+    return t->grid.piped > 0 || t->hash_pending > 0 || t->seed.copy_asked ||
+           t->now < t->calm_at;
 }
 
 /* Which connection finds out about the new version?  The lead while it

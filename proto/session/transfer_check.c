@@ -113,6 +113,8 @@ void check_against_list(struct transfer *t)
 
 static void anchor_begin(struct transfer *t)
 {
+    /* transfer_new() saw to it that what is put out is on the pin's grid. */
+    BELAY_ASSERT(!t->config.in_order);
     grid_free(&t->old);
     if (grid_init(&t->old, t->grid.size, t->anchor_log2) != 0) {
         transfer_fail(t, TRANSFER_NOMEM, "out of memory");

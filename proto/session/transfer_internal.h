@@ -330,6 +330,10 @@ struct transfer {
         unsigned count;
     } bad[BAD_SLOTS];
 
+    unsigned unsteady; /* chunks of weak versions that were not as listed, none
+                          in between was good, */
+    uint64_t calm_at;  /* ... and the file is not opened anew before then */
+
     unsigned bad_run; /* chunks that failed, none in between was good */
     /* On this grid: what came whole, and what of it failed. */
     uint64_t sound_bytes;
@@ -459,7 +463,8 @@ void identity_adopt(struct transfer *t, const struct msg_info *info);
 void change_begin(struct transfer *t, unsigned i, const char *why);
 /* Back to the version before the change, which nobody has any more. */
 void change_undo(struct transfer *t);
-/* Old chunks in the works still count, and still write: not yet. */
+/* Old chunks in the works still count, and still write, or the file is not
+ * steady: not yet. */
 bool change_waits(const struct transfer *t);
 void change_pump(struct transfer *t);
 void change_info(struct transfer *t, unsigned i, const struct msg_info *info);

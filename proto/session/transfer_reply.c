@@ -15,6 +15,10 @@
 /* So many in a row are no damage on the way: nothing good comes from there.
  * More than are under way at once, as all of those may have met one fault. */
 #define BAD_RUN_MAX 256u
+/* A file that changes within one tick of its server's clock is looked at
+ * again after this time, doubled each time, so often in a row. */
+#define UNSTEADY_WAIT_MS 500u
+#define UNSTEADY_MAX 8u
 
 /* ---- CHUNK. */
 
@@ -72,6 +76,25 @@ static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
     return count;
 }
 
+/* A weak version is not as it was listed: it changed, which says nothing
+ * about its server.  In time the change shows in the version; who is like
+ * that for ever is no use, maybe later. */
+static void unsteady(struct transfer *t, unsigned i, uint64_t index)
+{
+    uint64_t wait = (uint64_t)UNSTEADY_WAIT_MS << t->unsteady;
+
+    t->unsteady++;
+    t->calm_at = t->now + (wait < TIMER_BACKOFF_CAP_MS ? wait
+                                                       : TIMER_BACKOFF_CAP_MS);
+    bad_say(t, index, 1);
+    if (t->unsteady >= UNSTEADY_MAX) {
+        t->unsteady = 0;
+        mirror_fail(t, i, TRANSFER_SERVER,
+                    "the file on the server changes all the time while it "
+                    "is read");
+    }
+}
+
 /* The server sends other bytes than it published (rule R10).  A weak version
  * cannot tell whether the file changed: then its list is of no more use.  Of
  * several servers one that did not tell the list may just have another
@@ -80,10 +103,12 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
 {
     bool weak = t->any_weak;
 
-    if (!mirror_many(t) || t->conn[i].source == t->expect_source) {
-        (void)bad_count(t, i, index);
-    } else {
+    if (mirror_many(t) && t->conn[i].source != t->expect_source) {
         bad_say(t, index, 1);
+    } else if (weak) {
+        unsteady(t, i, index);
+    } else {
+        (void)bad_count(t, i, index);
     }
     if (mirror_many(t)) {
         mirror_forges(t, i);
@@ -216,6 +241,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         t->barren = 0;
         t->barren_conns = 0;
         t->bad_run = 0;
+        t->unsteady = 0;
         c->bad_run = 0;
         t->io_errors = 0;
         t->sound_bytes += grid_len(&t->grid, index);
@@ -233,7 +259,8 @@ static bool open_smaller(struct transfer *t, unsigned i)
     uint8_t most = receiver_limits(t->conn[i].receiver)->max_chunk_log2;
 
     if (t->grid.state == NULL) {
-        if (t->config.want_chunk_log2 <= most) {
+        if (t->config.want_chunk_log2 <= most ||
+            (t->config.in_order && t->config.pinned)) {
             return false;
         }
         t->config.want_chunk_log2 = 0;
@@ -261,6 +288,11 @@ static void open_refused(struct transfer *t, unsigned i,
 
     if (error->code == WIRE_UNSUPPORTED && open_smaller(t, i)) {
         return;
+    }
+    if (error->code == WIRE_UNSUPPORTED && t->config.in_order &&
+        t->config.pinned) {
+        why = "its chunks are smaller than those of the content id, and "
+              "ordered output can be compared with that on no others";
     }
     switch (err_wire_class(error->code)) {
     case WIRE_CLASS_STALE:

@@ -295,8 +295,7 @@ bool mirror_disproved(struct transfer *t)
 {
     static const char *const why = "its bytes are not the content asked for";
 
-    if (t->config.in_order || t->config.stop_on_change ||
-        !other_ever(t, t->home)) {
+    if (t->config.stop_on_change || !other_ever(t, t->home)) {
         return false;
     }
     for (unsigned k = 0; k < t->source_count; k++) {

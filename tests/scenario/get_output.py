@@ -93,15 +93,18 @@ def stream_that_is_cut(into):
 
 @case
 def stream_of_wrong_content(into):
-    """Not a byte of what does not fit the pin reaches the reader."""
+    """Not a byte of what does not fit the pin reaches the reader, whatever
+    chunks were wanted."""
     wrong = "#bl1-18-" + "0" * 64
     with Belayd() as server:
-        reader = Reader()
-        run = get("-o", "-", server.url() + wrong, cwd=into,
-                  stdout=reader.writer)
-        reader.join()
-        check_one_line(run, 4)
-        check(reader.length == 0, "%d unproven bytes" % reader.length, run)
+        for more in ((), ("--chunk-size", "4K")):
+            reader = Reader()
+            run = get("-o", "-", *more, server.url() + wrong, cwd=into,
+                      stdout=reader.writer)
+            reader.join()
+            check_one_line(run, 4)
+            check(reader.length == 0, "%d unproven bytes" % reader.length,
+                  run)
 
 
 @case

@@ -47,6 +47,12 @@ MUTANTS = [
     ("pin-not-compared", "transfer_check.c",
      "        memcmp(cid, t->anchor_cid, HASH_LEN) != 0) {",
      "        false) {"),
+    ("pin-of-what-is-gone", "transfer.c",
+     "        if (t->config.want_chunk_log2 == 0 || config->in_order) {",
+     "        if (t->config.want_chunk_log2 == 0) {"),
+    ("change-is-damage", "transfer_reply.c",
+     "    } else if (weak) {\n        unsteady(",
+     "    } else if (false) {\n        unsteady("),
     ("weak-pieces-joined", "transfer_list.c",
      "    bool join = t->identity.cid_known ||\n"
      "                (c->strong && (list->strong || list->next == 0));",

@@ -449,7 +449,8 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
         return w->plan.vanish > 0 ||
                (w->plan.smaller && w->client.config.in_order);
     case TRANSFER_SERVER:
-        return w->plan.io_errors;
+        /* A list of a file that changes all the time helps nobody. */
+        return w->plan.io_errors || (changing && w->server.hasty);
     case TRANSFER_NOT_BELAY:
     case TRANSFER_PROTOCOL:
     case TRANSFER_VERSION:

@@ -232,6 +232,7 @@ static inline void bench_act(struct bench *b, const struct transfer_action *a)
         b->identities++;
         break;
     case TRANSFER_HASH:
+        assert_false(b->config.in_order); /* its output is gone */
         b->hashes++;
         if (b->hold_hashes) {
             assert_true(b->held_count < BENCH_HELD);

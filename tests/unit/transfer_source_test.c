@@ -836,6 +836,40 @@ static void test_in_order_after_change(void **state)
     version_free(&v);
 }
 
+/* ... and whoever has not the pinned content is found out before that, even
+ * where chunks of another size were wanted. */
+static void test_pin_in_order(void **state)
+{
+    struct version v = version_new("v", 4 * K4, 13);
+    struct version w = version_new("w", 4 * K4, 13);
+    struct bench b;
+
+    (void)state;
+    w.data[0] ^= 1;
+    version_seal(&w);
+    start(&b, 2);
+    b.config.in_order = true;
+    b.config.window_chunks_bytes = 1u << 20;
+    b.config.pinned = true;
+    b.config.pin_log2 = 13;
+    b.config.want_chunk_log2 = 12;
+    memcpy(b.config.pin_cid, v.cid, HASH_LEN);
+    begin(&b);
+    join(&b, 0);
+    greet(&b, 0);
+    assert_int_equal(peek(&b, 0)->open.want_chunk_log2, 13);
+    serve(&b, 0, &w);
+    assert_int_equal(b.stored, 0);
+    join(&b, 0);
+    assert_int_equal(transfer_conn_source(b.t, 0), 1);
+    greet(&b, 0);
+    serve(&b, 0, &v);
+    assert_finished(&b, &v);
+    bench_free(&b);
+    version_free(&w);
+    version_free(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -856,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_list_in_parts),
         cmocka_unit_test(test_in_order),
         cmocka_unit_test(test_in_order_after_change),
+        cmocka_unit_test(test_pin_in_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
