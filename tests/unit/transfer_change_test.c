@@ -1,4 +1,4 @@
-/* Transfer: the file changes; digest lists; pins. */
+/* Transfer: the file changes; digest lists. */
 #include "tests/unit/transfer_fixture.h"
 
 #define K4 (4 * KIB)
@@ -782,154 +782,6 @@ static void test_weak_not_as_listed(void **state)
     version_free(&lie);
 }
 
-/* ---- pins. */
-
-static void pin(struct bench *b, const struct version *v)
-{
-    bench_init(b);
-    b->config.pinned = true;
-    b->config.pin_log2 = v->chunk_log2;
-    memcpy(b->config.pin_cid, v->cid, HASH_LEN);
-}
-
-static void test_pin_right(void **state)
-{
-    struct version v = version_new("v1", 6 * K4, 12);
-    struct peer_request *q;
-    struct bench b;
-
-    (void)state;
-    for (unsigned named = 0; named < 2; named++) {
-        v.names_cid = named != 0;
-        pin(&b, &v);
-        bench_start(&b);
-        join(&b, 0);
-        greet(&b, 0);
-        q = peek(&b, 0);
-        assert_int_equal(q->open.want_chunk_log2, 12);
-        assert_memory_equal(q->open.expect_cid.ptr, v.cid, HASH_LEN);
-        serve(&b, 0, &v);
-        assert_finished(&b, &v);
-        bench_free(&b);
-    }
-    version_free(&v);
-}
-
-static void test_pin_wrong(void **state)
-{
-    struct version v = version_new("v1", 6 * K4, 12);
-    struct version other = version_new("v1", 6 * K4, 12);
-    struct bench b;
-
-    (void)state;
-    other.data[0] ^= 1;
-    version_seal(&other);
-    /* The server says so. */
-    pin(&b, &v);
-    bench_start(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    serve(&b, 0, &other);
-    assert_failed(&b, TRANSFER_WRONG_CONTENT);
-    bench_free(&b);
-    /* It did not compare; INFO names another CID. */
-    pin(&b, &v);
-    bench_start(&b);
-    join_file(&b, 0, &other);
-    assert_failed(&b, TRANSFER_WRONG_CONTENT);
-    bench_free(&b);
-    /* It knows no CID at all: the bytes tell. */
-    other.names_cid = false;
-    pin(&b, &v);
-    bench_start(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    serve(&b, 0, &other);
-    assert_false(b.finished);
-    assert_failed(&b, TRANSFER_WRONG_CONTENT);
-    bench_free(&b);
-    /* ... even if it names the pin. */
-    other.names_cid = true;
-    memcpy(other.cid, v.cid, HASH_LEN);
-    pin(&b, &v);
-    bench_start(&b);
-    for (unsigned k = 0; k < 9 && !b.failed; k++) {
-        join(&b, 0);
-        greet(&b, 0);
-        serve(&b, 0, &other);
-    }
-    assert_failed(&b, TRANSFER_WRONG_CONTENT);
-    bench_free(&b);
-    version_free(&v);
-    version_free(&other);
-}
-
-/* Transferred on another grid, the pin is checked on its own (R11c). */
-static void test_pin_on_another_grid(void **state)
-{
-    struct version v = version_new("v1", 6 * K4 + 5, 12);
-    struct version other = version_new("v1", 6 * K4 + 5, 12);
-    struct version coarse = version_new("v1", 6 * K4 + 5, 14);
-    struct bench b;
-
-    (void)state;
-    for (unsigned right = 0; right < 2; right++) {
-        pin(&b, &coarse);
-        b.config.want_chunk_log2 = 12;
-        b.hold_hashes = true;
-        bench_start(&b);
-        join(&b, 0);
-        greet(&b, 0);
-        assert_int_equal(peek(&b, 0)->open.expect_cid.len, 0);
-        other.data[7] = (uint8_t)(v.data[7] ^ (right != 0 ? 0 : 1));
-        version_seal(&other);
-        serve(&b, 0, &other);
-        assert_false(b.finished);
-        assert_int_equal(b.held_count, 1);
-        assert_int_equal(b.held[0].chunk_log2, 14);
-        /* Hashing takes its time, and no timer runs wild meanwhile. */
-        assert_true(transfer_deadline(b.t) > b.now);
-        pass(&b, 2000);
-        release_hashes(&b);
-        pump(&b);
-        if (right != 0) {
-            assert_finished(&b, &other);
-        } else {
-            assert_failed(&b, TRANSFER_WRONG_CONTENT);
-        }
-        bench_free(&b);
-    }
-    version_free(&v);
-    version_free(&other);
-    version_free(&coarse);
-}
-
-/* Where the disk does not give it back, nobody knows: the content is not
- * called wrong. */
-static void test_pin_of_unreadable(void **state)
-{
-    struct version v = version_new("v1", 6 * K4 + 5, 12);
-    struct version coarse = version_new("v1", 6 * K4 + 5, 14);
-    struct bench b;
-
-    (void)state;
-    pin(&b, &coarse);
-    b.config.want_chunk_log2 = 12;
-    b.hold_hashes = true;
-    bench_start(&b);
-    join(&b, 0);
-    greet(&b, 0);
-    serve(&b, 0, &v);
-    assert_int_equal(b.held[0].count, 2);
-    transfer_hashed(b.t, 0, coarse.digest[0], b.now);
-    transfer_hashed(b.t, 1, NULL, b.now);
-    pump(&b);
-    assert_failed(&b, TRANSFER_UNREADABLE);
-    bench_free(&b);
-    version_free(&v);
-    version_free(&coarse);
-}
-
 /* ---- another grid than asked for. */
 
 /* The server makes no chunks as large as ours any more (R4a). */
@@ -1009,10 +861,6 @@ int main(void)
         cmocka_unit_test(test_cid_of_yesterday),
         cmocka_unit_test(test_chunk_not_as_listed),
         cmocka_unit_test(test_weak_not_as_listed),
-        cmocka_unit_test(test_pin_right),
-        cmocka_unit_test(test_pin_wrong),
-        cmocka_unit_test(test_pin_on_another_grid),
-        cmocka_unit_test(test_pin_of_unreadable),
         cmocka_unit_test(test_server_wants_smaller),
     };
 

@@ -898,74 +898,6 @@ static void test_weak_in_order(void **state)
     bench_free(&b);
 }
 
-/* With a pin the list comes first, and nothing unverified leaves (R11b). */
-static void test_pinned_in_order(void **state)
-{
-    struct version v = version_new("v1", 4 * K4, 12);
-    struct peer_request *q;
-    struct bench b;
-
-    (void)state;
-    v.names_cid = false;
-    bench_init(&b);
-    b.config.in_order = true;
-    b.config.window_chunks_bytes = 16 << 20;
-    b.config.pinned = true;
-    b.config.pin_log2 = 12;
-    memcpy(b.config.pin_cid, v.cid, HASH_LEN);
-    bench_start(&b);
-    join_file(&b, 0, &v);
-    q = expect(&b, 0, FRAME_DIGEST);
-    expect_none(&b, 0);
-    say_list(&b, 0, q, &v);
-    feed(&b, 0);
-    serve(&b, 0, &v);
-    assert_finished(&b, &v);
-    version_free(&v);
-    bench_free(&b);
-}
-
-/* Output in order cannot be hashed again on the pin's grid: so the pin's
- * chunks are asked for, whatever was wanted, and nothing else will do. */
-static void test_pin_chooses_grid_in_order(void **state)
-{
-    struct version v = version_new("v1", 4 * K4, 13);
-
-    (void)state;
-    for (unsigned refused = 0; refused < 2; refused++) {
-        struct peer_request *q;
-        struct bench b;
-
-        bench_init(&b);
-        b.config.in_order = true;
-        b.config.window_chunks_bytes = 16 << 20;
-        b.config.pinned = true;
-        b.config.pin_log2 = 13;
-        b.config.want_chunk_log2 = 14;
-        memcpy(b.config.pin_cid, v.cid, HASH_LEN);
-        bench_start(&b);
-        join(&b, 0);
-        peer_preface(&b.peer[0]);
-        peer_hello(&b.peer[0], 64, refused != 0 ? 12 : 22);
-        feed(&b, 0);
-        q = peek(&b, 0);
-        assert_int_equal(q->open.want_chunk_log2, 13);
-        assert_int_equal(q->open.expect_cid.len, HASH_LEN);
-        if (refused != 0) {
-            peer_error(&b.peer[0], expect(&b, 0, FRAME_OPEN)->id,
-                       WIRE_UNSUPPORTED);
-            feed(&b, 0);
-            assert_failed(&b, TRANSFER_REFUSED);
-            assert_non_null(strstr(transfer_detail(b.t), "content id"));
-        } else {
-            serve(&b, 0, &v);
-            assert_finished(&b, &v);
-        }
-        bench_free(&b);
-    }
-    version_free(&v);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -994,8 +926,6 @@ int main(void)
         cmocka_unit_test(test_changed_in_order),
         cmocka_unit_test(test_changed_before_output),
         cmocka_unit_test(test_weak_in_order),
-        cmocka_unit_test(test_pinned_in_order),
-        cmocka_unit_test(test_pin_chooses_grid_in_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
