@@ -136,6 +136,8 @@ static void say_status(struct run *run, bool each)
     if (run->totals.files > 1) {
         totals_line(run, line);
         display_say(&run->display, NULL, line);
+    } else if (run->first == NULL) {
+        display_say(&run->display, NULL, "no file is at work yet");
     }
 }
 

@@ -24,20 +24,40 @@ def after(server, before):
                not set(worker_pids(server)) & set(before), "a new worker", 60)
 
 
+def rests(pid):
+    """It deals with nobody: it answered, and sleeps until the next event."""
+    def asleep():
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "S"
+    wait_until(asleep, "a worker at rest", 20)
+
+
+def guests_of(server, worker, others, count):
+    """So many connections which that worker has, since the others sleep."""
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    raws = [Raw(server.port) for _ in range(count)]
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)
+    check(all(alive(raw) for raw in raws), "not served by %d" % worker)
+    return raws
+
+
 @case
 def only_its_connections_end(tmp):
     with serve(tmp, "--workers", "2", "--exempt", "127.0.0.0/8") as server:
         visit(server)
         wait_until(lambda: len(worker_pids(server)) == 2, "workers", 20)
-        raws = [Raw(server.port) for _ in range(8)]
-        before = worker_pids(server)
-        os.kill(before[0], signal.SIGSEGV)
+        first, second = before = worker_pids(server)
+        raws = [guests_of(server, first, [second], 4),
+                guests_of(server, second, [first], 4)]
+        os.kill(first, signal.SIGSEGV)
         wait_until(lambda: set(worker_pids(server)) - set(before),
                    "a new worker", 20)
-        living = sum(alive(raw) for raw in raws)
-        check(0 < living < 8, "%d of 8 connections live" % living)
+        living = [sum(alive(raw) for raw in some) for some in raws]
+        check(living == [0, 4], "%r of 4 and 4 connections live" % living)
         visit(server)
-        for raw in raws:
+        for raw in sum(raws, []):
             raw.sock.close()
         many = [Raw(server.port) for _ in range(32)]
         for raw in many:
@@ -66,6 +86,7 @@ def guests_of_a_chance_crash_are_not(tmp):
     with serve(tmp, "--workers", "1") as server:
         before = worker_pids(server)
         raws = [Raw(server.port), Raw(server.port, source=FRIEND)]
+        rests(before[0])
         os.kill(before[0], signal.SIGSEGV)
         after(server, before)
         visit(server)

@@ -11,9 +11,9 @@ import threading
 import time
 
 from harness import (GI, KI, MI, Belayd, Fault, case, check, check_code,
-                     check_one_line, get, library, lines_of, main, names,
-                     on_terminal, program, same, scaled, sha256, shelf,
-                     start, wait_until, write_random, write_sparse)
+                     check_one_line, get, library, lines_of, listens, main,
+                     names, on_terminal, program, same, scaled, sha256,
+                     shelf, start, wait_until, write_random, write_sparse)
 
 SIZE = scaled(30, 6) * MI + 333
 HUGE = GI // 2 if scaled(100) < 100 else 6 * GI
@@ -175,6 +175,10 @@ def no_bar_where_it_does_not_belong(into):
 def status_on_request(into):
     with Belayd() as server:
         run = start("--limit-rate", SIZE // 3, server.url(), cwd=into)
+        wait_until(lambda: listens(run, signal.SIGUSR1), "handler", 10, 0)
+        run.send(signal.SIGUSR1)
+        wait_until(lambda: re.search("%, | at work yet", run.err),
+                   "an early answer", 10)
         wait_until(lambda: "file.part" in names(into), "partial file")
         time.sleep(0.5)
         run.send(signal.SIGUSR1)

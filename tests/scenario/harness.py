@@ -47,6 +47,10 @@ sys.path.insert(0, os.path.join(TOP, "spec", "oracle"))
 KI, MI, GI = 1 << 10, 1 << 20, 1 << 30
 SCALE = float(os.environ.get("SCENARIO_SCALE", "1"))
 
+# What a sanitizer finds ends a program as a crash does.
+for _options in ("ASAN_OPTIONS", "TSAN_OPTIONS"):
+    os.environ.setdefault(_options, "abort_on_error=1:halt_on_error=1")
+
 # No run may take longer than this; a sanitizer makes all slower.
 PATIENCE = 60.0 if SCALE >= 1 else 180.0
 PORT_TIMEOUT = 20.0
@@ -280,10 +284,17 @@ def reported(run):
     wait_until(lambda: run.poll() is not None or
                listens(run, signal.SIGUSR1), "handler of SIGUSR1", 10, 0.001)
     seen = len(run.err)
-    run.send(signal.SIGUSR1)
 
-    wait_until(lambda: run.poll() is not None or "\n" in run.err[seen:],
-               "answer to SIGUSR1", 10, 0.001)
+    def answered():
+        return run.poll() is not None or "\n" in run.err[seen:]
+
+    # ThreadSanitizer may hold a signal back until the next one.
+    for _ in range(10):
+        run.send(signal.SIGUSR1)
+        with contextlib.suppress(Failure):
+            wait_until(answered, "answer to SIGUSR1", 2, 0.001)
+            break
+    check(answered(), "no answer to SIGUSR1", run)
     found = re.search(r"%, ([\d.]+ \w+) of ", run.err[seen:])
     return bytes_of(found.group(1)) if found else 0
 
