@@ -174,13 +174,21 @@ def dribble(into):
                 finished(run, "small", into, "split %d" % split)
 
 
+def visited(server):
+    """Has the client come since the server was started?"""
+    return " open " in server.text().rpartition("listening on ")[2]
+
+
 @case
 def server_killed_twenty_times(into):
     chance = random.Random(3)
     with Belayd() as server:
         run = start("-v", "--retry", "inf", "--limit-rate", LONG // 8,
                     server.url("long"), cwd=into)
-        for _ in range(scaled(20, 5)):
+        for turn in range(scaled(20, 5)):
+            # Some are sure to meet a connection.
+            wait_until(lambda: turn >= 5 or visited(server),
+                       "connection")
             time.sleep(chance.uniform(0.05, 0.25))
             check(run.poll() is None, "it ended too soon", run)
             server.restart(pause=chance.choice([0, 0, 0.1]))

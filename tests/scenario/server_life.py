@@ -26,6 +26,10 @@ def serve(tmp, *args, size=4 * MI):
     return Belayd(root, *args), path
 
 
+# The usual port may be that of another test.
+ANY = ["--listen", "127.0.0.1:0"]
+
+
 def workers(server):
     pid = server.child.pid
     with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
@@ -60,7 +64,7 @@ def wrong_use_is_one_line_and_exit_2(tmp):
              ["--root", root, "--plain", "--listen", "1.2.3.4"],
              ["--root", root, "--plain", "--listen", "::1:80"],
              ["--root", root, "--plain", "--listen", "127.0.0.1:65536"],
-             ["--root", root, "--plain", "--cache", root],
+             ["--root", root, "--plain", *ANY, "--cache", root],
              ["--root", root, "--stdio", "--listen", "127.0.0.1:0"],
              ["--root", "", "--plain"]]
     for args in wrong:
@@ -88,9 +92,9 @@ def what_cannot_be_is_exit_1(tmp):
               "127.0.0.1:%d" % port], "in use"),
             (["--root", root, "--plain", "--listen", "203.0.113.7:0"],
              "203.0.113.7"),
-            (["--root", root, "--plain", "--log-file",
+            (["--root", root, "--plain", *ANY, "--log-file",
               os.path.join(tmp, "no", "log")], "log"),
-            (["--root", root, "--plain", "--cache", file], "cache")):
+            (["--root", root, "--plain", *ANY, "--cache", file], "cache")):
         code, _, err = run(*args)
         check(code == 1 and word in err, "%r: exit %d\n%s" %
               (args, code, err))

@@ -14,8 +14,8 @@ import time
 import harness
 import trees
 from harness import MI, Skip, case, check, check_code, check_one_line, \
-    check_printable, get, program, same, scaled, spawn, start, wait_until, \
-    write_random
+    check_printable, get, listens, program, same, scaled, spawn, start, \
+    wait_until, write_random
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" +
                     os.environ.get("PATH", ""))
@@ -373,6 +373,7 @@ def a_silent_far_side_is_left(tmp):
     """It accepts and says nothing: stopped by the user at once."""
     silent = script(os.path.join(tmp, "silent"), "exec sleep 100\n")
     run = start("-e", silent, "h:file", cwd=tmp)
+    wait_until(lambda: listens(run, signal.SIGTERM), "handler", step=0.001)
     time.sleep(0.5)
     began = time.monotonic()
     run.send(signal.SIGTERM)
