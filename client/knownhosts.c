@@ -439,11 +439,29 @@ static int apply(struct change *change, char why[TLS_TEXT_MAX])
     return err;
 }
 
+/* What is written has to be read again: a line that is not of the form would
+ * make all hosts unknown, and one that is a comment this one. */
+static int check_name(const char *name, char why[TLS_TEXT_MAX])
+{
+    char shown[160];
+
+    if (name[0] != '#' && is_name(name, strlen(name))) {
+        return 0;
+    }
+    (void)text_escape(shown, sizeof shown, name, strlen(name));
+    (void)snprintf(why, TLS_TEXT_MAX, "%s is no host that can be recorded",
+                   shown);
+    return ERR_SYNTAX;
+}
+
 static int apply_locked(struct change *change, char why[TLS_TEXT_MAX])
 {
     int lock = -1;
-    int err;
+    int err = change->pin != NULL ? check_name(change->name, why) : 0;
 
+    if (err != 0) {
+        return err;
+    }
     if (make_parents(change->path) != 0 ||
         take_lock(change->path, &lock) != 0) {
         return io_error(why, change->path, "change");

@@ -10,9 +10,9 @@
  * A host may have several keys. Changes are made under a lock
  * (FILE.lock) and replace the file as a whole; comments stay.
  *
- * On errors `why` is a printable sentence: ERR_SYNTAX (the line is named),
- * ERR_IO, ERR_NOT_A_FILE, ERR_LIMIT, ERR_EXISTS, ERR_NOMEM. Blocks on the
- * disk. Any thread. */
+ * On errors `why` is a printable sentence: ERR_SYNTAX (the line is named, or
+ * the host that no line can hold), ERR_IO, ERR_NOT_A_FILE, ERR_LIMIT,
+ * ERR_EXISTS, ERR_NOMEM. Blocks on the disk. Any thread. */
 #ifndef CLIENT_KNOWNHOSTS_H
 #define CLIENT_KNOWNHOSTS_H
 

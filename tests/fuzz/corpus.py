@@ -303,6 +303,35 @@ def access():
         yield b"\1" + line + b"\n" + line + b"\n"
 
 
+def aide():
+    def record(host, port=7245, pin=9, shift=0):
+        return (bytes([3, shift]) + u16(port) + bytes([pin, len(host)]) + host)
+
+    for bits in (0, 2, 3, 7):
+        for command in range(3):
+            start = bytes([0, command])
+            for how in range(4):
+                yield bytes([bits]) + start + bytes([how, 5, 0])
+            # Looked at, ended by itself, looked at again, put away, twice.
+            yield (bytes([bits]) + start + b"\0\0\0" + b"\1\0\0" +
+                   b"\5\0\0\7" + b"\1\0\0" + b"\2\0\0" * 2)
+            # As many as there may be, and more.
+            yield bytes([bits]) + start + b"\0\0\xff" * 1 + start + \
+                b"\0\0\3\2\0\x40" + start + b"\0\0\1"
+        for host in (b"new", b"kept", b"2001:db8::1", b"", b"a b", b"n\0x",
+                     b"x" * 255, b"x" * 254):
+            yield bytes([bits | 4]) + record(host) * 2 + record(host, pin=8)
+        for shift in (1, 0xff, 0x80):
+            yield bytes([bits | 4]) + record(b"new", shift=shift)
+        for kind in (0, 1, 2, 3, 9):
+            for number in (0, 255, 256):
+                yield (bytes([bits]) + b"\0\0\0\0\0" + bytes([4, kind]) +
+                       u16(number) + u16(2) + b"x\0")
+        yield bytes([bits]) + b"\4\xff\0\0\0\7" + bytes(7)
+        for fail in (1, 2):
+            yield bytes([bits, 6, fail]) + b"\0\0\0\0\2" * 2
+
+
 # ---- conversations.
 
 def frames_of(segments, side):
@@ -530,8 +559,8 @@ def walk():
 
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid, merkle,
            zpack, journal, rangeset, manifest, list, config, receipt,
-           knownhosts, socks, proxy, ssh, prologue, keyfile, access, ls,
-           sender, receiver, transfer, bulk, walk]
+           knownhosts, socks, proxy, ssh, prologue, keyfile, access, aide,
+           ls, sender, receiver, transfer, bulk, walk]
 
 
 def write(file, inputs):

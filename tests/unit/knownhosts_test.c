@@ -223,6 +223,39 @@ test_first(void **state)
     holds("host:1 " A "\nhost:2 " B "\nhost:1 " B "\n");
 }
 
+/* Who cannot be read again is not written: one such line would make all hosts
+ * unknown. */
+static void
+test_wrong_hosts(void **state)
+{
+    static const struct {
+        const char *host;
+        uint16_t port;
+    } wrong[] = {
+        { "new", 0 }, { "", 1 }, { "New", 1 }, { "ne\x01w", 1 },
+        { "n\xc3\xa4w", 1 }, { "ne w", 1 }, { "new\n", 1 }, { "#new", 1 },
+    };
+    static const char text[] = "host:1 " A "\n";
+    uint8_t pin[HASH_LEN] = { 1 };
+    char why[TLS_TEXT_MAX];
+    size_t forgotten = 7;
+    (void)state;
+
+    put(text, strlen(text));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        const char *host = wrong[i].host;
+        uint16_t port = wrong[i].port;
+        assert_int_equal(add(host, port, 1), ERR_SYNTAX);
+        assert_int_equal(knownhosts_add_first(path, host, port, pin, why),
+                         ERR_SYNTAX);
+        assert_int_equal(knownhosts_replace(path, host, port, pin, &forgotten,
+                                            why), ERR_SYNTAX);
+        assert_int_equal(forgotten, 0);
+        assert_null(strpbrk(why, "\n\x01"));
+        holds(text);
+    }
+}
+
 static void
 test_no_file(void **state)
 {
@@ -333,6 +366,7 @@ main(void)
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_first),
+        cmocka_unit_test(test_wrong_hosts),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_path),
