@@ -23,6 +23,15 @@
  * then trusted as far as its checksums go. */
 #define CHECK_SECONDS 30
 
+/* Of LMDB's file: the first pages describe it and are never free; bytes of
+ * the head of a page, and where the number of pages that a value has is. */
+#define PAGES_OF_META 2u
+#define PAGE_HEAD 16u
+#define PAGE_COUNT_AT 12u
+
+/* Bytes of a record that needs pages of its own. */
+#define RECORD_TRIAL_LEN 32768u
+
 /* How the checking child says what it found; it may die in other ways. */
 #define CHECK_WHOLE 0
 #define CHECK_DAMAGED 3
@@ -84,8 +93,82 @@ record_age(const MDB_val *key, const MDB_val *value)
 
 /* ---- The check. */
 
+static bool
+is_damage(int rc)
+{
+    return rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+           rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND ||
+           rc == MDB_CURSOR_FULL || rc == MDB_PANIC;
+}
+
+/* A page begins with its own number, and a writer that replaces it goes by
+ * that, not by where it found the page: with a wrong one, pages that are in use
+ * would count as free. All pages have to tell the same beginning of the map. */
+struct pages {
+    size_t size;
+    size_t last;
+    uintptr_t base;
+    bool known;
+};
+
+static bool
+measure(MDB_env *env, struct pages *p)
+{
+    MDB_stat stat;
+    MDB_envinfo info;
+
+    if (mdb_env_stat(env, &stat) != 0 || mdb_env_info(env, &info) != 0) {
+        return false;
+    }
+    p->size = stat.ms_psize;
+    p->last = info.me_last_pgno;
+    return p->size > 0;
+}
+
+static const uint8_t *
+page_of(const struct pages *p, const MDB_val *inside)
+{
+    const uint8_t *at = inside->mv_data;
+    return at - (uintptr_t)at % p->size;
+}
+
+static bool
+is_in_place(struct pages *p, const uint8_t *page)
+{
+    size_t number = 0;
+
+    memcpy(&number, page, sizeof(number));
+    if (number > p->last) {
+        return false;
+    }
+    uintptr_t base = (uintptr_t)page - (uintptr_t)number * p->size;
+    if (!p->known) {
+        p->base = base;
+        p->known = true;
+    }
+    return base == p->base;
+}
+
+/* A large value has pages of its own, and their count in the first one's
+ * head. */
+static bool
+fits(struct pages *p, const MDB_val *key, const MDB_val *value)
+{
+    const uint8_t *page = page_of(p, value);
+    uint32_t count = 0;
+
+    if (!is_in_place(p, page_of(p, key)) || !is_in_place(p, page)) {
+        return false;
+    }
+    if (page == page_of(p, key)) {
+        return true;
+    }
+    memcpy(&count, page + PAGE_COUNT_AT, sizeof(count));
+    return count == (PAGE_HEAD + value->mv_size + p->size - 1) / p->size;
+}
+
 static int
-walk(MDB_txn *txn)
+walk(MDB_txn *txn, struct pages *pages)
 {
     MDB_dbi dbi;
     MDB_cursor *cursor = NULL;
@@ -101,7 +184,7 @@ walk(MDB_txn *txn)
     int rc;
     while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
         empty = false;
-        if (!val_ok(&k, &v)) {
+        if (!val_ok(&k, &v) || !fits(pages, &k, &v)) {
             break;
         }
         meta |= k.mv_size == 1 && record_meta_ok(&v);
@@ -109,6 +192,75 @@ walk(MDB_txn *txn)
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND && (meta || empty) ? CHECK_WHOLE
                                                  : CHECK_DAMAGED;
+}
+
+/* One list of free pages: their count, then their numbers. */
+static bool
+is_free_list(const MDB_val *value, size_t last)
+{
+    size_t count = 0;
+    size_t number = 0;
+
+    if (value->mv_size < sizeof(count)) {
+        return false;
+    }
+    memcpy(&count, value->mv_data, sizeof(count));
+    if (count > value->mv_size / sizeof(count) - 1) {
+        return false;
+    }
+    for (size_t i = 1; i <= count; i++) {
+        size_t before = number;
+        memcpy(&number, (const uint8_t *)value->mv_data + i * sizeof(number),
+               sizeof(number));
+        if (number < PAGES_OF_META || number > last ||
+            (i > 1 && number >= before)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The free pages, which only writers look at: in a transaction that reads,
+ * they are the records of database 0. */
+static int
+walk_free(MDB_txn *txn, struct pages *pages)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_val k = { .mv_size = 0 };
+    MDB_val v = { .mv_size = 0 };
+
+    if (mdb_cursor_open(txn, 0, &cursor) != 0) {
+        return CHECK_DAMAGED;
+    }
+    int rc;
+    while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0 &&
+           is_free_list(&v, pages->last) && fits(pages, &k, &v)) {
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? CHECK_WHOLE : CHECK_DAMAGED;
+}
+
+/* A change that is given up: a writer comes to no grief with the pages. What
+ * keeps it from being made otherwise is no damage. */
+static int
+try_writing(MDB_env *env)
+{
+    static uint8_t value[RECORD_TRIAL_LEN];
+    uint8_t key[] = { RECORD_META, 0 };
+    MDB_val k = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val v = { .mv_size = sizeof(value), .mv_data = value };
+    MDB_txn *txn = NULL;
+    MDB_dbi dbi;
+
+    if (mdb_txn_begin(env, NULL, 0, &txn) != 0) {
+        return CHECK_WHOLE;
+    }
+    int rc = mdb_dbi_open(txn, NULL, 0, &dbi);
+    if (rc == 0) {
+        rc = mdb_put(txn, dbi, &k, &v, 0);
+    }
+    mdb_txn_abort(txn);
+    return is_damage(rc) ? CHECK_DAMAGED : CHECK_WHOLE;
 }
 
 static int
@@ -123,15 +275,21 @@ check_file(const char *path)
     int rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOTLS, 0600);
     if (rc != 0) {
         /* What cannot be opened for other reasons is not damaged. */
-        return rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
-                       rc == MDB_CORRUPTED || rc == MDB_PANIC
-                   ? CHECK_DAMAGED
-                   : CHECK_WHOLE;
+        return is_damage(rc) ? CHECK_DAMAGED : CHECK_WHOLE;
     }
     if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
         return CHECK_WHOLE;
     }
-    return walk(txn);
+    int found = CHECK_DAMAGED;
+    struct pages pages = { .known = false };
+    if (measure(env, &pages)) {
+        found = walk(txn, &pages);
+    }
+    if (found == CHECK_WHOLE) {
+        found = walk_free(txn, &pages);
+    }
+    mdb_txn_abort(txn);
+    return found == CHECK_WHOLE ? try_writing(env) : found;
 }
 
 /* In the child: whatever the file makes of it, it ends at once and without a

@@ -332,6 +332,29 @@ def aide():
             yield bytes([bits, 6, fail]) + b"\0\0\0\0\2" * 2
 
 
+def digestcache():
+    bitmaps = (0x8000000000000005).to_bytes(8, "big")
+    write = b"\5\0" + bitmaps + b"\xaa\1"
+    for op, length in ((0, 364), (1, 44)):
+        for which in range(4):
+            for how in range(4):
+                body = bytes(12) + bytes(7) + b"\7" + bytes(120) + b"\xaa" * 96
+                yield (bytes([op, which, how]) + u16(length) +
+                       body[:length])
+    # Written, read by another opener, added to, contradicted.
+    yield write + b"\4\0\x08\0\4\0" + write
+    yield write + b"\5\0" + bitmaps + b"\xbb\0" + b"\4\0\x08\1\4\0"
+    yield write + b"\5\0" + bytes(7) + b"\2" + b"\xbb\0" + b"\x08\1\4\0"
+    yield b"\7\0\x33\6\0\6\2\x08\1\6\0\7\2\x44"
+    for how in range(8):
+        for length in (0, 11, 12, 44, 47):
+            yield b"\3" + bytes([how, length]) + bytes(40) + b"\x08\1" + write
+    for how in range(2):
+        for length in (0, 1, 50, 255):
+            yield b"\2" + bytes([length, how, 20, 1]) + bytes(20) + \
+                b"\x08\1" + write
+
+
 # ---- conversations.
 
 def frames_of(segments, side):
@@ -560,7 +583,7 @@ def walk():
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid, merkle,
            zpack, journal, rangeset, manifest, list, config, receipt,
            knownhosts, socks, proxy, ssh, prologue, keyfile, access, aide,
-           ls, sender, receiver, transfer, bulk, walk]
+           digestcache, ls, sender, receiver, transfer, bulk, walk]
 
 
 def write(file, inputs):
