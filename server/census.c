@@ -13,18 +13,21 @@
  * evenly to 100. */
 #define DROP_PERCENT 30u
 
+/* Flags are numbers, of which any value may be found: a bool that a process
+ * gone wrong has written over would have none that the language knows. */
 struct place {
     struct origin origin;
-    bool used;
+    uint8_t used;
     uint16_t count[SERVER_WORKERS_MAX];
     uint16_t strangers[SERVER_WORKERS_MAX];
     uint16_t hashing[SERVER_WORKERS_MAX];
 };
 
 struct desk {
-    bool alive;
-    bool serving;
-    struct census_guest guest; /* while serving */
+    uint8_t alive;
+    uint8_t serving;
+    uint8_t exempt;       /* while serving, */
+    struct origin origin; /* and whom */
     unsigned count;
     unsigned strangers;
 };
@@ -134,7 +137,7 @@ find(struct census *c, const struct origin *origin)
     size_t mask = c->places - 1;
     size_t i = (size_t)origin_hash(origin, c->seed) & mask;
 
-    for (size_t n = 0; n < mask && t->place[i].used &&
+    for (size_t n = 0; n < mask && t->place[i].used != 0 &&
                        !origin_equal(&t->place[i].origin, origin); n++) {
         i = (i + 1) & mask;
     }
@@ -160,7 +163,7 @@ vacate(struct census *c, size_t i)
 
     t->origins--;
     memset(&t->place[i], 0, sizeof(t->place[i]));
-    for (size_t n = 1; n <= mask && t->place[(i + n) & mask].used; n++) {
+    for (size_t n = 1; n <= mask && t->place[(i + n) & mask].used != 0; n++) {
         struct place *p = &t->place[(i + n) & mask];
         struct place moved = *p;
         memset(p, 0, sizeof(*p));
@@ -228,8 +231,8 @@ census_enter(struct census *census, unsigned worker,
     struct place *p = find(census, &guest->origin);
     enum census_verdict verdict = judge(census, p, guest, chance);
     if (verdict == CENSUS_ENTERED || verdict == CENSUS_WAITS) {
-        t->origins += !p->used;
-        p->used = true;
+        t->origins += p->used == 0;
+        p->used = 1;
         p->origin = guest->origin;
         p->count[worker]++;
         t->desk[worker].count++;
@@ -286,7 +289,7 @@ census_leave(struct census *census, unsigned worker,
     if (standing == CENSUS_STRANGER) {
         less_strange(t, p, worker);
     }
-    if (p->used && p->count[worker] > 0) {
+    if (p->used != 0 && p->count[worker] > 0) {
         p->count[worker]--;
         t->desk[worker].count--;
         t->total--;
@@ -319,7 +322,7 @@ census_hash_begin(struct census *census, unsigned worker,
     (void)lock(census);
     struct place *p = find(census, &guest->origin);
     bool may = sum_of(p->hashing) < census->limits.hashing_per_origin;
-    if (may && p->used) {
+    if (may && p->used != 0) {
         p->hashing[worker]++;
     }
     unlock(census);
@@ -348,7 +351,7 @@ census_has_idler(struct census *census, unsigned worker)
     const struct table *t = lock(census);
 
     for (size_t w = 0; w < SERVER_WORKERS_MAX; w++) {
-        found |= t->desk[w].alive &&
+        found |= t->desk[w].alive != 0 &&
                  t->desk[w].count < t->desk[worker].count;
     }
     unlock(census);
@@ -366,7 +369,8 @@ census_serve(struct census *census, unsigned worker,
     struct desk *desk = &census->table->desk[worker];
 
     if (guest != NULL) {
-        desk->guest = *guest;
+        desk->origin = guest->origin;
+        desk->exempt = guest->exempt;
     }
     desk->serving = guest != NULL;
 }
@@ -392,9 +396,9 @@ census_blame(struct census *census, unsigned worker, struct origin *out)
     const struct desk *desk = &lock(census)->desk[worker];
     bool found = false;
 
-    if (desk->serving) {
-        *out = desk->guest.origin;
-        found = !desk->guest.exempt;
+    if (desk->serving != 0) {
+        *out = desk->origin;
+        found = desk->exempt == 0;
     } else {
         found = only_guest(census, worker, out);
     }
@@ -405,7 +409,7 @@ census_blame(struct census *census, unsigned worker, struct origin *out)
 void
 census_worker_started(struct census *census, unsigned worker)
 {
-    lock(census)->desk[worker].alive = true;
+    lock(census)->desk[worker].alive = 1;
     unlock(census);
 }
 
@@ -426,11 +430,11 @@ sum_up(struct census *c)
     for (size_t i = 0; i < c->places; i++) {
         const struct place *p = &t->place[i];
 
-        for (size_t w = 0; p->used && w < SERVER_WORKERS_MAX; w++) {
+        for (size_t w = 0; p->used != 0 && w < SERVER_WORKERS_MAX; w++) {
             t->desk[w].count += p->count[w];
             t->desk[w].strangers += p->strangers[w];
         }
-        t->origins += p->used;
+        t->origins += p->used != 0;
         t->total += sum_of(p->count);
         t->strangers += sum_of(p->strangers);
     }
@@ -449,7 +453,7 @@ census_worker_died(struct census *census, unsigned worker)
     }
     /* Moving places while walking could skip some: walk until none moves. */
     for (size_t i = 0; i < census->places; i++) {
-        while (t->place[i].used && sum_of(t->place[i].count) == 0) {
+        while (t->place[i].used != 0 && sum_of(t->place[i].count) == 0) {
             vacate(census, i);
         }
     }

@@ -13,10 +13,12 @@
 
 _Static_assert(1000u % SMALL_REQUESTS_PER_S == 0, "whole milliseconds");
 
+/* Flags are numbers, of which any value may be found: a bool that a process
+ * gone wrong has written over would have none that the language knows. */
 struct record {
     uint8_t bytes[8]; /* of the origin */
-    bool used;
-    bool barred;      /* until the penalty is served */
+    uint8_t used;
+    uint8_t barred;   /* until the penalty is served */
     uint64_t penalty; /* served at this time */
     uint64_t spent;   /* requests are paid back at this time */
 };
@@ -81,7 +83,7 @@ find(struct set *set, const struct origin *origin)
 {
     for (size_t i = 0; i < CONDUCT_WAYS; i++) {
         struct record *r = &set->record[i];
-        if (r->used && memcmp(r->bytes, origin->bytes,
+        if (r->used != 0 && memcmp(r->bytes, origin->bytes,
                               sizeof(r->bytes)) == 0) {
             return r;
         }
@@ -101,14 +103,14 @@ make(struct set *set, const struct origin *origin)
 {
     struct record *best = &set->record[0];
 
-    for (size_t i = 0; i < CONDUCT_WAYS && best->used; i++) {
+    for (size_t i = 0; i < CONDUCT_WAYS && best->used != 0; i++) {
         struct record *r = &set->record[i];
-        if (!r->used || later(r->penalty, r->spent) <
+        if (r->used == 0 || later(r->penalty, r->spent) <
                             later(best->penalty, best->spent)) {
             best = r;
         }
     }
-    *best = (struct record){ .used = true };
+    *best = (struct record){ .used = 1 };
     memcpy(best->bytes, origin->bytes, sizeof(best->bytes));
     return best;
 }
@@ -121,9 +123,16 @@ find_or_make(struct set *set, const struct origin *origin)
 }
 
 static uint64_t
+left_ms(const struct record *r, uint64_t now)
+{
+    uint64_t left = r->penalty > now ? r->penalty - now : 0;
+    return left < PENALTY_MAX_MS ? left : PENALTY_MAX_MS;
+}
+
+static uint64_t
 barred_ms(const struct record *r, uint64_t now)
 {
-    return r->barred && r->penalty > now ? r->penalty - now : 0;
+    return r->barred != 0 ? left_ms(r, now) : 0;
 }
 
 uint64_t
@@ -133,13 +142,14 @@ conduct_penalize(struct conduct *conduct, const struct origin *origin,
     shared_lock_take(&conduct->table->lock);
     struct record *r = find_or_make(set_of(conduct, origin), origin);
     if (r->penalty <= now) {
-        r->penalty = now;
-        r->barred = false;
+        r->barred = 0;
     }
-    uint64_t left = r->penalty - now + ms;
-    left = left < PENALTY_MAX_MS ? left : PENALTY_MAX_MS;
+    uint64_t left = left_ms(r, now);
+    left = ms < PENALTY_MAX_MS - left ? left + ms : PENALTY_MAX_MS;
     r->penalty = now + left;
-    r->barred = r->barred || left >= PENALTY_ACT_MS;
+    if (left >= PENALTY_ACT_MS) {
+        r->barred = 1;
+    }
     uint64_t barred = barred_ms(r, now);
     shared_lock_give(&conduct->table->lock);
     return barred;

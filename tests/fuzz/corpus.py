@@ -355,6 +355,61 @@ def digestcache():
                 b"\x08\1" + write
 
 
+def settings():
+    ip4 = b"\xff\1\x0a\1\2\3" + bytes(12)
+    ip6 = b"\xff\2\x20\1\x0d\xb8" + bytes(12)
+    mapped = b"\x14\3\x0a\1\2\3" + bytes(12)
+    doors = b"--tls-cert\0c\0--tls-key\0k\0"
+    every = (b"--listen", b"--cache", b"--workers", b"--max-connections",
+             b"--max-per-address", b"--exempt", b"--user", b"--sandbox",
+             b"--metrics", b"--log-file", b"--client-ca", b"--tokens",
+             b"--access", b"--tls-cert", b"--root")
+    for start in (ip4, ip6, mapped):
+        for text in (b"10.0.0.0/8", b"10.1.2.3", b"10.1.2.3/31", b"::/0",
+                     b"2001:db8::/32", b"::1", b"0.0.0.0/0", b"1.2.3.4/33",
+                     b"::ffff:10.0.0.0/104", b"fe80::/129", b"x/1", b"1.2/"):
+            yield start + b"--root\0/srv\0--plain\0--exempt\0" + text
+    for option in every:
+        for value in (b"1", b"8", b"9", b"0", b"65536", b"65537", b"strict",
+                      b"off", b":7245", b""):
+            yield ip4 + b"--root=/srv\0" + doors + option + b"\0" + value
+            yield ip4 + b"--stdio\0" + option + b"=" + value
+        yield ip4 + option
+    for words in (b"--help", b"--version", b"--no-compression\0--verbose",
+                  b"--pl\0--root\0.", b"--unknown", b"rest", b"--\0rest",
+                  b"-x", b"--root\0\0--plain", b"--s", b"--listen=a\0" * 17,
+                  b"--exempt=::1\0" * 17):
+        yield ip4 + words
+        yield b"\0" + ip4[1:] + words
+
+
+def shared():
+    def enter(worker, guest):
+        return bytes([0, worker, guest, 0])
+
+    several = b"".join(enter(w, g) for w in (0, 1, 7) for g in range(6))
+    yield several + bytes(b for i in range(16) for b in (1, i, 2, i, 3, i))
+    yield several * 3 + b"\7\1" + bytes(b for i in range(8) for b in (4, i, 1))
+    for guest in (0, 1, 2, 5, 0x80):
+        yield several + bytes([6, 1, guest, 4, 1, 1, 7, 1])
+    for what in range(3):
+        for number in (0, 1, 60000, 3600000, 0xffffffff):
+            yield (bytes([8, 1, what]) + number.to_bytes(4, "big") +
+                   u16(5000)) * 4
+    yield b"\x05\0\1\0" * 4 + b"\x05\0\1\1" * 4 + b"\x09\0" * 3 + \
+        b"\x09\1\x09\2\7\1\7\2"
+    for number in (0, 1, 46):
+        yield bytes([10, 0, number]) + b"\xff" * 16
+    for memory in range(4):
+        for byte in (0, 1, 2, 0x7f, 0x80, 0xff):
+            yield (several + bytes([12, memory, byte]) + several +
+                   bytes(b for i in range(8) for b in (4, i, 1)) +
+                   b"\x08\1\1" + bytes(6) + b"\3\1\7\1\5\1\1\0")
+        for at in (0, 40, 60, 100, 200, 400, 1000):
+            yield several + bytes([11, memory]) + u16(at) + b"\x20" + \
+                bytes(range(240, 256)) * 2 + several + b"\4\1\1\3\2\7\0"
+
+
 # ---- conversations.
 
 def frames_of(segments, side):
@@ -583,7 +638,8 @@ def walk():
 TARGETS = [frame, preface, message, tlv, entries, path, text, uri, cid, merkle,
            zpack, journal, rangeset, manifest, list, config, receipt,
            knownhosts, socks, proxy, ssh, prologue, keyfile, access, aide,
-           digestcache, ls, sender, receiver, transfer, bulk, walk]
+           digestcache, settings, shared, ls, sender, receiver, transfer, bulk,
+           walk]
 
 
 def write(file, inputs):
