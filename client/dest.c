@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "client/filewrite.h"
 #include "proto/base/err.h"
 #include "proto/base/limits.h"
 #include "proto/base/registry.h"
@@ -123,6 +124,7 @@ bool dest_reserved(const char *path)
 static int make_path(const char *path)
 {
     char *copy = strdup(path);
+    int error;
 
     if (copy == NULL) {
         return ERR_NOMEM;
@@ -130,12 +132,14 @@ static int make_path(const char *path)
     for (char *at = copy + 1; copy[0] != '\0' && *at != '\0'; at++) {
         if (*at == '/') {
             *at = '\0';
-            (void)!mkdir(copy, 0777);
+            (void)filewrite_mkdir(copy, 0777);
             *at = '/';
         }
     }
     free(copy);
-    return mkdir(path, 0777) != 0 && errno != EEXIST ? err_of(errno) : 0;
+    error = filewrite_mkdir(path, 0777);
+    errno = error;
+    return error != 0 && error != EEXIST ? err_of(error) : 0;
 }
 
 static void init(struct dest *d)

@@ -1,7 +1,9 @@
 #include "client/filewrite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,17 +24,76 @@ bool filewrite_all(int fd, const void *data, size_t len)
     return true;
 }
 
+/* Opens the directory that the last name of a path is in. */
+static int open_parent(const char *path)
+{
+    size_t len = strlen(path);
+    char *dir = NULL;
+    int error;
+    int fd;
+
+    while (len > 1 && path[len - 1] == '/') {
+        len--;
+    }
+    while (len > 0 && path[len - 1] != '/') {
+        len--;
+    }
+    dir = len > 0 ? strndup(path, len) : strdup(".");
+    if (dir == NULL) {
+        return -1;
+    }
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    error = errno;
+    free(dir);
+    errno = error;
+    return fd;
+}
+
+bool filewrite_sync_name(const char *path)
+{
+    int fd = open_parent(path);
+    int error;
+
+    if (fd < 0) {
+        return errno == EACCES;
+    }
+    error = fsync(fd) == 0 ? 0 : errno;
+    close(fd);
+    errno = error;
+    return error == 0 || error == EINVAL || error == ENOSYS ||
+           error == EOPNOTSUPP;
+}
+
+int filewrite_mkdir(const char *path, unsigned mode)
+{
+    int error;
+
+    if (mkdir(path, mode) != 0) {
+        return errno;
+    }
+    if (filewrite_sync_name(path)) {
+        return 0;
+    }
+    error = errno;
+    (void)rmdir(path); /* so that the next one tries again */
+    return error;
+}
+
 bool filewrite_make_path(char *path, unsigned mode)
 {
+    int error;
+
     for (char *at = *path != '\0' ? strchr(path + 1, '/') : NULL; at != NULL;
          at = strchr(at + 1, '/')) {
         *at = '\0';
-        int result = mkdir(path, mode);
-
+        error = filewrite_mkdir(path, mode);
         *at = '/';
-        if (result != 0 && errno != EEXIST) {
+        if (error != 0 && error != EEXIST) {
+            errno = error;
             return false;
         }
     }
-    return mkdir(path, mode) == 0 || errno == EEXIST;
+    error = filewrite_mkdir(path, mode);
+    errno = error;
+    return error == 0 || error == EEXIST;
 }

@@ -63,7 +63,8 @@ static enum belay_reason write_new(const char *path, mode_t mode,
     if (fd < 0) {
         return failed(error, path);
     }
-    if (!filewrite_all(fd, text, strlen(text)) || fsync(fd) != 0) {
+    if (!filewrite_all(fd, text, strlen(text)) || fsync(fd) != 0 ||
+        !filewrite_sync_name(path)) {
         reason = failed(error, path);
         (void)unlink(path);
     }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/aide.h"
+#include "client/filewrite.h"
 #include "proto/data/text.h"
 
 /* "[host]:port", */
@@ -279,10 +280,13 @@ static int make_parents(const char *path)
     for (char *slash = strchr(dir + 1, '/'); slash != NULL;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        int error = filewrite_mkdir(dir, 0700);
+
+        *slash = '/';
+        if (error != 0 && error != EEXIST) {
+            errno = error;
             return ERR_IO;
         }
-        *slash = '/';
     }
     return 0;
 }
@@ -312,20 +316,6 @@ static int take_lock(const char *path, int *fd_out)
     return 0;
 }
 
-static int write_all(int fd, const char *text, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, text, len);
-
-        if (n < 0 && errno != EINTR) {
-            return ERR_IO;
-        }
-        text += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return fsync(fd) == 0 ? 0 : ERR_IO;
-}
-
 static int replace_file(const char *path, const struct contents *c)
 {
     char temp[4096];
@@ -341,7 +331,7 @@ static int replace_file(const char *path, const struct contents *c)
     if (fd < 0) {
         return ERR_IO;
     }
-    err = write_all(fd, c->text, c->len);
+    err = filewrite_all(fd, c->text, c->len) && fsync(fd) == 0 ? 0 : ERR_IO;
     if (close(fd) != 0 || err != 0 || rename(temp, path) != 0) {
         int error = errno;
 
@@ -349,7 +339,7 @@ static int replace_file(const char *path, const struct contents *c)
         errno = error;
         return ERR_IO;
     }
-    return 0;
+    return filewrite_sync_name(path) ? 0 : ERR_IO;
 }
 
 struct change {

@@ -83,7 +83,7 @@ static enum belay_reason replace(const struct signing *s, const char *line,
         !filewrite_all(fd, "\n", 1) ||
         !filewrite_all(fd, s->text.lines.ptr, s->text.lines.len) ||
         !filewrite_all(fd, line, strlen(line)) || fsync(fd) != 0 ||
-        rename(temporary, s->path) != 0) {
+        rename(temporary, s->path) != 0 || !filewrite_sync_name(s->path)) {
         reason = report(error, BELAY_DISK, "%s: cannot write it: %s",
                         s->shown, strerror(errno));
         if (fd >= 0) {

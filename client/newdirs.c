@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/filewrite.h"
 #include "client/sandbox.h"
 
 struct newdir {
@@ -50,9 +51,10 @@ int newdirs_make(struct newdirs *dirs, const char *path)
         at += strcspn(at, "/");
         end = *at;
         *at = '\0';
-        bool made = mkdir(copy, 0777) == 0;
+        error = filewrite_mkdir(copy, 0777);
+        bool made = error == 0;
 
-        error = made || errno == EEXIST ? 0 : errno;
+        error = error == EEXIST ? 0 : error;
         if (lstat(copy, &st) == 0 && (made || sandbox_made(&st))) {
             remember(dirs, copy, &st);
         }

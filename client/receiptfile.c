@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/filewrite.h"
 #include "proto/base/err.h"
 
 static void set_time(struct receipt *receipt)
@@ -49,27 +50,6 @@ static int put_all(FILE *file, const struct receipt *receipt,
                : ERR_IO;
 }
 
-/* The rename has to last, too. */
-static int sync_dir_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *dir = slash == NULL ? strdup(".")
-                              : strndup(path, slash == path
-                                                  ? 1
-                                                  : (size_t)(slash - path));
-    int fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = fd < 0 ? -1 : fsync(fd);
-
-    if (result != 0 && fd >= 0 && errno == EINVAL) {
-        result = 0; /* this file system does not sync directories */
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    free(dir);
-    return result == 0 ? 0 : ERR_IO;
-}
-
 int receiptfile_write(const char *path, const struct receipt *receipt,
                       const uint8_t *digests)
 {
@@ -105,7 +85,9 @@ int receiptfile_write(const char *path, const struct receipt *receipt,
         errno = error;
     }
     if (err == 0) {
-        err = rename(temporary, path) == 0 ? sync_dir_of(path) : ERR_IO;
+        err = rename(temporary, path) == 0 && filewrite_sync_name(path)
+                  ? 0
+                  : ERR_IO;
         if (err == 0) {
             goto out_free;
         }

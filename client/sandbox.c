@@ -20,8 +20,8 @@
 #include "client/belay-sandbox.h"
 #include "client/belay.h"
 #include "client/callfilter.h"
-#include "client/filewrite.h"
 #include "client/dirurl.h"
+#include "client/filewrite.h"
 #include "client/knownhosts.h"
 #include "client/report.h"
 #include "client/serials.h"
@@ -72,7 +72,7 @@ static void make_one(const char *path)
     struct made *m;
     struct stat st;
 
-    if (mkdir(path, 0777) != 0 || lstat(path, &st) != 0) {
+    if (filewrite_mkdir(path, 0777) != 0 || lstat(path, &st) != 0) {
         return;
     }
     m = malloc(sizeof *m);

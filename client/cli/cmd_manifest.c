@@ -169,6 +169,24 @@ static int failed(const struct belay_error *error)
 
 /* ---- create. */
 
+/* A new name lasts when its directory is synced; some file systems know no
+ * such call. */
+static bool sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash == NULL ? strdup(".")
+                              : strndup(path, (size_t)(slash + 1 - path));
+    int fd = dir == NULL ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 ? fsync(fd) == 0 || errno == EINVAL
+                        : dir != NULL && errno == EACCES;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(dir);
+    return good;
+}
+
 /* The file appears under its name when it is whole. */
 static int create_file(struct request *r, struct belay_error *error)
 {
@@ -184,7 +202,8 @@ static int create_file(struct request *r, struct belay_error *error)
     if (fd >= 0 && belay_manifest_create(&r->make, fd, error) != BELAY_DONE) {
         code = failed(error);
     } else if (fd < 0 || fchmod(fd, 0644) != 0 || fsync(fd) != 0 ||
-               rename(temporary, r->output) != 0) {
+               rename(temporary, r->output) != 0 ||
+               !sync_directory(r->output)) {
         fprintf(stderr, "belay: cannot write the manifest: %s\n",
                 strerror(errno));
         code = EXIT_DISK;
