@@ -685,8 +685,8 @@ BELAY_API bool belay_release_next(struct belay_release *release,
 BELAY_API void belay_release_counts(const struct belay_release *release,
                                     uint64_t *present, uint64_t *missing,
                                     uint64_t *bytes);
-/* All are downloaded: gives them their names.  On success the directory holds
- * the release, and that is on the disk. */
+/* All are downloaded, or were there: gives them their names.  On success the
+ * release is there, on the disk; what other ones of its origin left is gone. */
 BELAY_API enum belay_reason belay_release_commit(
     struct belay_release *release, struct belay_error *error) BELAY_CHECKED;
 /* Without a commit the files below the directory are as they were.  NULL is

@@ -11,6 +11,7 @@
 #include "client/manifest.h"
 #include "client/parallel.h"
 #include "client/report.h"
+#include "client/stage.h"
 #include "proto/base/limits.h"
 #include "proto/data/cid.h"
 #include "proto/data/relpath.h"
@@ -151,7 +152,7 @@ static bool is_partial(struct maker *m, const char *name,
 
     if (ends_with(name, ".part.belay") ||
         (S_ISDIR(st->st_mode) &&
-         strncmp(name, ".belay-release-", 15) == 0)) {
+         strncmp(name, STAGE_PREFIX, sizeof STAGE_PREFIX - 1) == 0)) {
         return true;
     }
     (void)snprintf(journal, sizeof journal, "%s.belay", name);

@@ -1,33 +1,26 @@
 /* Releases: the files of a manifest, all in place or none (belay.h). */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/filewrite.h"
 #include "client/manifest.h"
 #include "client/report.h"
+#include "client/stage.h"
 #include "proto/base/check.h"
 #include "proto/data/cid.h"
 #include "proto/data/relpath.h"
 #include "proto/data/text.h"
 
-/* Directories that are open while a tree is removed. */
-#define REMOVE_DEPTH 16
-
 struct belay_release {
     struct belay_manifest *manifest;
     struct rootfs root;
-    struct rootfs stage;
+    struct stage stage;
     bool has_root;
-    bool has_stage;
-    int lock;          /* of the stage; -1 */
-    char *stage_path;  /* DIRECTORY/.belay-release-... */
     char *output;      /* of the last file told */
     uint8_t *missing;  /* a bit a file */
     struct manifest_walk walk;
@@ -129,90 +122,10 @@ static enum belay_reason compare(struct belay_release *r)
     return reason == BELAY_DONE ? r->reason : reason;
 }
 
-/* ---- the stage. */
-
-/* Its name can be foretold: where others may write, it may be theirs, and then
- * they could replace what we verified before it is renamed. */
-static bool is_ours(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
-           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-/* What is not ours to use is not ours to tidy up. */
-static enum belay_reason leave_stage(struct belay_release *r,
-                                     enum belay_reason reason)
-{
-    close(r->lock);
-    r->lock = -1;
-    return reason;
-}
-
-/* Another process may have finished the same release between our mkdir() and
- * our lock: then the directory that is locked has no name any more. */
-static enum belay_reason lock_stage(struct belay_release *r)
-{
-    struct stat st;
-
-    for (unsigned tries = 0; tries < 3; tries++) {
-        if (mkdir(r->stage_path, 0700) != 0 && errno != EEXIST) {
-            return failed(r->error, r->stage_path, strerror(errno));
-        }
-        r->lock = open(r->stage_path,
-                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (r->lock < 0) {
-            return failed(r->error, r->stage_path, strerror(errno));
-        }
-        if (!is_ours(r->lock)) {
-            return leave_stage(r, failed(r->error, r->stage_path,
-                                         "others may write to this "
-                                         "directory, so it cannot be used; "
-                                         "remove it"));
-        }
-        if (flock(r->lock, LOCK_EX | LOCK_NB) != 0) {
-            return leave_stage(r, report(r->error, BELAY_BUSY, "another "
-                                         "process is downloading this "
-                                         "release to this directory"));
-        }
-        if (fstat(r->lock, &st) == 0 && st.st_nlink > 0) {
-            r->has_stage = rootfs_init(&r->stage, r->stage_path) == 0;
-            return r->has_stage
-                       ? BELAY_DONE
-                       : failed(r->error, r->stage_path, strerror(errno));
-        }
-        close(r->lock);
-        r->lock = -1;
-    }
-    return failed(r->error, r->stage_path, "it vanishes again and again");
-}
-
-static int remove_empty(const char *path, const struct stat *st, int type,
-                        struct FTW *place)
-{
-    (void)st;
-    (void)place;
-    if (type == FTW_DP) {
-        (void)rmdir(path);
-    }
-    return 0;
-}
-
-static int remove_any(const char *path, const struct stat *st, int type,
-                      struct FTW *place)
-{
-    (void)st;
-    (void)type;
-    (void)place;
-    return remove(path);
-}
-
 /* ---- opening. */
 
 static enum belay_reason open_in(struct belay_release *r, const char *dir)
 {
-    char tag[2 * HASH_LEN + 1];
     char *path = strdup(dir);
     bool made = path != NULL && filewrite_make_path(path, 0777);
     enum belay_reason reason;
@@ -225,15 +138,13 @@ static enum belay_reason open_in(struct belay_release *r, const char *dir)
     if (!r->has_root) {
         return failed(r->error, dir, strerror(errno));
     }
-    cid_hex_encode(r->manifest->text.digest, HASH_LEN, tag);
-    if (asprintf(&r->stage_path, "%s/.belay-release-%.16s", dir, tag) < 0) {
-        r->stage_path = NULL;
-        return report(r->error, BELAY_INTERNAL, "out of memory");
-    }
+    reason = stage_init(&r->stage, dir, &r->manifest->text, r->error);
     manifest_walk_init(&r->walk, &r->manifest->text);
-    reason = compare(r);
+    if (reason == BELAY_DONE) {
+        reason = compare(r);
+    }
     if (reason == BELAY_DONE && r->missing_count > 0) {
-        reason = lock_stage(r);
+        reason = stage_take(&r->stage, r->error);
     }
     return reason;
 }
@@ -251,7 +162,7 @@ enum belay_reason belay_release_open(struct belay_manifest *manifest,
         return report(error, BELAY_INTERNAL, "out of memory");
     }
     r->manifest = manifest;
-    r->lock = -1;
+    r->stage.lock = -1;
     r->error = error;
     reason = open_in(r, directory);
     if (reason != BELAY_DONE) {
@@ -341,14 +252,14 @@ bool belay_release_next(struct belay_release *release,
     if (!next_missing(r, &entry)) {
         return false;
     }
-    fd = open_made(&r->stage, r->path, dir_len(r->path));
+    fd = open_made(&r->stage.files, r->path, dir_len(r->path));
     if (fd < 0) {
         (void)failed(error, r->path, strerror(errno));
         return false;
     }
     close(fd);
     free(r->output);
-    if (asprintf(&r->output, "%s/%s", r->stage_path, r->path) < 0) {
+    if (asprintf(&r->output, "%s/%s", r->stage.path, r->path) < 0) {
         r->output = NULL;
         (void)report(error, BELAY_INTERNAL, "out of memory");
         return false;
@@ -396,7 +307,7 @@ static bool enter(struct belay_release *r, struct place *place,
     if (!leave(place)) {
         return false;
     }
-    place->from = open_made(&r->stage, r->path, len);
+    place->from = open_made(&r->stage.files, r->path, len);
     if (place->from < 0) {
         return false;
     }
@@ -420,7 +331,7 @@ static enum belay_reason check_stage(struct belay_release *r,
     manifest_walk_init(&r->walk, &r->manifest->text);
     r->index = 0;
     while (next_missing(r, &entry)) {
-        if (rootfs_stat(&r->stage, r->path, &st) != 0 ||
+        if (rootfs_stat(&r->stage.files, r->path, &st) != 0 ||
             !S_ISREG(st.st_mode) || (uint64_t)st.st_size != entry.size) {
             return failed(error, r->path, "it was not downloaded");
         }
@@ -465,16 +376,14 @@ enum belay_reason belay_release_commit(struct belay_release *release,
     struct belay_release *r = release;
     enum belay_reason reason = BELAY_DONE;
 
-    if (r->missing_count == 0) {
-        return BELAY_DONE;
+    if (r->missing_count > 0) {
+        reason = check_stage(r, error);
+        if (reason == BELAY_DONE) {
+            reason = move_all(r, error);
+        }
     }
-    reason = check_stage(r, error);
     if (reason == BELAY_DONE) {
-        reason = move_all(r, error);
-    }
-    if (reason == BELAY_DONE) {
-        (void)nftw(r->stage_path, remove_any, REMOVE_DEPTH,
-                   FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        stage_sweep(&r->stage, &r->root);
     }
     return reason;
 }
@@ -486,19 +395,10 @@ void belay_release_close(struct belay_release *release)
     if (r == NULL) {
         return;
     }
-    if (r->lock >= 0) {
-        /* Nothing was received: nothing stays. */
-        (void)nftw(r->stage_path, remove_empty, REMOVE_DEPTH,
-                   FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-        close(r->lock);
-    }
-    if (r->has_stage) {
-        rootfs_clear(&r->stage);
-    }
+    stage_close(&r->stage);
     if (r->has_root) {
         rootfs_clear(&r->root);
     }
-    free(r->stage_path);
     free(r->output);
     free(r->missing);
     free(r);

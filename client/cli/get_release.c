@@ -321,6 +321,11 @@ static int install(struct release *r, const struct belay_manifest_info *info)
 
     belay_release_counts(r->files, &present, &missing, &bytes);
     if (missing == 0) {
+        /* What an earlier run left behind goes now. */
+        if (!r->options->get.dry_run &&
+            belay_release_commit(r->files, &error) != BELAY_DONE) {
+            return failed(&error);
+        }
         say(r->options, "all there already", info, 0);
         return r->options->run.error_on_nothing ? EXIT_NOTHING : EXIT_DONE;
     }

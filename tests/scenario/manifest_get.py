@@ -4,6 +4,7 @@
 The five failures have five messages, and after each the directory is, byte
 for byte and inode for inode, what it was."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -208,6 +209,51 @@ def the_five_failures(tmp):
         run = fetch(tmp, server, manifest="m5")
         check_code(run, 4)
         check("older than 6" in run.err, "rollback", run)
+
+
+def stages(tmp):
+    return [n for n in names(tmp + "/out") if n.startswith(".belay-release-")]
+
+
+@case
+def what_earlier_runs_left(tmp):
+    """It goes when a release of its origin is in place; nothing else does,
+    and nothing that is in use."""
+    publish(tmp, 1, ONE)
+    write(tmp + "/srv/z", b"other bytes")
+    with Belayd(tmp + "/srv") as server:
+        check_code(fetch(tmp, server), 4)
+        check_code(fetch(tmp, server, "-n"), 4)
+    first, = stages(tmp)
+    write("%s/out/%s/deep/er/x.part" % (tmp, first), b"left")
+    origin = first[:len(".belay-release-") + 9]
+    other = ".belay-release-" + "0" * 8 + "-" + "1" * 16
+    kept = {origin + "1" * 16: 0o770, origin + "2" * 15: 0o700,
+            origin + "3" * 15 + "X": 0o700, other: 0o700,
+            origin + "4" * 16: 0o700}
+    for name, mode in kept.items():
+        write("%s/out/%s/file" % (tmp, name), b"stays")
+        os.chmod(tmp + "/out/" + name, mode)
+    os.symlink(tmp + "/srv", tmp + "/out/" + origin + "5" * 16)
+    write(tmp + "/out/" + origin + "6" * 16, b"a file")
+    kept = sorted([*kept, origin + "5" * 16, origin + "6" * 16])
+    used = os.open(tmp + "/out/" + origin + "4" * 16, os.O_RDONLY)
+    fcntl.flock(used, fcntl.LOCK_EX)
+    publish(tmp, 2, TWO)
+    with Belayd(tmp + "/srv") as server:
+        check_code(fetch(tmp, server), 0)
+        check(stages(tmp) == kept, "stages: %r" % stages(tmp))
+        for name in kept[:-2]:
+            check(names(tmp + "/out/" + name) == ["file"], name)
+        check(names(tmp + "/srv") != [], "it followed a link")
+        # All there: what a kill left goes, but not in a rehearsal.
+        os.close(used)
+        left = origin + "4" * 16
+        check_code(fetch(tmp, server, "-n"), 0)
+        check(left in stages(tmp), "a dry run removed it")
+        check_code(fetch(tmp, server), 0)
+        kept.remove(left)
+        check(stages(tmp) == kept, "stages: %r" % stages(tmp))
 
 
 @case
