@@ -163,6 +163,7 @@ void client_start(struct client *c, uint64_t now)
     c->reason = TRANSFER_OK;
     c->store_error = 0;
     c->settled = false;
+    c->contact = false;
     c->begun = false;
     c->rebased = false;
     c->out_next = 0;
@@ -351,6 +352,8 @@ static void receive(struct client *c, unsigned conn)
                           &chunk, c->now);
             BELAY_ASSERT(used > 0 && used <= len - at);
             at += used;
+            c->contact |= receiver_ready(transfer_receiver(c->transfer,
+                                                           conn));
             if (!transfer_conn_open(c->transfer, conn)) {
                 return; /* TRANSFER_DROP is coming */
             }
@@ -740,7 +743,11 @@ void client_run(struct client *c, uint64_t now)
     finish_locals(c);
     for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         resume_held(c, i);
-        receive(c, i);
+        if (c->link[i].open && c->link[i].impostor) {
+            transfer_distrust(c->transfer, i, "another key", now);
+        } else {
+            receive(c, i);
+        }
         pump(c);
         if (c->state != CLIENT_RUNS) {
             return;

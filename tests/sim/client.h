@@ -33,6 +33,7 @@ struct local {
 
 struct clink {
     bool open;
+    bool impostor; /* it is not who it should be: to be told */
     bool held; /* no memory for the chunk that begins */
     uint64_t held_until;
     struct cpiece *piece; /* the chunk that is coming */
@@ -59,6 +60,7 @@ struct client {
     int store_error;
     bool in_place; /* the target is repaired where it is */
     bool settled;  /* done: an earlier run had ended right after its rename */
+    bool contact; /* some server greeted this run */
     bool begun;
     bool rebased;
     uint64_t unsynced; /* bytes */

@@ -53,6 +53,17 @@ MUTANTS = [
     ("change-is-damage", "transfer_reply.c",
      "    } else if (weak) {\n        unsteady(",
      "    } else if (false) {\n        unsteady("),
+    ("stop-not-heard", "transfer_change.c",
+     "    if (t->config.stop_on_change ||\n", "    if (false ||\n"),
+    ("impostor-ends-it", "transfer_source.c",
+     "        mirror_fail(t, i, TRANSFER_DISTRUSTED, \"%s\", text);",
+     "        transfer_fail(t, TRANSFER_DISTRUSTED, \"%s\", text);"),
+    ("hurry-forgets", "transfer_conn.c",
+     "            c->dial_at = c->pause_until > now ? c->pause_until : now;",
+     "            c->dial_at = c->pause_until > now ? now : UINT64_MAX;"),
+    ("greeting-forgotten", "transfer_conn.c",
+     "    } else if (!t->contact && !t->config.wait_first &&\n",
+     "    } else if (!t->config.wait_first &&\n"),
     ("weak-pieces-joined", "transfer_list.c",
      "    bool join = t->identity.cid_known ||\n"
      "                (c->strong && (list->strong || list->next == 0));",
@@ -157,7 +168,7 @@ MUTANTS = [
 FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-D_FILE_OFFSET_BITS=64",
          "-DTRANSFER_SMALL", "-O1", "-w"]
 PARTS = ("client", "disk", "main", "net", "pages", "plan", "server", "source",
-         "world")
+         "vary", "world")
 
 HEAD = """# The simulator
 
@@ -169,10 +180,10 @@ the story of one. A seed that fails is printed and replays exactly.
 | part | what goes wrong |
 | --- | --- |
 | network (`net.c`) | latency, rate, splits and joins of what arrives, resets after any byte, every connection cut after so many bytes, silence, flipped bits and bytes that come twice, in both directions, refused dials |
-| servers (`server.c`) | busy, I/O errors, digests pending, going away, restarts that forget digests and make smaller chunks, digests of a file that may still change; mirrors that are dead, have another content, damage chunks, or forge them with digests that fit |
+| servers (`server.c`) | busy, I/O errors, digests pending, going away, restarts that forget digests, make smaller chunks or have other limits (requests in all, idle time), stops by their operator at any moment, digests of a file that may still change; mirrors that are dead, are not who they should be, have another content, damage chunks, or forge them with digests that fit |
 | source (`source.c`) | bytes change in place, shift, shrink, grow, are replaced or touched; it vanishes and returns; changes within one tick of the clock, and between fstat and read |
 | disk (`disk.c`) | short reads and writes, ENOSPC, EIO, names that cannot be opened, renamed or removed, a sync that fails once and drops pages, power cuts that lose or tear what was not synced, bit rot |
-| client | killed and started again, many connections or one, ordered output, donors, repair in place, pinned content, a budget of tries |
+| client | killed and started again, many connections or one, ordered output, donors, repair in place, pinned content, a budget of tries, no patience before the first answer, news of the network; every run with other options than the one before: chunks, connections, pin, ordered output, stop at a change, another server first |
 
 After every world: a download that calls itself complete is one version of the
 file and names its content id (P1); it is still there when the power fails at
@@ -183,7 +194,9 @@ need (P6): with mirrors not as long as an honest one has the content, and with a
 budget of tries not while there is progress; no assertion fails (P7). Every
 sixteenth world runs twice and has to be the same.
 
-A world is drawn from its seed in `plan.c`, and runs in `world.c`.
+A world is drawn from its seed in `plan.c`, and runs in `world.c`; what
+changes while it goes on is in `vary.c`.  Not varied: credentials, comparing
+only, a probe, several donors, the limits of the client.
 
 ## Are bugs found?
 

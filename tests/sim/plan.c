@@ -325,11 +325,16 @@ static void tell_plan(const struct world *w)
                p->sly ? ", sly" : "", p->vanish, p->pinned ? ", pinned" : "",
                c->in_order ? ", in order" : "", p->smaller ? ", smaller" : "",
                p->donor, p->donor_self ? ", itself" : "");
+    world_tell(w, "%s%sgoaway %u ms, hurry %u ms%s",
+               p->varies ? "other options each time, " : "",
+               p->limits ? "limits, " : "", p->goaway_ms, p->hurry_ms,
+               c->wait_first ? "" : ", no waiting for the first answer");
     for (unsigned k = 0; k < p->mirrors; k++) {
         const struct mirror *m = &w->mirror[k];
 
-        world_tell(w, "mirror %u %s%s%s", k + 1, manners[m->server.manner],
-                   m->dead ? ", dead" : "",
+        world_tell(w, "mirror %u %s%s%s%s", k + 1,
+                   manners[m->server.manner], m->dead ? ", dead" : "",
+                   m->impostor ? ", impostor" : "",
                    pages_equal(&m->source.contents->data,
                                &w->source.contents->data)
                        ? ""
@@ -347,6 +352,7 @@ void plan_world(struct world *w, uint64_t seed)
                                ? 12
                                : (uint8_t)rng_between(&w->rng, 13, 15);
     w->server.max_chunk_log2 = LIMIT_CHUNK_LOG2_RECOMMENDED;
+    w->server.idle_timeout_s = LIMIT_IDLE_DEFAULT_S;
     w->server.job_ms = rng_below(&w->rng, 50);
     w->server.rng.state = rng_next(&w->rng);
     w->server.source = &w->source;
@@ -378,5 +384,7 @@ void plan_world(struct world *w, uint64_t seed)
     plan_help(w, seed);
     make_mirrors(w, seed);
     make_donor(w, seed);
+    vary_plan(w, seed);
+    vary_limits(w);
     tell_plan(w);
 }

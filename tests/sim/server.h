@@ -29,6 +29,9 @@ struct server {
     struct server_faults faults;
     uint8_t chunk_log2;     /* its own choice */
     uint8_t max_chunk_log2;
+    uint16_t idle_timeout_s;
+    uint64_t requests_total; /* of one connection, which then ends; 0: the
+                                usual */
     uint64_t job_ms;        /* most that a job takes */
     uint64_t cid_after;     /* it names no CID before this time */
     enum {

@@ -331,6 +331,16 @@ const struct content *source_find(const struct source *s,
     return NULL;
 }
 
+const struct content *source_first(const struct source *s)
+{
+    const struct content *c = s->contents;
+
+    while (c->next != NULL) {
+        c = c->next;
+    }
+    return c;
+}
+
 void content_cid(struct source *s, const struct content *c,
                  uint8_t chunk_log2, uint8_t cid[HASH_LEN])
 {

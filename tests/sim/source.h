@@ -102,6 +102,8 @@ void source_forget(struct source *s);
  * `since`; NULL if none. */
 const struct content *source_find(const struct source *s,
                                   const struct pages *data, uint64_t since);
+/* What it was in the beginning. */
+const struct content *source_first(const struct source *s);
 void content_cid(struct source *s, const struct content *c,
                  uint8_t chunk_log2, uint8_t cid[HASH_LEN]);
 

@@ -148,6 +148,7 @@ static void make_server(struct worked *x)
     x->server.zpack = need(zpack_new());
     x->server.chunk_log2 = CHUNK_LOG2;
     x->server.max_chunk_log2 = LIMIT_CHUNK_LOG2_RECOMMENDED;
+    x->server.idle_timeout_s = LIMIT_IDLE_DEFAULT_S;
     x->server.worked = true;
     for (uint32_t i = 0; i < CHUNKS; i++) {
         struct source_stat st = source_fstat(s, s->path, 100000);

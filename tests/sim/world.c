@@ -130,7 +130,7 @@ static void answer_dial(struct world *w, unsigned conn)
     unsigned source;
 
     l->dialled_at = 0;
-    source = transfer_conn_source(w->client.transfer, conn);
+    source = w->order[transfer_conn_source(w->client.transfer, conn)];
     if (source > 0) {
         server = &w->mirror[source - 1].server;
     }
@@ -149,6 +149,9 @@ static void answer_dial(struct world *w, unsigned conn)
     plan_faults(w, &l->net);
     sconn_open(&l->server, server, &l->net, w->now);
     client_connected(&w->client, conn, &l->net);
+    if (source > 0 && w->mirror[source - 1].impostor) {
+        w->client.link[conn].impostor = true;
+    }
 }
 
 static void lose(struct world *w, unsigned conn, const char *text)
@@ -239,6 +242,7 @@ static void restart(struct world *w)
 {
     end_run(w);
     w->result->restarts++;
+    vary_run(w);
     begin_run(w);
 }
 
@@ -261,6 +265,7 @@ static void kill_client(struct world *w)
                                  w->plan.spoil) > 0;
     }
     w->result->restarts++;
+    vary_run(w);
     begin_run(w);
     w->kill_at = after(w, w->plan.kill_ms);
 }
@@ -269,6 +274,7 @@ static void reboot(struct world *w)
 {
     world_tell(w, "the server starts again");
     source_forget(&w->source);
+    vary_limits(w);
     if (w->plan.smaller && w->server.max_chunk_log2 > 13) {
         w->server.max_chunk_log2 = 13;
         w->server.chunk_log2 = 12;
@@ -298,6 +304,7 @@ static void happen(struct world *w)
     if (w->now >= w->reboot_at) {
         reboot(w);
     }
+    vary_happen(w);
 }
 
 /* ---- judging. */
@@ -387,6 +394,10 @@ static void judge_identity(struct world *w, const struct content *c)
     if (!id->cid_known || memcmp(cid, id->cid, HASH_LEN) != 0) {
         wrong(w, "the content id is not that of the content");
     }
+    if (w->client.config.stop_on_change &&
+        transfer_ledger(w->client.transfer)->changes > 0) {
+        wrong(w, "it went on with another version");
+    }
     if (w->pin != NULL && !pages_equal(&c->data, &w->pin->data)) {
         wrong(w, "success with something else than the pinned content");
     }
@@ -434,6 +445,28 @@ static bool no_help(const struct world *w)
            (w->plan.smaller && w->client.config.in_order);
 }
 
+/* May everybody else be out of the question, so that it is told why the last
+ * one is, too? */
+static bool impostors_only(const struct world *w)
+{
+    bool any = false;
+
+    for (unsigned k = 0; k < w->plan.mirrors; k++) {
+        any |= w->mirror[k].impostor;
+    }
+    return any && (no_help(w) || w->flips > 0 ||
+                   (w->source.changes > 0 && w->pin != NULL));
+}
+
+/* Nobody serves what ordered output can be compared with. */
+static bool out_of_reach(const struct world *w)
+{
+    const struct transfer_config *c = &w->client.config;
+
+    return c->in_order && c->pinned &&
+           c->pin_log2 > w->server.max_chunk_log2;
+}
+
 /* May the transfer give up for this reason in this world? */
 static bool may_fail(const struct world *w, enum transfer_reason reason)
 {
@@ -441,6 +474,9 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
 
     switch (reason) {
     case TRANSFER_UNREACHABLE:
+        if (!w->client.config.wait_first && !w->client.contact) {
+            return true;
+        }
         /* While versions come and go the ledger tells too little. */
         return w->client.config.tries_max > 0 &&
                (changing ||
@@ -463,7 +499,10 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
         return w->disk.failures > w->failures;
     case TRANSFER_CHANGED:
         return (changing || w->plan.mirrors > 0) &&
-               w->client.config.in_order;
+               (w->client.config.in_order ||
+                w->client.config.stop_on_change);
+    case TRANSFER_DISTRUSTED:
+        return impostors_only(w);
     default:
         return false;
     }
@@ -485,9 +524,13 @@ static bool judge_end(struct world *w)
         return true;
     }
     judge_name(w);
-    if (reason == TRANSFER_WRONG_CONTENT && w->pin != NULL &&
-        w->source.changes > 0) {
+    if ((reason == TRANSFER_WRONG_CONTENT ||
+         reason == TRANSFER_DISTRUSTED) &&
+        w->pin != NULL && w->source.changes > 0) {
         return true; /* the pinned content is gone for ever */
+    }
+    if (out_of_reach(w)) {
+        return true;
     }
     if (w->result->restarts >= RESTARTS_MAX && !is_quiet(w)) {
         return true;
@@ -521,6 +564,7 @@ static uint64_t next_event(struct world *w)
         at = w->change_at < at ? w->change_at : at;
         at = w->kill_at < at ? w->kill_at : at;
         at = w->reboot_at < at ? w->reboot_at : at;
+        at = vary_next(w) < at ? vary_next(w) : at;
         at = w->plan.quiet_at < at ? w->plan.quiet_at : at;
     }
     return at;
@@ -586,6 +630,7 @@ void world_run(uint64_t seed, bool verbose, struct world_result *result)
     w->change_at = after(w, w->plan.change_ms);
     w->kill_at = after(w, w->plan.kill_ms);
     w->reboot_at = after(w, w->plan.reboot_ms);
+    vary_begin(w);
     begin_run(w);
     loop(w);
     result->trace = w->client.trace;

@@ -36,6 +36,10 @@ struct plan {
     bool donor_self;   /* ... which is the file itself, to be repaired */
     bool smaller;      /* after a reboot the server makes smaller chunks */
     struct disk_faults disk;
+    bool varies;        /* every run has other options */
+    bool limits;        /* servers have limits, other ones after a restart */
+    unsigned goaway_ms; /* mean time between stops by their operator */
+    unsigned hurry_ms;  /* mean time between news of the network */
 };
 
 struct line {
@@ -51,6 +55,7 @@ struct mirror {
     struct source source;
     struct server server;
     bool dead; /* until all is quiet */
+    bool impostor; /* it is not who it should be */
 };
 
 #define MIRRORS_MAX 3u
@@ -69,6 +74,10 @@ struct world {
     uint64_t change_at;
     uint64_t kill_at;
     uint64_t reboot_at;
+    uint64_t goaway_at;
+    uint64_t hurry_at;
+    struct rng vary; /* for all of vary.c */
+    unsigned order[MIRRORS_MAX + 1]; /* sources: the first server is 0 */
     uint64_t began;
     uint64_t run_began;
     unsigned cuts; /* in the present run of the client */
@@ -92,5 +101,16 @@ void world_tell(const struct world *w, const char *format, ...)
 /* Everything that follows from the seed before the first event: contents,
  * servers, disk, client, and what will go wrong. */
 void plan_world(struct world *w, uint64_t seed);
+
+/* The end of the plan; before each run but the first; after a server was
+ * started. */
+void vary_plan(struct world *w, uint64_t seed);
+void vary_run(struct world *w);
+void vary_limits(struct world *w);
+/* Events of their own: when the world begins; the next one; those that are
+ * due. */
+void vary_begin(struct world *w);
+uint64_t vary_next(const struct world *w);
+void vary_happen(struct world *w);
 
 #endif
