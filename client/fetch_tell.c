@@ -102,6 +102,7 @@ enum belay_reason fetch_reason(enum transfer_reason reason)
     switch (reason) {
     case TRANSFER_REFUSED:
     case TRANSFER_NOT_A_FILE:
+    case TRANSFER_NOT_A_DIRECTORY:
         return BELAY_REFUSED;
     case TRANSFER_ACCESS:
         return BELAY_ACCESS;

@@ -195,7 +195,12 @@ static void act(struct walker *w, const struct walk_action *a)
         w->observer.note(w->observer.arg, &event);
         break;
     case WALK_FAIL:
-        end(w, fetch_reason(a->reason), a->text);
+        if (a->reason == TRANSFER_NOT_A_DIRECTORY) {
+            (void)snprintf(text, sizeof text, "%s; a file is fetched by "
+                           "belay get without -r", a->text);
+        }
+        end(w, fetch_reason(a->reason),
+            a->reason == TRANSFER_NOT_A_DIRECTORY ? text : a->text);
         break;
     case WALK_END:
         end(w, BELAY_DONE, "");

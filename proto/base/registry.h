@@ -212,7 +212,7 @@
 #define WIRE_SHUTTING_DOWN 0x0503u
 /* a CRC did not match */
 #define WIRE_CORRUPT_STREAM 0x0504u
-/* the peer broke a rule of this text */
+/* a message broke a rule of the protocol; update the older side */
 #define WIRE_PROTOCOL_ERROR 0x0601u
 /* a payload length beyond the limit of its type */
 #define WIRE_FRAME_TOO_LARGE 0x0602u
@@ -626,7 +626,7 @@ enum frame_end_rule {
     X(CORRUPT_STREAM, WIRE_CORRUPT_STREAM, \
       "a CRC did not match") \
     X(PROTOCOL_ERROR, WIRE_PROTOCOL_ERROR, \
-      "the peer broke a rule of this text") \
+      "a message broke a rule of the protocol; update the older side") \
     X(FRAME_TOO_LARGE, WIRE_FRAME_TOO_LARGE, \
       "a payload length beyond the limit of its type") \
     X(BAD_STATE, WIRE_BAD_STATE, \

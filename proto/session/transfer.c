@@ -212,6 +212,7 @@ const char *transfer_reason_name(enum transfer_reason reason)
         [TRANSFER_CHANGED] = "changed",
         [TRANSFER_TOO_LARGE] = "too-large",
         [TRANSFER_NOT_A_FILE] = "not-a-file",
+        [TRANSFER_NOT_A_DIRECTORY] = "not-a-directory",
         [TRANSFER_UNREADABLE] = "unreadable",
         [TRANSFER_NOMEM] = "no-memory",
     };

@@ -155,6 +155,7 @@ enum transfer_reason {
     TRANSFER_CHANGED,      /* changed, and we were told to stop then */
     TRANSFER_TOO_LARGE,    /* beyond max_size or what a client can hold */
     TRANSFER_NOT_A_FILE,
+    TRANSFER_NOT_A_DIRECTORY, /* of a walk */
     TRANSFER_UNREADABLE,   /* what was received cannot be read again */
     TRANSFER_NOMEM,
 };

@@ -412,6 +412,10 @@ static void list_failed(struct walk *w, struct node *n,
         breach(w, why);
         break;
     default:
+        if (error->code == WIRE_NOT_A_DIRECTORY && n->dir->parent == NULL) {
+            line_fail(&w->lines, TRANSFER_NOT_A_DIRECTORY, "%s", why);
+            break;
+        }
         fail_dir(w, n, why);
         break;
     }

@@ -110,9 +110,11 @@ static const struct talk_case errors[] = {
     {.name = "our mistake, it says",
      .step = {ERROR(1, WIRE_PROTOCOL_ERROR), DO(HEAR_UP),
               ERROR(1, WIRE_PROTOCOL_ERROR)},
-     .log = " dial0 OPEN(1) GET(1) lost[the peer broke a rule of this text]"
-            " drop0 dial0 OPEN(1) GET(1) bad0[the peer broke a rule of this"
-            " text] lost[the peer broke a rule of this text] drop0 end"},
+     .log = " dial0 OPEN(1) GET(1) lost[a message broke a rule of the"
+            " protocol; update the older side] drop0 dial0 OPEN(1) GET(1)"
+            " bad0[a message broke a rule of the protocol; update the older"
+            " side] lost[a message broke a rule of the protocol; update the"
+            " older side] drop0 end"},
     {.name = "shutting down",
      .step = {ERROR(1, WIRE_SHUTTING_DOWN), DO(HEAR_UP)},
      .log = " dial0 OPEN(1) GET(1) lost[the server is stopping] drop0 dial0"

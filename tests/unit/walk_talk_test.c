@@ -386,9 +386,18 @@ static const struct talk_case errors[] = {
     {.name = "our mistake, it says",
      .step = {ERROR(1, WIRE_PROTOCOL_ERROR), DO(HEAR_UP),
               ERROR(1, WIRE_PROTOCOL_ERROR)},
-     .log = " dial LIST(top) lost(the peer broke a rule of this text) drop"
-            " dial LIST(top) fail-protocol(the peer broke a rule of this"
-            " text)"},
+     .log = " dial LIST(top) lost(a message broke a rule of the protocol;"
+            " update the older side) drop dial LIST(top) fail-protocol(a"
+            " message broke a rule of the protocol; update the older"
+            " side)"},
+    {.name = "a file instead of a directory",
+     .step = {ERROR(1, WIRE_NOT_A_DIRECTORY)},
+     .log = " dial LIST(top) fail-not-a-directory(the path does not name a"
+            " directory)"},
+    {.name = "a directory that became a file",
+     .step = {LIST(1, "d1 f2"), ERROR(2, WIRE_NOT_A_DIRECTORY)},
+     .log = " dial LIST(top) [ d1 f2 LIST(top/d1) [ ](the path does not name"
+            " a directory) ] end"},
     {.name = "a directory that is not there",
      .step = {LIST(1, "d1 f2"), ERROR(2, WIRE_NOT_FOUND)},
      .log = " dial LIST(top) [ d1 f2 LIST(top/d1) [ ](no such file) ] end"},
