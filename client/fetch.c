@@ -640,6 +640,7 @@ void fetch_free(struct fetch *f)
         trust_free(f->trust[k]);
     }
     donors_close(&f->donors);
+    recall_clear(&f->recall);
     transfer_free(f->transfer);
     free(f);
 }

@@ -16,6 +16,7 @@
 
 #include "client/channel.h"
 #include "client/donor.h"
+#include "client/recall.h"
 #include "client/fetch.h"
 #include "client/pipeline.h"
 #include "client/store.h"
@@ -95,6 +96,8 @@ struct fetch {
     struct store *store;
     struct stream *stream;
     struct donors donors;
+    struct recall recall;   /* of the target that is to be replaced, */
+    unsigned recall_donor;  /* which is this donor, once it is one */
     uint64_t local_size;   /* of the file that is compared or repaired */
     uint64_t wrong_chunks; /* of it, and of what is missing at its end */
     uint64_t wrong_bytes;

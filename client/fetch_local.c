@@ -40,8 +40,14 @@ bool copy_open(struct fetch *f)
 /* Also the target that is to be replaced may hold much of its successor. */
 void donors_add_target(struct fetch *f)
 {
-    if (f->options.name != NULL) {
-        (void)!donors_add(&f->donors, f->options.dir, f->options.name, true);
+    unsigned number = f->donors.count;
+
+    if (f->options.name == NULL ||
+        donors_add(&f->donors, f->options.dir, f->options.name, true) != 0 ||
+        !recall_is_of(&f->recall, f->donors.donor[number].fd)) {
+        recall_clear(&f->recall);
+    } else {
+        f->recall_donor = number;
     }
 }
 

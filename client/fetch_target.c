@@ -129,13 +129,18 @@ static int target_open(const struct fetch *f)
     return fd;
 }
 
-static bool has_cid(int fd, uint64_t size, uint8_t chunk_log2,
+/* What is going to be replaced may hold much of its successor: it is read
+ * once for both questions. */
+static bool has_cid(struct fetch *f, int fd, uint8_t chunk_log2,
                     const uint8_t want[HASH_LEN])
 {
+    uint64_t size = transfer_identity(f->transfer)->size;
     uint8_t cid[HASH_LEN];
+    int err = f->options.overwrite && !f->options.dry_run
+                  ? recall_cid(&f->recall, fd, size, chunk_log2, cid)
+                  : file_cid(fd, size, chunk_log2, cid);
 
-    return file_cid(fd, size, chunk_log2, cid) == 0 &&
-           memcmp(cid, want, HASH_LEN) == 0;
+    return err == 0 && memcmp(cid, want, HASH_LEN) == 0;
 }
 
 /* All that is known about the content against the file that is there. */
@@ -150,10 +155,10 @@ static bool target_holds(struct fetch *f, int fd)
         return false;
     }
     if (uri->pinned) {
-        return has_cid(fd, id->size, uri->chunk_log2, uri->cid);
+        return has_cid(f, fd, uri->chunk_log2, uri->cid);
     }
     return f->options.have_sha256 ||
-           has_cid(fd, id->size, id->chunk_log2, id->cid);
+           has_cid(f, fd, id->chunk_log2, id->cid);
 }
 
 static bool is_as_before(const struct stat *before, const struct stat *now)

@@ -64,11 +64,29 @@ static uint64_t hash_group(struct local_job *job, uint64_t at)
     return n;
 }
 
+/* A donor that was read already. */
+static bool hash_recalled(struct local_job *job)
+{
+    const struct transfer_action *a = &job->action;
+    const struct fetch *f = job->fetch;
+
+    if (a->donor == TRANSFER_NO_DONOR || a->donor != f->recall_donor ||
+        !recall_digests(&f->recall, a->chunk_log2, a->first, a->count,
+                        job->digest)) {
+        return false;
+    }
+    memset(job->ok, true, a->count * sizeof job->ok[0]);
+    return true;
+}
+
 static void hash_work(struct local_job *job)
 {
     const struct transfer_action *a = &job->action;
 
     job->fault = 0;
+    if (hash_recalled(job)) {
+        return;
+    }
     memset(job->ok, 0, a->count * sizeof job->ok[0]);
     for (uint64_t at = a->first; at < a->first + a->count;) {
         at += hash_group(job, at);

@@ -60,6 +60,27 @@ def onto_an_older_copy(into):
         check("from a local file" in run.err, "not told", run)
 
 
+def read_bytes():
+    """What this process and its ended children have read so far."""
+    with open("/proc/self/io") as file:
+        return int(file.readline().split()[1])
+
+
+@case
+def an_old_file_is_read_once_to_judge_it(into):
+    """Its size is right and its time is not: to see whether it is the file,
+    and what of it can be used, takes one reading; then what fits is copied,
+    and that is compared again."""
+    older(into)
+    with Belayd() as server:
+        check_code(get("-o", "none", server.url(), cwd=into), 0)
+        before = read_bytes()
+        run = get("-v", "--overwrite", server.url(), cwd=into)
+        amount = read_bytes() - before
+        check_new(into, run, (chunks() + 1) * CHUNK)
+        check(amount < 2.5 * SIZE, "%.1f times read" % (amount / SIZE), run)
+
+
 @case
 def moved_longer_shorter(into):
     target = into + "/file"
