@@ -437,6 +437,11 @@ conn_pump(struct conn *conn)
     }
     conn_tally(conn);
     conn_guest_judge(conn);
+    if (conn->eof && conn->digest_task != NULL) {
+        /* B1-C10: nothing is hashed for somebody who has gone. */
+        conn_end(conn, "eof");
+        return;
+    }
     if (more && budget == 0) {
         loop_defer_arm(conn->again); /* others first, then go on */
     }

@@ -156,6 +156,12 @@ void serve_job(struct conn *conn, const struct sender_job *job);
 /* Gives back what the sender's files and pieces hold. No task may be left. */
 void serve_clear(struct conn *conn);
 
+/* A file or directory is not given out; for `error` of errno. Logs it with
+ * --verbose, and in any case one that belayd itself may not read: its client
+ * is told that it is not there. */
+void serve_log_refused(struct conn *conn, const char *path, int err,
+                       int error);
+
 /* Answers a job, with a wire code and nothing else. */
 void serve_code(struct conn *conn, uint32_t id, uint16_t code);
 

@@ -55,10 +55,11 @@
 /* Complaints about missing descriptors: once in so many milliseconds. */
 #define SERVER_COMPLAINT_MS 60000u
 
-/* Lines about refused connections that a worker writes in one second: a flood
- * must not fill the disk. The others are counted in one line. */
-#define SERVER_REFUSALS_LOGGED 10u
-#define SERVER_REFUSALS_LOG_MS 1000u
+/* Lines of one kind that clients bring about, such as refused connections, and
+ * that a worker writes in one second: a flood must not fill the disk. The
+ * others are counted in one line. */
+#define SERVER_BURST_LINES 10u
+#define SERVER_BURST_MS 1000u
 
 /* A refused client may try again after this time, and longer by itself; one
  * that is barred after what is left of that, up to the second. */

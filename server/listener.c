@@ -11,6 +11,7 @@
 #include "proto/io/rand.h"
 #include "proto/wire/msg.h"
 #include "proto/wire/preface.h"
+#include "server/burst.h"
 #include "server/conn.h"
 #include "server/gate.h"
 #include "server/limits.h"
@@ -33,8 +34,7 @@ struct listener {
     bool yielded;    /* the wait for an idler worker is over */
     int spare_fd;    /* given up to take and close one connection */
     uint64_t complained;
-    uint64_t refusals_since; /* a second in which so many were refused */
-    unsigned refusals;
+    struct burst refusals;
 };
 
 static void
@@ -116,33 +116,7 @@ refuse(const struct worker *w, int fd, uint64_t retry_ms)
     close(fd);
 }
 
-/* ---- The log: a flood of refusals is a few lines. */
-
-static void
-log_more_refused(struct listener *l, unsigned count)
-{
-    struct log_line line;
-
-    log_begin(&line, l->worker->log, LOG_LEVEL_WARN, "refuse-more");
-    log_num(&line, "worker", l->worker->index);
-    log_num(&line, "count", count);
-    log_end(&line);
-}
-
-static bool
-may_log(struct listener *l)
-{
-    uint64_t now = loop_now_ms(l->worker->loop);
-
-    if (l->refusals == 0 || now - l->refusals_since >= SERVER_REFUSALS_LOG_MS) {
-        if (l->refusals > SERVER_REFUSALS_LOGGED) {
-            log_more_refused(l, l->refusals - SERVER_REFUSALS_LOGGED);
-        }
-        l->refusals_since = now;
-        l->refusals = 0;
-    }
-    return ++l->refusals <= SERVER_REFUSALS_LOGGED;
-}
+/* ---- The log. */
 
 static void
 log_refused(struct listener *l, const struct net_addr *peer,
@@ -151,7 +125,8 @@ log_refused(struct listener *l, const struct net_addr *peer,
     char text[NET_TEXT_MAX];
     struct log_line line;
 
-    if (!may_log(l)) {
+    if (!burst_allows(&l->refusals, l->worker->log, l->worker->index,
+                      loop_now_ms(l->worker->loop))) {
         return;
     }
     net_addr_text(peer, text);
@@ -302,6 +277,7 @@ listener_new(struct worker *worker, struct listener **out)
         return ERR_NOMEM;
     }
     l->worker = worker;
+    l->refusals.more = "refuse-more";
     l->spare_fd = take_spare(worker);
     int err = loop_timer_new(worker->loop, on_resume, l, &l->resume);
     for (size_t i = 0; i < server->listen_count && err == 0; i++) {

@@ -35,17 +35,23 @@ struct open_task {
     struct stat st;
 };
 
-static void
-log_refused(struct conn *c, const char *path, int err, int error)
+void
+serve_log_refused(struct conn *conn, const char *path, int err, int error)
 {
+    struct worker *w = conn->worker;
+    bool verbose = w->server->settings->verbose;
     struct log_line line;
 
-    if (!c->worker->server->settings->verbose) {
+    if (!verbose &&
+        (err != ERR_NOT_FOUND || error != EACCES ||
+         !burst_allows(&w->unreadable, w->log, w->index,
+                       loop_now_ms(w->loop)))) {
         return;
     }
-    log_begin(&line, c->worker->log, LOG_LEVEL_INFO, "refused");
-    log_num(&line, "worker", c->worker->index);
-    log_num(&line, "conn", c->id);
+    log_begin(&line, w->log, verbose ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+              verbose ? "refused" : "unreadable");
+    log_num(&line, "worker", w->index);
+    log_num(&line, "conn", conn->id);
     log_text(&line, "path", path);
     log_word(&line, "code", err_name(err));
     if (err == ERR_NOT_FOUND && error != 0) {
@@ -182,7 +188,7 @@ finish_open(struct conn *c, const struct sender_job *job, int err, int error,
         describe(st, &result.open);
     }
     if (err != 0) {
-        log_refused(c, job->open.path, err, error);
+        serve_log_refused(c, job->open.path, err, error);
         result.code = open_code(err);
     }
     sender_job_done(c->sender, now_of(c), job->id, &result);
@@ -249,7 +255,7 @@ refuse_open(struct conn *c, const struct sender_job *job)
     if (rootfs_open(c->worker->root, SERVE_NOWHERE, true, &st, &fd) == 0) {
         close(fd);
     }
-    log_refused(c, job->open.path, ERR_DENIED, 0);
+    serve_log_refused(c, job->open.path, ERR_DENIED, 0);
     serve_code(c, job->id, WIRE_NOT_FOUND);
 }
 

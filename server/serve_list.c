@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +14,9 @@ struct list_task {
     struct sender_job job;
     const struct gate *gate; /* of the connection, which waits for us */
     struct gate_who who;
+    const char *asked; /* path, in the job */
     int err;
+    int error; /* errno, for the log */
     size_t len;
 };
 
@@ -59,6 +62,7 @@ list_work(struct prepare_slice *slice, struct hasher *hasher)
     };
     task->err = listing_page(task->conn->worker->listing, hasher, &ask,
                              &task->len);
+    task->error = errno;
 }
 
 static uint16_t
@@ -90,6 +94,10 @@ list_done(struct prepare_slice *slice)
             .code = task->err == 0 ? 0 : list_code(task->err),
             .out_len = task->len,
         };
+        if (task->err != 0) {
+            serve_log_refused(c, task->asked, task->err,
+                              task->error);
+        }
         sender_job_done(c->sender, loop_now_ms(c->worker->loop), task->job.id,
                         &result);
     }
@@ -109,6 +117,7 @@ serve_list(struct conn *conn, const struct sender_job *job)
     }
     task->conn = conn;
     task->job = *job;
+    task->asked = job->list.path;
     task->gate = conn->gate;
     conn_describe(conn, &task->who);
     if (!gate_may_pass(task->gate, &task->who, job->list.path)) {

@@ -324,6 +324,7 @@ worker_init(struct worker *w, struct server *server, unsigned index)
     w->log = &server->log;
     w->root = &server->root;
     w->index = index;
+    w->unreadable.more = "unreadable-more";
     w->count = metrics_of_worker(server->metrics, index);
     server_stop_telling(server);
     loop_set_workers(SERVER_THREADS);

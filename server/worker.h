@@ -13,6 +13,7 @@
 #include "proto/io/rootfs.h"
 #include "proto/session/sender.h"
 #include "server/bufpool.h"
+#include "server/burst.h"
 #include "server/census.h"
 #include "server/conduct.h"
 #include "server/digestcache.h"
@@ -71,6 +72,7 @@ struct worker {
     struct listener *listener;
     struct gate *gate; /* of new connections */
     bool tls_told;     /* logged who encrypts */
+    struct burst unreadable; /* lines about files that we may not read */
     struct digest_task *turns; /* of serve_digest.c: wait for their turn */
     struct conn *conns;
     unsigned conn_count;

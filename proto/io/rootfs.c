@@ -206,7 +206,7 @@ open_beneath(const struct rootfs *root, const char *path, int flags,
 {
     BELAY_ASSERT(path[0] != '/');
     if (is_hidden(root, path)) {
-        errno = EACCES;
+        errno = EPERM;
         return -1;
     }
     const char *name = path[0] == '\0' ? "." : path;

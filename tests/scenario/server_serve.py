@@ -207,6 +207,29 @@ def fresh_file_has_a_weak_version_and_no_cid_until_it_rests(tmp):
 
 
 @case
+def who_has_gone_gets_no_digests(tmp):
+    """Rule C10: the end of the client's direction ends what it waits for.
+    A fresh file has to rest before it is hashed, which is long enough to
+    leave."""
+    root = tree(tmp)
+    path = os.path.join(root, "f")
+    with Belayd(root) as server, Raw(server.port) as raw, \
+            Raw(server.port) as other:
+        write_random(path, 3 * MI)
+        for one in (raw, other):
+            one.info("f", c=12)
+        waits = other.digest()
+        raw.digest()
+        raw.sock.shutdown(socket.SHUT_WR)
+        names = []
+        while (message := raw.message()) is not None:
+            names.append(message.name)
+        check("DIGESTS" not in names, "hashed for nobody: %r" % names)
+        # Those who stayed have theirs.
+        check(other.answer(waits, "DIGESTS"), "digests")
+
+
+@case
 def several_connections_share_what_they_hash(tmp):
     """Four connections, a quarter each, over two workers: the CID is known
     when the last of them is done."""
