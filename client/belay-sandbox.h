@@ -61,6 +61,11 @@ BELAY_API enum belay_reason belay_sandbox(
     struct belay_sandbox_state *state, struct belay_error *error)
     BELAY_CHECKED;
 
+/* Removes the directories that were made for it and are empty still, but for
+ * those that a job made its own, which it removes itself.  For the end of a
+ * program; relative paths are those of the current directory then. */
+BELAY_API void belay_sandbox_tidy(void);
+
 /* Can this be used: are its values well-formed, its files there?  An engine
  * refuses what is not, but only after a sandbox was entered and directories
  * were made for it. */

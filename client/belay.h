@@ -98,8 +98,9 @@ enum belay_class {
     X(BELAY_INTERRUPTED, "interrupted", BELAY_CLASS_TEMPORARY)              \
     /* A fault of the library, or memory is out. */                         \
     X(BELAY_INTERNAL, "internal", BELAY_CLASS_PERMANENT)                    \
-    /* Compared only: the local file is not right. */                       \
-    X(BELAY_DIFFERS, "differs", BELAY_CLASS_PERMANENT)
+    /* Compared, and not right; written out, and nobody reads it. */        \
+    X(BELAY_DIFFERS, "differs", BELAY_CLASS_PERMANENT)                      \
+    X(BELAY_NO_READER, "no-reader", BELAY_CLASS_PERMANENT)
 
 enum belay_reason {
 #define BELAY_REASON_ENUM(name, text, class_) name,
@@ -107,8 +108,7 @@ enum belay_reason {
 #undef BELAY_REASON_ENUM
 };
 
-/* The names above never change; "unknown" for what this version does not
- * know. */
+/* The names above never change; "unknown": not known to this version. */
 BELAY_API const char *belay_reason_name(enum belay_reason reason);
 BELAY_API enum belay_class belay_reason_class(enum belay_reason reason);
 /* "done", "temporary", "permanent", "limit", "usage". */

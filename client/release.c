@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "client/filewrite.h"
 #include "client/manifest.h"
+#include "client/newdirs.h"
 #include "client/report.h"
 #include "client/stage.h"
 #include "proto/base/check.h"
@@ -21,6 +21,7 @@ struct belay_release {
     struct rootfs root;
     struct stage stage;
     bool has_root;
+    struct newdirs made; /* for the root */
     char *output;      /* of the last file told */
     uint8_t *missing;  /* a bit a file */
     struct manifest_walk walk;
@@ -126,13 +127,11 @@ static enum belay_reason compare(struct belay_release *r)
 
 static enum belay_reason open_in(struct belay_release *r, const char *dir)
 {
-    char *path = strdup(dir);
-    bool made = path != NULL && filewrite_make_path(path, 0777);
+    int error = newdirs_make(&r->made, dir);
     enum belay_reason reason;
 
-    free(path);
-    if (!made) {
-        return failed(r->error, dir, strerror(errno));
+    if (error != 0) {
+        return failed(r->error, dir, strerror(error));
     }
     r->has_root = rootfs_init(&r->root, dir) == 0;
     if (!r->has_root) {
@@ -399,6 +398,7 @@ void belay_release_close(struct belay_release *release)
     if (r->has_root) {
         rootfs_clear(&r->root);
     }
+    newdirs_settle(&r->made);
     free(r->output);
     free(r->missing);
     free(r);

@@ -61,6 +61,7 @@ struct made {
     struct made *next;
     dev_t dev;
     ino_t ino;
+    char path[];
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -69,18 +70,22 @@ static struct made *made;
 /* Makes one directory, unless it is there. */
 static void make_one(const char *path)
 {
+    size_t size = strlen(path) + 1;
     struct made *m;
     struct stat st;
 
     if (filewrite_mkdir(path, 0777) != 0 || lstat(path, &st) != 0) {
         return;
     }
-    m = malloc(sizeof *m);
+    m = malloc(sizeof *m + size);
     if (m == NULL) {
         return; /* then it stays, even if it remains empty */
     }
+    m->dev = st.st_dev;
+    m->ino = st.st_ino;
+    memcpy(m->path, path, size);
     pthread_mutex_lock(&lock);
-    *m = (struct made){made, st.st_dev, st.st_ino};
+    m->next = made;
     made = m;
     pthread_mutex_unlock(&lock);
 }
@@ -102,6 +107,23 @@ bool sandbox_made(const struct stat *st)
     pthread_mutex_unlock(&lock);
     free(found);
     return found != NULL;
+}
+
+void belay_sandbox_tidy(void)
+{
+    pthread_mutex_lock(&lock);
+    while (made != NULL) { /* what is in a directory was made after it */
+        struct made *m = made;
+        struct stat st;
+
+        made = m->next;
+        if (lstat(m->path, &st) == 0 && st.st_dev == m->dev &&
+            st.st_ino == m->ino) {
+            (void)rmdir(m->path); /* it refuses what is not empty */
+        }
+        free(m);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 /* ---- Threads. */

@@ -90,8 +90,7 @@ static void write_done(void *arg)
     uint64_t now = loop_now_ms(f->loop);
 
     if (s->sys_errno == EPIPE) {
-        fetch_over(f, BELAY_DISK, "cannot write the output: the program that "
-                                  "reads it has ended");
+        fetch_over(f, BELAY_NO_READER, "the reader of the output has left");
     } else if (s->sys_errno != 0) {
         fetch_over(f, BELAY_DISK, "cannot write the output: %s",
                    strerror(s->sys_errno));

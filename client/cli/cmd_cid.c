@@ -1,6 +1,8 @@
 /* belay cid: content ids of local files. */
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "client/belay.h"
 #include "client/cli/commands.h"
@@ -14,12 +16,27 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* A URL is no file, unless one has its name. */
+static bool is_url(const char *path)
+{
+    struct belay_error error;
+
+    return access(path, F_OK) != 0 &&
+           belay_url_parse(path, NULL, &error) == BELAY_DONE;
+}
+
 static int cid_one(const char *path, uint32_t chunk_size)
 {
     char cid[BELAY_CID_SIZE];
     char shown[2049];
     struct belay_error error;
 
+    if (is_url(path)) {
+        return usage_wrong("URL", path,
+                           "only local files are hashed; belay ls --cid of "
+                           "the directory tells what the server knows, and "
+                           "belay get what was fetched");
+    }
     if (belay_file_cid(path, chunk_size, cid, &error) != BELAY_DONE) {
         fprintf(stderr, "belay: %s\n", error.text);
         return (int)exit_code_of(error.reason);

@@ -1,4 +1,5 @@
 /* belay ls: what is in a directory of the server. */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "client/cli/entry_print.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/jail.h"
+#include "client/cli/output.h"
 #include "client/cli/place.h"
 #include "client/cli/proxy_options.h"
 #include "client/cli/security_options.h"
@@ -51,7 +53,7 @@ struct listing {
     bool details;
     bool json;
     bool quiet;
-    bool broken; /* standard output takes no more */
+    int broken; /* errno: standard output takes no more; or 0 */
     struct belay_engine *engine;
     enum exit_code worst;
 };
@@ -86,13 +88,14 @@ static void help(void)
 
 static void on_entry(struct listing *l, const struct belay_entry *e)
 {
-    if (l->broken) {
+    if (l->broken != 0) {
         return;
     }
+    errno = 0;
     if (!(l->json ? entry_print_json(stdout, e)
                   : entry_print_line(stdout, l->details,
                                      l->options.with_cid, e))) {
-        l->broken = true; /* the flush at the end tells why */
+        l->broken = errno != 0 ? errno : EIO;
         belay_interrupt(l->engine);
     }
 }
@@ -111,7 +114,7 @@ static void on_event(void *arg, const struct belay_event *event)
                 event->entry->shown, event->text);
         break;
     case BELAY_EVENT_END:
-        if (code != EXIT_DONE && !l->broken) {
+        if (code != EXIT_DONE && l->broken == 0) {
             fprintf(stderr, "belay: %s: %s\n", belay_job_name(event->job),
                     event->text);
         }
@@ -251,7 +254,7 @@ static int list_all(struct listing *l, char **urls, int count)
         }
     }
     belay_run(l->engine);
-    result = l->broken ? EXIT_DISK : (int)l->worst;
+    result = l->broken != 0 ? output_failed(l->broken) : (int)l->worst;
     if (!belay_engine_free(l->engine)) {
         (void)fflush(stdout);
         _exit(result); /* a name service hangs */

@@ -1,5 +1,6 @@
 #include "client/cli/events.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 #include <time.h>
@@ -53,9 +54,12 @@ static void put_text(json_t *to, const char *name, const char *text)
 
 static void print(struct events *events, json_t *line)
 {
+    errno = 0;
     if (line == NULL || json_dumpf(line, events->to, JSON_COMPACT) != 0 ||
         putc('\n', events->to) == EOF || fflush(events->to) != 0) {
-        events->failed = true;
+        events->failed = events->failed != 0 ? events->failed
+                         : errno != 0        ? errno
+                                             : EIO;
     }
     json_decref(line);
 }

@@ -19,7 +19,7 @@
 struct events {
     FILE *to;          /* NULL: nobody asked */
     uint64_t began_ms; /* of the monotonic clock */
-    bool failed;       /* it could not be written */
+    int failed;        /* errno: it could not be written; or 0 */
 };
 
 /* How a run went, in files and bytes. */

@@ -34,6 +34,8 @@ enum exit_code exit_code_of(enum belay_reason reason)
     case BELAY_DISK:
     case BELAY_NOT_DURABLE:
         return EXIT_DISK;
+    case BELAY_NO_READER:
+        return EXIT_PIPE;
     case BELAY_EXISTS:
         return EXIT_EXISTS;
     case BELAY_BUSY:

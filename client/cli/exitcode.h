@@ -34,7 +34,8 @@
     X(EXIT_DIFFERS, 14, 5, "verify: a local file is not right")              \
     X(EXIT_TEMPORARY, 75, 2,                                                 \
       "temporary: no connection or server trouble; run again to go on")      \
-    X(EXIT_SIGNAL, 128, 11, "plus the number: ended by a signal, all kept")
+    X(EXIT_SIGNAL, 128, 11, "plus the number: ended by a signal, all kept")  \
+    X(EXIT_PIPE, 141, 7, "the reader of the output has left, as of SIGPIPE")
 
 enum exit_code {
 #define EXIT_ENUM(name, code, rank, sentence) name = code,

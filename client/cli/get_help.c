@@ -107,7 +107,7 @@ static const char help_text[] =
     "  -h, --help               print this\n"
     "\n"
     "Accepted and without effect: -c, --continue, -C - (a resume needs no\n"
-    "flag).\n";
+    "flag), -f, --fail (what fails gets no name, and the exit code tells).\n";
 
 void get_help_all(void)
 {

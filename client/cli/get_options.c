@@ -60,6 +60,7 @@ const struct option cmd_get_options[] = {
     {"connections", required_argument, NULL, 'x'},
     {"compress", no_argument, NULL, 'z'},
     {"continue", no_argument, NULL, 'c'},
+    {"fail", no_argument, NULL, 'f'},
     {"quiet", no_argument, NULL, 'q'},
     {"verbose", no_argument, NULL, 'v'},
     {"ipv4", no_argument, NULL, '4'},
@@ -150,7 +151,10 @@ static int bad_value(int opt, const char *value)
         return usage_wrong("bad number of files", value,
                            "expected 1 to 64");
     case 'x':
-        return usage_value(VALUE_CONNECTIONS, value);
+        return strstr(value, "://") != NULL
+                   ? usage_wrong("bad number of connections", value,
+                                 "expected 1 to 16; a proxy is --proxy")
+                   : usage_value(VALUE_CONNECTIONS, value);
     default:
         return usage_value(VALUE_SECONDS, value);
     }
@@ -355,8 +359,14 @@ static int take_option(struct get_options *o, int opt, const char *value,
     case OPT_ORIGIN:
         o->trust.trust.origin = value;
         return -1;
-    case 'c':
-        return -1; /* resuming needs no flag; accepted out of habit */
+    case 'c': /* resuming needs no flag; accepted out of habit */
+        return strcmp(argument, "-nc") == 0
+                   ? usage_wrong("option", argument,
+                                 "-n is a dry run; --no-clobber leaves what "
+                                 "is there")
+                   : -1;
+    case 'f':
+        return -1; /* what fails always fails; curl's */
     case 'C':
         return strcmp(value, "-") == 0
                    ? -1
@@ -407,6 +417,11 @@ static int check_output(struct get_options *o)
 /* What a manifest decides is not asked for besides. */
 static int check_manifest(const struct get_options *o)
 {
+    if (o->manifest == NULL && o->trust.trust.key_count > 0 &&
+        o->run.security.options.cert_file != NULL) {
+        return usage_wrong("--key", "with --cert",
+                           "the key of a certificate is --cert-key");
+    }
     if (o->manifest == NULL) {
         return o->trust.trust.key_count > 0 || o->trust.trust.no_state ||
                        o->trust.trust.origin != NULL
@@ -488,6 +503,11 @@ static int check_together(struct get_options *o)
     if (result >= 0 || o->manifest != NULL) {
         return result;
     }
+    if (o->url_count == 0 && g->mirror_count > 0) {
+        return usage_wrong("missing", "URL",
+                           "--mirror names one more source of a file; -r "
+                           "fetches a directory");
+    }
     if (o->url_count == 0 && o->list == NULL) {
         return usage_wrong("missing", "URL", "nothing to do");
     }
@@ -530,7 +550,7 @@ int get_options_parse(int argc, char **argv, struct get_options *out)
     out->run.jail = &out->jail;
     out->jail.job = &out->get;
     opterr = 0;
-    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcqv46h",
+    while ((opt = getopt_long(argc, argv, ":o:d:P:i:j:x:C:e:rnzcfqv46h",
                               cmd_get_options, NULL)) != -1) {
         int result = take_option(out, opt, optarg, argv[optind - 1]);
 

@@ -58,6 +58,7 @@ bool jail_url(struct jail *jail, const char *url)
 
 void jail_clear(struct jail *jail)
 {
+    belay_sandbox_tidy();
     free(jail->urls);
     targets_clear(&jail->places);
     *jail = (struct jail){.entered = jail->entered};

@@ -44,7 +44,8 @@ typedef void jail_tell_fn(void *arg, bool detail, const char *text);
 int jail_enter(struct jail *jail, const struct security_options *security,
                jail_tell_fn *tell, void *arg);
 
-/* The process stays where it is. */
+/* The process stays where it is; directories that were made for it and are
+ * empty go. */
 void jail_clear(struct jail *jail);
 
 #endif

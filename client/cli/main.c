@@ -1,7 +1,7 @@
 /* belay: the command.  The work is in libbelay (client/belay.h). */
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +10,8 @@
 #include "client/cli/commands.h"
 #include "client/cli/config.h"
 #include "client/cli/exitcode.h"
+#include "client/cli/habits.h"
+#include "client/cli/output.h"
 #include "client/cli/usage.h"
 
 struct command {
@@ -113,18 +115,12 @@ static void fill_standard_descriptors(void)
     }
 }
 
-static int flush_output(int code)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "belay: cannot write the output: %s\n",
-                strerror(errno));
-        return EXIT_DISK;
-    }
-    return code;
-}
-
 static int no_command(const char *word, const char *more)
 {
+    const char *what = word[0] == '-' ? "option" : "command";
+    const char *hint;
+    char why[100];
+
     if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
         if (more != NULL && strcmp(more, "all") == 0) {
             print_all();
@@ -141,9 +137,10 @@ static int no_command(const char *word, const char *more)
         exit_code_print();
         return EXIT_DONE;
     }
-    return usage_wrong(word[0] == '-' ? "option" : "command", word,
-                       word[0] == '-' ? "there is no such option"
-                                      : "there is no such command");
+    hint = habits_command(word);
+    (void)snprintf(why, sizeof why, "there is no such %s%s%s", what,
+                   hint != NULL ? "; " : "", hint != NULL ? hint : "");
+    return usage_wrong(what, word, why);
 }
 
 static int run_command(const struct command *command, int argc, char **argv)
@@ -162,6 +159,9 @@ static int run_command(const struct command *command, int argc, char **argv)
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
+    /* A reader who leaves is no reason to stop a download (output.h). */
+    (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN},
+                    NULL);
     if (argc < 2) {
         print_usage(stderr);
         fputs("Try 'belay --help'.\n", stderr);
@@ -169,9 +169,9 @@ int main(int argc, char **argv)
     }
     for (size_t k = 0; k < COMMANDS; k++) {
         if (strcmp(argv[1], commands[k].name) == 0) {
-            return flush_output(run_command(&commands[k], argc - 1,
-                                            argv + 1));
+            return output_finish(run_command(&commands[k], argc - 1,
+                                             argv + 1));
         }
     }
-    return flush_output(no_command(argv[1], argv[2]));
+    return output_finish(no_command(argv[1], argv[2]));
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client/cli/outcome.h"
+#include "client/cli/output.h"
 #include "client/cli/signals.h"
 
 #define FILES_AT_ONCE 4u
@@ -281,7 +282,8 @@ static void on_end(struct run *run, struct run_file *file,
     count(run, event, &stats);
     if (belay_reason_class(event->reason) == BELAY_CLASS_DONE) {
         outcome_success(run, file, event, &stats);
-    } else if (file->began || event->reason == BELAY_INTERNAL) {
+    } else if (event->reason != BELAY_NO_READER &&
+               (file->began || event->reason == BELAY_INTERNAL)) {
         outcome_failure(run, file, event, &stats);
     } /* else it waited for its turn: the summary counts it */
     if (run->on_end != NULL) {
@@ -544,9 +546,10 @@ int run_close(struct run *run)
     code = signals_seen() != 0 ? EXIT_SIGNAL + signals_seen()
                                : (int)run->worst;
     events_end(&run->events, &run->totals, code);
-    if (run->events.failed && code == EXIT_DONE) {
-        fprintf(stderr, "belay: the events could not be written\n");
-        code = EXIT_DISK;
+    if (run->events.failed != 0) {
+        int result = output_failed(run->events.failed);
+
+        code = code == EXIT_DONE ? result : code;
     }
     return end(run, code);
 }

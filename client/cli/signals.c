@@ -43,7 +43,6 @@ void signals_catch(struct belay_engine *engine)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     engine_now = engine;
-    (void)sigaction(SIGPIPE, &ignore, NULL);
     (void)sigaction(SIGXFSZ, &ignore, NULL);
     for (size_t k = 0; k < CAUGHT; k++) {
         struct sigaction action = {.sa_flags = SA_RESTART};

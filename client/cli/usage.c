@@ -8,6 +8,7 @@
 
 #include "client/belay.h"
 #include "client/cli/exitcode.h"
+#include "client/cli/habits.h"
 
 struct place {
     const char *item;
@@ -97,6 +98,17 @@ int usage_value(enum value_form form, const char *value)
     return usage_wrong(table[form].what, value, table[form].why);
 }
 
+/* "option TYPED: there is no such option", and what there is instead. */
+static int no_option(const char *typed, const struct option *options)
+{
+    const char *hint = habits_option(typed, options);
+    char why[400];
+
+    (void)snprintf(why, sizeof why, "there is no such option%s%s",
+                   hint != NULL ? "; " : "", hint != NULL ? hint : "");
+    return usage_wrong("option", typed, why);
+}
+
 int usage_option(int opt, const char *argument, const struct option *options)
 {
     char letter[3] = {'-', (char)optopt, '\0'};
@@ -112,13 +124,15 @@ int usage_option(int opt, const char *argument, const struct option *options)
                    strncmp(argument + 2, o->name, len - 2) == 0;
         plain = plain || (o->val == optopt && o->has_arg == no_argument);
     }
-    if (optopt == 0) {
+    if (optopt == 0 && matches > 1) {
         return usage_wrong("option", argument,
-                           matches > 1 ? "it could mean several options"
-                                       : "there is no such option");
+                           "it could mean several options");
+    }
+    if (optopt == 0) {
+        return no_option(argument, options);
     }
     if (plain && matches > 0 && argument[len] == '=') {
         return usage_wrong("option", argument, "it takes no value");
     }
-    return usage_wrong("option", letter, "there is no such option");
+    return no_option(letter, options);
 }

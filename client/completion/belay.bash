@@ -8,7 +8,7 @@ _belay_get_options="--output --directory --directory-prefix --overwrite
     --no-clobber --no-remote-time --max-size --sha256 --checksum --if-changed
     --manifest --manifest-key --key --origin --no-state
     --input-file --files-from --from0 --jobs --include --exclude --failed
-    --dry-run --error-on-nothing --connections --compress --continue
+    --dry-run --error-on-nothing --connections --compress --continue --fail
     --ipv4 --ipv6 --proxy --noproxy --limit-rate --bwlimit --speed-limit
     --speed-time --chunk-size --retry --tries --max-tries --connect-timeout
     --timeout --deadline --max-time --stop-at --config --no-config

@@ -48,6 +48,7 @@ complete -c belay -n '__fish_seen_subcommand_from get' -l error-on-nothing -d "e
 complete -c belay -n '__fish_seen_subcommand_from get repair verify' -s x -l connections -x -d "connections for a file"
 complete -c belay -n '__fish_seen_subcommand_from get repair verify' -s z -l compress -d "let the server compress"
 complete -c belay -n '__fish_seen_subcommand_from get' -s c -l continue -d "without effect"
+complete -c belay -n '__fish_seen_subcommand_from get' -s f -l fail -d "without effect"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s 4 -l ipv4 -d "IPv4 only"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -s 6 -l ipv6 -d "IPv6 only"
 complete -c belay -n '__fish_seen_subcommand_from get ls repair verify' -l proxy -x -a 'socks5h://' -d "reach servers by a proxy"

@@ -5,6 +5,7 @@ line that names the cause and says what to do, with nothing left behind."""
 import os
 import pwd
 import subprocess
+import time
 
 from harness import (KI, MI, Belayd, Run, case, check, check_code,
                      check_one_line, get, library, main, names, need_root,
@@ -76,6 +77,111 @@ def a_file_with_r(into):
         check_one_line(get("-r", option, *value, "belay+tcp://localhost:1/d",
                            cwd=into), 2, "^belay: %s with -r" % option)
     check(names(into) == [], "litter: %r" % names(into))
+
+
+@case
+def a_file_where_a_directory_is_meant(into):
+    with Belayd() as server:
+        for line in (("get", "-r", server.url()), ("ls", server.url()),
+                     ("ls", "--json", server.url("file/x"))):
+            check_one_line(belay(*line, cwd=into), 3,
+                           "does not name a directory", "without -r")
+        check_one_line(belay("cid", server.url(), cwd=into), 2,
+                       "only local files", "belay ls --cid")
+    check_one_line(belay("cid", "host:file", cwd=into), 2, "only local files")
+    check_one_line(belay("cid", "file", cwd=into), 2, "No such file")
+    write_random(into + "/host:file", 10)
+    check_code(belay("cid", "host:file", cwd=into), 0)
+    check(names(into) == ["host:file"], "litter: %r" % names(into))
+
+
+@case
+def what_other_programs_call_it(into):
+    """The option that is typed first, out of habit, leads to ours; each hint
+    names options that the command has."""
+    known = {}
+    for command in ("get", "repair", "verify", "ls", "cid"):
+        known[command] = belay(command, "--help", cwd=into).out.decode()
+    for command, typed, ours in (
+            ("get", "-O", "-o"), ("get", "-OL", "-o"), ("get", "-L", ""),
+            ("get", "--output-document=x", "-o"), ("get", "-s", "-q"),
+            ("get", "--split=4", "-x"), ("get", "-k", "--accept-new"),
+            ("ls", "--insecure", "--accept-new"),
+            ("get", "--user", "--token-file"), ("repair", "-H",
+                                                "--token-file"),
+            ("get", "--private-key=x", "--cert-key"), ("get", "-t",
+                                                       "--retry"),
+            ("verify", "-m", "--deadline"), ("get", "-T", "--timeout"),
+            ("get", "-Z", "-j"), ("get", "-I", "-n"), ("get", "-N",
+                                                       "--overwrite"),
+            ("get", "-a", ""), ("get", "-A", "--include"),
+            ("get", "--reject", "--exclude"), ("get", "--delete", ""),
+            ("get", "-#", "--progress"), ("get", "--compressed", "-z"),
+            ("get", "--max-filesize", "--max-size"), ("ls", "-K",
+                                                      "--config"),
+            ("get", "-V", ""), ("ls", "-a", "")):
+        run = belay(command, typed, "belay+tcp://localhost:1/x", cwd=into)
+        check_one_line(run, 2, "there is no such option; ")
+        check(ours in run.err.split(";", 1)[1] and ours in known[command],
+              "the hint", run)
+    for command, typed in (("cid", "-O"), ("trust", "-k"), ("get", "-E"),
+                           ("get", "--no"), ("get", "-"), ("get", "--=")):
+        run = belay(command, typed, "x", cwd=into)
+        check_code(run, 2)
+        check(";" not in run.err.splitlines()[0] or typed == "--no",
+              "a hint for nothing", run)
+    for line, words in (
+            (("get", "-nc", "x:y"), "--no-clobber"),
+            (("get", "-x", "socks5://x", "x:y"), "--proxy"),
+            (("get", "--mirror", "x:y"), "-r fetches a directory"),
+            (("get", "--cert", "x", "--key", "y", "x:y"), "--cert-key"),
+            (("belay://host/file",), "belay get"), (("host:file",),
+                                                    "belay get"),
+            (("download", "x:y"), "belay get"), (("help",), "--help"),
+            (("serve",), "belayd")):
+        check_one_line(belay(*line, cwd=into), 2, words)
+    run = belay("nonsense", cwd=into)
+    check_one_line(run, 2, "there is no such command$")
+    check(names(into) == [], "litter: %r" % names(into))
+    with Belayd() as server:
+        check_code(get("-f", "-c", "-C", "-", server.url(), cwd=into), 0)
+        check_code(get("--fail", server.url("other"), cwd=into), 0)
+        check_code(get("--fail", server.url("none"), cwd=into), 3)
+    check(names(into) == ["file", "other"], "files: %r" % names(into))
+
+
+@case
+def a_reader_that_has_seen_enough(into):
+    """As in a pipe into head: nothing is said, and the exit code is that of
+    SIGPIPE; but what else goes wrong is told by its own."""
+    with Belayd() as server:
+        write_random(into + "/there", 10)
+        for line, code in ((("get", "-o", "-", server.url()), 141),
+                           (("ls", server.url("")), 141),
+                           (("ls", "--json", server.url("")), 141),
+                           (("get", "--json", server.url()), 141),
+                           (("get", "--json", server.url("none")), 3),
+                           (("cid", into + "/there"), 141),
+                           (("--help",), 141), (("--help", "all"), 141)):
+            end, pipe = os.pipe()
+            os.close(end)
+            run = belay(*line, cwd=into, stdout=pipe)
+            os.close(pipe)
+            check_code(run, code)
+            check("output" not in run.err and "pipe" not in
+                  run.err.lower() and (code == 3 or "left" not in run.err),
+                  "told", run)
+        # The download goes on although nobody hears of it.
+        check(same(into + "/file", shelf() + "/file"), "the file")
+        for line, code in ((("get", "-o", "-", server.url()), 5),
+                           (("ls", server.url("")), 5),
+                           (("get", "--json", server.url("other")), 5),
+                           (("cid", into + "/there"), 5), (("--help",), 5)):
+            with open("/dev/full", "wb") as full:
+                run = belay(*line, cwd=into, stdout=full)
+            check_code(run, code)
+            check(run.err.count("No space left on device") == 1, "told once",
+                  run)
 
 
 @case
@@ -262,6 +368,68 @@ def a_manifest_on_a_host(into):
               "host:srv", cwd=into, env={"HOME": into})
     check_code(run, 0)
     check(same(into + "/out/two", into + "/srv/two"), "content", run)
+
+
+@case
+def a_release_that_does_not_come(into):
+    """What was made for it goes again, and what was there stays."""
+    release(into)
+    os.mkdir(into + "/mine")
+    line = ("--key", "key.pub", "--sandbox=try")
+    with Belayd(into + "/srv") as server:
+        for more, code in (
+                (("--manifest", server.url("none"), "-d", "new/out"), 3),
+                (("-n", "--manifest", server.url("m"), "-d", "new/out"), 0),
+                (("--manifest", server.url("m"), "--max-size", "1", "-d",
+                  "new/out"), 9),
+                (("--manifest", server.url("none"), "-d", "mine"), 3),
+                (("-n", "--manifest", server.url("m"), "--sandbox=off", "-d",
+                  "new/out"), 0)):
+            run = get(*line, *more, server.url(""), cwd=into,
+                      env={"HOME": into})
+            check_code(run, code)
+            check(not os.path.exists(into + "/new"), "left behind", run)
+    check(os.path.isdir(into + "/mine"), "not ours to remove")
+
+
+@case
+def a_file_that_belayd_may_not_read(into):
+    """Clients are told that it is not there; the operator reads why, a few
+    times and not for each of a flood."""
+    need_root()
+    root = into + "/srv"
+    os.makedirs(root + "/locked")
+    for name in ("secret", "locked/file"):
+        write_random("%s/%s" % (root, name), 100)
+    os.chmod(into, 0o755)
+    os.chmod(root + "/secret", 0)
+    os.chmod(root + "/locked", 0)
+    cache = into + "/cache"
+    os.mkdir(cache)
+    os.chown(cache, pwd.getpwnam("nobody").pw_uid, -1)
+    with Belayd(root, "--user", "nobody", "--cache", cache) as server:
+        for path in ("secret", "locked/file", "none"):
+            check_one_line(get(server.url(path), cwd=into), 3,
+                           "no such file")
+        check_one_line(belay("ls", server.url("locked/"), cwd=into), 3,
+                       "no such file")
+        check_one_line(belay("ls", server.url("none/"), cwd=into), 3,
+                       "no such file")
+        lines = [line for line in server.text().splitlines()
+                 if " warn unreadable " in line]
+        for path in ("secret", "locked/file", "locked"):
+            check(sum('path="%s"' % path in line and
+                      "Permission denied" in line for line in lines) == 1,
+                  "%s: %s" % (path, server.text()))
+        check("none" not in "".join(lines), "noise: %r" % lines)
+        with open(into + "/list", "w") as list_:
+            list_.writelines("%s out=%d\n" % (server.url("secret"), k)
+                             for k in range(200))
+        began = time.monotonic()
+        check_code(get("-q", "-i", "list", cwd=into), 3)
+        told = server.text().count(" warn unreadable ")
+        seconds = 2 + int(time.monotonic() - began)
+        check(told <= 3 + 10 * os.cpu_count() * seconds, "%d lines" % told)
 
 
 def belayd(*args):
