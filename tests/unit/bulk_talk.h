@@ -5,87 +5,32 @@
 #ifndef TESTS_UNIT_BULK_TALK_H
 #define TESTS_UNIT_BULK_TALK_H
 
-#include <stdio.h>
-
 #include "proto/base/err.h"
 #include "proto/session/bulk.h"
 #include "proto/session/retry.h"
-#include "tests/unit/peer_fixture.h"
+#include "tests/unit/script.h"
 
 #define TALK_FILES 12u
-#define TALK_STEPS 16u
 #define TALK_SIZE 100u /* of a file, unless the case says otherwise */
 #define TALK_LOG2 12u
-
-enum say {
-    SAY_END, /* of the list */
-    SAY_INFO,
-    SAY_CHUNK,
-    SAY_DONE,
-    SAY_ERROR,
-    SAY_GOAWAY,
-    SAY_NOTICE,
-    SAY_PROGRESS,
-    SAY_RUBBISH,
-    SAY_PART,    /* a chunk's head and half of its data, */
-    SAY_REST,    /* ... and the other half */
-    HEAR_LOST,   /* the connection is cut */
-    HEAR_UP,     /* ... and is there again */
-    HEAR_REFUSED, /* the dial failed */
-    HEAR_JUDGE,  /* fetch .id */
-    HEAR_LEAVE,  /* leave .id */
-    HEAR_STORED, /* .id, .code is enum bulk_stored */
-    WAIT_MS,     /* .id */
-};
-
-struct step {
-    enum say say;
-    uint32_t id, handle;
-    uint16_t code;
-    bool more; /* the next step comes at the same moment */
-    bool wait; /* RETRY_AFTER .wait_ms */
-    uint32_t wait_ms;
-    uint8_t type, log2; /* INFO; 0: a regular file, TALK_LOG2 */
-    uint64_t size;      /* 0: TALK_SIZE */
-    const char *version;
-    uint8_t cid; /* INFO, DONE: 32 of these; 0: none */
-};
 
 struct talk_case {
     const char *name;
     unsigned files; /* 0: one */
     bool pinned, unknown, probe; /* the pin is that of cid 'p' */
     const struct receiver_auth *auth;
-    struct step step[TALK_STEPS];
+    struct step step[SCRIPT_STEPS];
     const char *log;
 };
 
 struct talk {
     struct bulk *b;
     struct bulk_config config;
-    struct peer p;
+    struct script s;
     struct hasher *hasher;
-    uint64_t now;
-    bool dialling;
-    char log[4000];
-    size_t log_len;
 };
 
 static const uint8_t talk_data[TALK_SIZE] = {1, 2, 3};
-
-static inline void __attribute__((format(printf, 2, 3)))
-talk_log(struct talk *t, const char *format, ...)
-{
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(t->log + t->log_len, sizeof t->log - t->log_len, format,
-                    args);
-    va_end(args);
-    assert_true(len >= 0 && (size_t)len < sizeof t->log - t->log_len);
-    t->log_len += (size_t)len;
-}
 
 /* ---- the client. */
 
@@ -98,15 +43,15 @@ static inline void talk_take(struct talk *t)
         return;
     }
     len = receiver_out(bulk_receiver(t->b, 0), &data);
-    peer_take(&t->p, data, len);
-    receiver_sent(bulk_receiver(t->b, 0), len, t->now);
-    for (size_t k = 0; k < t->p.count; k++) {
-        const struct peer_request *q = &t->p.request[k];
+    peer_take(&t->s.p, data, len);
+    receiver_sent(bulk_receiver(t->b, 0), len, t->s.now);
+    for (size_t k = 0; k < t->s.p.count; k++) {
+        const struct peer_request *q = &t->s.p.request[k];
 
-        talk_log(t, " %s(%u)", frame_name(q->type),
+        script_log(&t->s, " %s(%u)", frame_name(q->type),
                  q->handle != 0 ? q->handle : q->id);
     }
-    t->p.count = 0;
+    t->s.p.count = 0;
 }
 
 static inline void talk_act(struct talk *t, const struct bulk_action *a)
@@ -115,38 +60,38 @@ static inline void talk_act(struct talk *t, const struct bulk_action *a)
 
     switch (a->type) {
     case BULK_DIAL:
-        talk_log(t, " dial%u", a->conn);
-        t->dialling = true;
+        script_log(&t->s, " dial%u", a->conn);
+        t->s.dialling = true;
         break;
     case BULK_DROP:
-        talk_log(t, " drop%u", a->conn);
+        script_log(&t->s, " drop%u", a->conn);
         break;
     case BULK_PROBED:
-        talk_log(t, " probed%u", a->item);
+        script_log(&t->s, " probed%u", a->item);
         break;
     case BULK_STORE:
-        talk_log(t, " store%u", a->item);
+        script_log(&t->s, " store%u", a->item);
         break;
     case BULK_ITEM:
-        talk_log(t, " %s%u", outcome[a->outcome], a->item);
+        script_log(&t->s, " %s%u", outcome[a->outcome], a->item);
         if (a->outcome == BULK_BAD) {
-            talk_log(t, "[%s]", a->text);
+            script_log(&t->s, "[%s]", a->text);
         }
         break;
     case BULK_NOTE:
         if (a->note.type == LINE_NOTE_LOST ||
             a->note.type == LINE_NOTE_SERVER) {
-            talk_log(t, " %s[%s]",
+            script_log(&t->s, " %s[%s]",
                      a->note.type == LINE_NOTE_LOST ? "lost" : "note",
                      a->note.text);
         }
         break;
     case BULK_FAIL:
-        talk_log(t, " fail-%s[%s]", transfer_reason_name(a->reason),
+        script_log(&t->s, " fail-%s[%s]", transfer_reason_name(a->reason),
                  a->text);
         break;
     case BULK_END:
-        talk_log(t, " end");
+        script_log(&t->s, " end");
         break;
     case BULK_IDLE:
         break;
@@ -157,7 +102,7 @@ static inline void talk_turn_only(struct talk *t)
 {
     struct bulk_action a;
 
-    while (bulk_next(t->b, t->now, &a) != BULK_IDLE) {
+    while (bulk_next(t->b, t->s.now, &a) != BULK_IDLE) {
         talk_act(t, &a);
     }
 }
@@ -170,8 +115,8 @@ static inline void talk_turn(struct talk *t)
 
 static inline void talk_feed_only(struct talk *t)
 {
-    const uint8_t *data = t->p.buf;
-    size_t len = writer_len(&t->p.w);
+    const uint8_t *data = t->s.p.buf;
+    size_t len = writer_len(&t->s.p.w);
     struct bulk_chunk chunk;
 
     while (len > 0 && bulk_conn_open(t->b, 0)) {
@@ -179,19 +124,19 @@ static inline void talk_feed_only(struct talk *t)
         size_t used = left < len ? left : len;
 
         if (left > 0) {
-            bulk_chunk_data(t->b, 0, used, t->now);
+            bulk_chunk_data(t->b, 0, used, t->s.now);
         } else {
-            bulk_feed(t->b, 0, data, len, &used, &chunk, t->now);
+            bulk_feed(t->b, 0, data, len, &used, &chunk, t->s.now);
             if (chunk.present) {
                 assert_int_equal(chunk.raw_len, chunk.stored_len);
-                talk_log(t, chunk.wanted ? " chunk%u" : " waste",
+                script_log(&t->s, chunk.wanted ? " chunk%u" : " waste",
                          chunk.item);
             }
         }
         data += used;
         len -= used;
     }
-    peer_clear(&t->p);
+    peer_clear(&t->s.p);
 }
 
 static inline void talk_feed(struct talk *t)
@@ -224,15 +169,13 @@ static inline void talk_info(struct talk *t, const struct step *s)
         m.info_flags = 0;
         m.chunk_log2 = 0;
     }
-    assert_int_equal(msg_info_encode(&m, s->id, &t->p.w), 0);
+    assert_int_equal(msg_info_encode(&m, s->id, &t->s.p.w), 0);
 }
 
 static inline void talk_say(struct talk *t, const struct step *s)
 {
     uint8_t cid[HASH_LEN];
     struct msg_chunk head;
-    struct msg_progress progress = {.done = 1, .total = 2};
-    struct msg_notice notice = {.text = peer_text("hello")};
 
     memset(cid, s->cid, sizeof cid);
     switch (s->say) {
@@ -242,40 +185,25 @@ static inline void talk_say(struct talk *t, const struct step *s)
     case SAY_CHUNK:
     case SAY_PART:
         head = peer_chunk_head(t->hasher, s->handle, 0, talk_data, TALK_SIZE);
-        assert_int_equal(msg_chunk_encode(&head, s->id, &t->p.w), 0);
-        writer_bytes(&t->p.w, talk_data,
+        assert_int_equal(msg_chunk_encode(&head, s->id, &t->s.p.w), 0);
+        writer_bytes(&t->s.p.w, talk_data,
                      s->say == SAY_CHUNK ? TALK_SIZE : TALK_SIZE / 2);
         break;
     case SAY_REST:
-        writer_bytes(&t->p.w, talk_data, TALK_SIZE / 2);
+        writer_bytes(&t->s.p.w, talk_data, TALK_SIZE / 2);
         break;
     case SAY_DONE: /* of a GET with its chunk, or of a CLOSE */
-        peer_done(&t->p, s->id, s->handle != 0, s->handle != 0 ? TALK_SIZE : 0,
+        peer_done(&t->s.p, s->id, s->handle != 0,
+                  s->handle != 0 ? TALK_SIZE : 0,
                   s->handle == 0 ? NULL
                   : s->version != NULL ? s->version : "v",
                   s->cid != 0 ? cid : NULL);
         break;
-    case SAY_ERROR:
-        if (s->wait) {
-            peer_error_wait(&t->p, s->id, s->code, s->wait_ms);
-        } else {
-            peer_error(&t->p, s->id, s->code);
-        }
-        break;
-    case SAY_GOAWAY:
-        peer_goaway(&t->p, s->id, s->code);
-        break;
-    case SAY_NOTICE:
-        assert_int_equal(msg_notice_encode(&notice, &t->p.w), 0);
-        break;
     case SAY_RUBBISH:
-        writer_bytes(&t->p.w, talk_data, TALK_SIZE);
-        break;
-    case SAY_PROGRESS:
-        assert_int_equal(msg_progress_encode(&progress, s->id, &t->p.w), 0);
+        writer_bytes(&t->s.p.w, talk_data, TALK_SIZE);
         break;
     default:
-        fail();
+        script_say(&t->s, s);
     }
 }
 
@@ -284,45 +212,47 @@ static inline void talk_say(struct talk *t, const struct step *s)
 /* Time passes until the next dial, which succeeds. */
 static inline void talk_up(struct talk *t)
 {
-    for (unsigned n = 0; !t->dialling; n++) {
+    for (unsigned n = 0; !t->s.dialling; n++) {
         uint64_t at = bulk_deadline(t->b);
 
         assert_true(at != UINT64_MAX && n < 1000);
-        t->now = at > t->now ? at : t->now + 1;
+        t->s.now = at > t->s.now ? at : t->s.now + 1;
         talk_turn(t);
     }
-    t->dialling = false;
-    bulk_connected(t->b, 0, t->now);
-    t->p.preface_seen = false;
-    peer_greeting(&t->p);
+    t->s.dialling = false;
+    bulk_connected(t->b, 0, t->s.now);
+    t->s.p.preface_seen = false;
+    peer_greeting(&t->s.p);
     talk_feed(t);
 }
 
-static inline void talk_hear(struct talk *t, const struct step *s)
+static inline void talk_hear(void *arg, const struct step *s)
 {
+    struct talk *t = arg;
+
     switch (s->say) {
     case HEAR_LOST:
-        bulk_lost(t->b, 0, "cut", t->now);
+        bulk_lost(t->b, 0, "cut", t->s.now);
         break;
     case HEAR_UP:
         talk_up(t);
         break;
     case HEAR_REFUSED:
-        assert_true(t->dialling);
-        t->dialling = false;
-        bulk_dial_failed(t->b, 0, "refused", t->now);
+        assert_true(t->s.dialling);
+        t->s.dialling = false;
+        bulk_dial_failed(t->b, 0, "refused", t->s.now);
         break;
     case HEAR_JUDGE:
     case HEAR_LEAVE:
-        bulk_judge(t->b, s->id, s->say == HEAR_JUDGE, t->now);
+        bulk_judge(t->b, s->id, s->say == HEAR_JUDGE, t->s.now);
         break;
     case HEAR_STORED:
-        bulk_stored(t->b, s->id, (enum bulk_stored)s->code, t->now);
+        bulk_stored(t->b, s->id, (enum bulk_stored)s->code, t->s.now);
         break;
     case WAIT_MS:
-        talk_log(t, " +%ums", s->id);
-        t->now += s->id;
-        bulk_tick(t->b, t->now);
+        script_log(&t->s, " +%ums", s->id);
+        t->s.now += s->id;
+        bulk_tick(t->b, t->s.now);
         break;
     default:
         talk_say(t, s);
@@ -339,10 +269,9 @@ static inline void talk_hear(struct talk *t, const struct step *s)
 static inline void talk_init(struct talk *t, const struct receiver_auth *auth)
 {
     memset(t, 0, sizeof *t);
-    t->now = 1000;
     t->hasher = hasher_new();
     assert_non_null(t->hasher);
-    peer_init(&t->p);
+    script_init(&t->s);
     t->config = (struct bulk_config){
         .line = {.agent = "test", .max_chunk_log2 = 20, .seed = 7,
                  .auth = auth},
@@ -356,7 +285,7 @@ static inline void talk_start(struct talk *t, const struct talk_case *c)
     unsigned files = c->files != 0 ? c->files : 1;
 
     talk_init(t, c->auth);
-    t->b = bulk_new(&t->config, t->now);
+    t->b = bulk_new(&t->config, t->s.now);
     assert_non_null(t->b);
     for (unsigned k = 0; k < files; k++) {
         struct bulk_file file = {.path = (const uint8_t *)"path",
@@ -381,7 +310,7 @@ static inline void talk_free(struct talk *t)
 {
     bulk_free(t->b);
     hasher_free(t->hasher);
-    peer_free(&t->p);
+    peer_free(&t->s.p);
 }
 
 static inline void talk_run(const struct talk_case *c)
@@ -389,12 +318,7 @@ static inline void talk_run(const struct talk_case *c)
     struct talk t;
 
     talk_start(&t, c);
-    for (const struct step *s = c->step; s->say != SAY_END; s++) {
-        talk_hear(&t, s);
-    }
-    if (strcmp(t.log, c->log) != 0) {
-        fail_msg("%s:\n  is %s\n  not%s", c->name, t.log, c->log);
-    }
+    script_run(&t.s, c->name, c->step, talk_hear, &t, c->log);
     talk_free(&t);
 }
 

@@ -299,14 +299,14 @@ static void many_take(struct many *m)
     size_t len;
 
     for (;;) {
-        size_t at = m->t.p.preface_seen ? 0 : PREFACE_LEN;
+        size_t at = m->t.s.p.preface_seen ? 0 : PREFACE_LEN;
 
         talk_turn_only(&m->t);
         len = receiver_out(bulk_receiver(m->t.b, 0), &data);
         if (len == 0) {
             return;
         }
-        m->t.p.preface_seen = true;
+        m->t.s.p.preface_seen = true;
         while (at < len) {
             struct frame f;
             size_t need;
@@ -315,7 +315,7 @@ static void many_take(struct many *m)
             many_take_frame(m, &f, data + at + FRAME_HEADER_LEN);
             at += need;
         }
-        receiver_sent(bulk_receiver(m->t.b, 0), len, m->t.now);
+        receiver_sent(bulk_receiver(m->t.b, 0), len, m->t.s.now);
     }
 }
 
@@ -326,7 +326,7 @@ static void many_start(struct many *m)
     memset(m, 0, sizeof *m);
     talk_init(&m->t, NULL);
     m->t.config.items_max = MANY;
-    m->t.b = bulk_new(&m->t.config, m->t.now);
+    m->t.b = bulk_new(&m->t.config, m->t.s.now);
     assert_non_null(m->t.b);
     for (unsigned k = 0; k < MANY; k++) {
         struct bulk_file file = {.path = (const uint8_t *)path[k],
@@ -352,8 +352,8 @@ static void many_hello(struct many *m)
         .max_handles = 2000,
         .codecs = {codecs, sizeof codecs}};
 
-    peer_preface(&m->t.p);
-    assert_int_equal(msg_hello_encode(&hello, FRAME_FROM_SERVER, &m->t.p.w),
+    peer_preface(&m->t.s.p);
+    assert_int_equal(msg_hello_encode(&hello, FRAME_FROM_SERVER, &m->t.s.p.w),
                      0);
     talk_feed_only(&m->t);
 }
@@ -370,7 +370,7 @@ static void test_many(void **state)
     (void)state;
     many_start(&m);
     talk_turn_only(&m.t);
-    bulk_connected(m.t.b, 0, m.t.now);
+    bulk_connected(m.t.b, 0, m.t.s.now);
     many_hello(&m);
     many_take(&m);
     assert_int_equal(m.opens, MANY);
@@ -392,10 +392,10 @@ static void test_many(void **state)
     }
     assert_true(cancels > 100);
     assert_int_equal(m.opens, MANY); /* none again before there is room */
-    assert_string_equal(m.t.log, " dial0");
-    bulk_lost(m.t.b, 0, "cut", m.t.now);
+    assert_string_equal(m.t.s.log, " dial0");
+    bulk_lost(m.t.b, 0, "cut", m.t.s.now);
     talk_turn_only(&m.t);
-    assert_string_equal(m.t.log, " dial0 lost[cut]");
+    assert_string_equal(m.t.s.log, " dial0 lost[cut]");
     talk_free(&m.t);
 }
 
@@ -408,10 +408,10 @@ static void test_late_data(void **state)
 
     (void)state;
     talk_start(&t, &one);
-    bulk_lost(t.b, 0, "cut", t.now);
+    bulk_lost(t.b, 0, "cut", t.s.now);
     bulk_ledger(t.b, &before);
-    bulk_chunk_data(t.b, 0, 10, t.now);
-    bulk_lost(t.b, 0, "cut", t.now);
+    bulk_chunk_data(t.b, 0, 10, t.s.now);
+    bulk_lost(t.b, 0, "cut", t.s.now);
     bulk_ledger(t.b, &after);
     assert_memory_equal(&before, &after, sizeof before);
     assert_int_equal(after.losses, 1);

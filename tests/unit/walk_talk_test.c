@@ -1,46 +1,17 @@
 /* Walk and a server written by hand: a case is a list of what the server says
  * and what happens, its result everything that the client then asks and
  * tells, as one line of text. */
-#include <stdio.h>
-
 #include "proto/base/err.h"
 #include "proto/session/retry.h"
 #include "proto/session/walk_internal.h"
-#include "tests/unit/peer_fixture.h"
-
-enum say {
-    SAY_END, /* of the list */
-    SAY_ENTRIES,
-    SAY_ERROR,
-    SAY_GOAWAY,
-    SAY_NOTICE,
-    SAY_PROGRESS,
-    SAY_RUBBISH,
-    HEAR_LOST,    /* the connection is cut */
-    HEAR_UP,      /* ... and is there again */
-    HEAR_REFUSED, /* the dial failed */
-    HEAR_HURRY,
-    WAIT_MS, /* .id */
-};
-
-struct step {
-    enum say say;
-    uint32_t id;
-    uint16_t code;
-    bool wait; /* RETRY_AFTER .wait_ms */
-    uint32_t wait_ms;
-    bool more;   /* the next step comes at the same moment */
-    bool frames; /* ENTRIES: others of the same answer follow */
-    const char *names;  /* ... in order, a blank between; d is a directory */
-    const char *cursor; /* NULL: the last page */
-};
+#include "tests/unit/script.h"
 
 struct talk_case {
     const char *name;
     const char *path; /* NULL: "top" */
     bool with_cid, wait_first;
     const char *prune;
-    struct step step[16];
+    struct step step[SCRIPT_STEPS];
     const char *log;
 };
 
@@ -48,26 +19,8 @@ struct talk {
     struct walk *w;
     struct walk_config config;
     const char *prune;
-    struct peer p;
-    uint64_t now;
-    bool dialling;
-    char log[4000];
-    size_t log_len;
+    struct script s;
 };
-
-static void __attribute__((format(printf, 2, 3)))
-talk_log(struct talk *t, const char *format, ...)
-{
-    va_list args;
-    int len;
-
-    va_start(args, format);
-    len = vsnprintf(t->log + t->log_len, sizeof t->log - t->log_len, format,
-                    args);
-    va_end(args);
-    assert_true(len >= 0 && (size_t)len < sizeof t->log - t->log_len);
-    t->log_len += (size_t)len;
-}
 
 /* ---- the client. */
 
@@ -80,17 +33,17 @@ static void talk_take(struct talk *t)
         return;
     }
     len = receiver_out(walk_receiver(t->w), &data);
-    peer_take(&t->p, data, len);
-    receiver_sent(walk_receiver(t->w), len, t->now);
-    for (size_t k = 0; k < t->p.count; k++) {
-        const struct msg_list *l = &t->p.request[k].list;
+    peer_take(&t->s.p, data, len);
+    receiver_sent(walk_receiver(t->w), len, t->s.now);
+    for (size_t k = 0; k < t->s.p.count; k++) {
+        const struct msg_list *l = &t->s.p.request[k].list;
 
-        talk_log(t, " LIST(%.*s%s%.*s%s)", (int)l->path.len,
+        script_log(&t->s, " LIST(%.*s%s%.*s%s)", (int)l->path.len,
                  (const char *)l->path.ptr, l->cursor.len > 0 ? "," : "",
                  (int)l->cursor.len, (const char *)l->cursor.ptr,
                  (l->flags & LIST_WITH_CID) != 0 ? ",cid" : "");
     }
-    t->p.count = 0;
+    t->s.p.count = 0;
 }
 
 static void talk_entry(struct talk *t, const struct walk_action *a)
@@ -99,7 +52,7 @@ static void talk_entry(struct talk *t, const struct walk_action *a)
     size_t len = walk_path(t->w, a->dir, a->entry.name, true, path);
 
     assert_int_equal(len, strlen(path));
-    talk_log(t, " %s", path);
+    script_log(&t->s, " %s", path);
     if (t->prune != NULL && strcmp(path, t->prune) == 0) {
         walk_prune(t->w);
     }
@@ -109,38 +62,38 @@ static void talk_act(struct talk *t, const struct walk_action *a)
 {
     switch (a->type) {
     case WALK_DIAL:
-        talk_log(t, " dial");
-        t->dialling = true;
+        script_log(&t->s, " dial");
+        t->s.dialling = true;
         break;
     case WALK_DROP:
-        talk_log(t, " drop");
+        script_log(&t->s, " drop");
         break;
     case WALK_DIR:
-        talk_log(t, " [");
+        script_log(&t->s, " [");
         break;
     case WALK_ENTRY:
         talk_entry(t, a);
         break;
     case WALK_REFUSED:
-        talk_log(t, " refused");
+        script_log(&t->s, " refused");
         break;
     case WALK_LEAVE:
-        talk_log(t, a->text != NULL ? " ](%s)" : " ]", a->text);
+        script_log(&t->s, a->text != NULL ? " ](%s)" : " ]", a->text);
         break;
     case WALK_NOTE:
         if (a->note.type == LINE_NOTE_LOST ||
             a->note.type == LINE_NOTE_SERVER) {
-            talk_log(t, " %s(%s)",
+            script_log(&t->s, " %s(%s)",
                      a->note.type == LINE_NOTE_LOST ? "lost" : "note",
                      a->note.text);
         }
         break;
     case WALK_FAIL:
-        talk_log(t, " fail-%s(%s)", transfer_reason_name(a->reason),
+        script_log(&t->s, " fail-%s(%s)", transfer_reason_name(a->reason),
                  a->text);
         break;
     case WALK_END:
-        talk_log(t, " end");
+        script_log(&t->s, " end");
         break;
     case WALK_IDLE:
         break;
@@ -151,7 +104,7 @@ static void talk_turn(struct talk *t)
 {
     struct walk_action a;
 
-    while (walk_next(t->w, true, t->now, &a) != WALK_IDLE) {
+    while (walk_next(t->w, true, t->s.now, &a) != WALK_IDLE) {
         talk_act(t, &a);
     }
     talk_take(t);
@@ -168,7 +121,7 @@ static void talk_entries(struct talk *t, const struct step *s)
 
     assert_true(strlen(s->names) < sizeof names);
     strcpy(names, s->names);
-    msg_entries_begin(&b, &t->p.w);
+    msg_entries_begin(&b, &t->s.p.w);
     for (char *name = strtok_r(names, " ", &rest); name != NULL;
          name = strtok_r(NULL, " ", &rest)) {
         struct msg_entry e = {
@@ -184,34 +137,15 @@ static void talk_entries(struct talk *t, const struct step *s)
 
 static void talk_say(struct talk *t, const struct step *s)
 {
-    struct msg_progress progress = {.done = 1, .total = 2};
-    struct msg_notice notice = {.text = peer_text("hello")};
-
     switch (s->say) {
     case SAY_ENTRIES:
         talk_entries(t, s);
         break;
-    case SAY_ERROR:
-        if (s->wait) {
-            peer_error_wait(&t->p, s->id, s->code, s->wait_ms);
-        } else {
-            peer_error(&t->p, s->id, s->code);
-        }
-        break;
-    case SAY_GOAWAY:
-        peer_goaway(&t->p, s->id, s->code);
-        break;
-    case SAY_NOTICE:
-        assert_int_equal(msg_notice_encode(&notice, &t->p.w), 0);
-        break;
-    case SAY_PROGRESS:
-        assert_int_equal(msg_progress_encode(&progress, s->id, &t->p.w), 0);
-        break;
     case SAY_RUBBISH:
-        peer_frame(&t->p, FRAME_CHUNK, 0, 1, "", 0);
+        peer_frame(&t->s.p, FRAME_CHUNK, 0, 1, "", 0);
         break;
     default:
-        fail();
+        script_say(&t->s, s);
     }
 }
 
@@ -219,49 +153,51 @@ static void talk_say(struct talk *t, const struct step *s)
 
 static void talk_feed(struct talk *t)
 {
-    walk_feed(t->w, t->p.buf, writer_len(&t->p.w), t->now);
-    peer_clear(&t->p);
+    walk_feed(t->w, t->s.p.buf, writer_len(&t->s.p.w), t->s.now);
+    peer_clear(&t->s.p);
     talk_turn(t);
 }
 
 /* Time passes until the next dial, which succeeds. */
 static void talk_up(struct talk *t)
 {
-    for (unsigned n = 0; !t->dialling; n++) {
+    for (unsigned n = 0; !t->s.dialling; n++) {
         uint64_t at = walk_deadline(t->w);
 
         assert_true(at != UINT64_MAX && n < 1000);
-        t->now = at > t->now ? at : t->now + 1;
+        t->s.now = at > t->s.now ? at : t->s.now + 1;
         talk_turn(t);
     }
-    t->dialling = false;
-    walk_connected(t->w, t->now);
-    t->p.preface_seen = false;
-    peer_greeting(&t->p);
+    t->s.dialling = false;
+    walk_connected(t->w, t->s.now);
+    t->s.p.preface_seen = false;
+    peer_greeting(&t->s.p);
     talk_feed(t);
 }
 
-static void talk_hear(struct talk *t, const struct step *s)
+static void talk_hear(void *arg, const struct step *s)
 {
+    struct talk *t = arg;
+
     switch (s->say) {
     case HEAR_LOST:
-        walk_lost(t->w, "cut", t->now);
+        walk_lost(t->w, "cut", t->s.now);
         break;
     case HEAR_UP:
         talk_up(t);
         break;
     case HEAR_REFUSED:
-        assert_true(t->dialling);
-        t->dialling = false;
-        walk_dial_failed(t->w, "refused", t->now);
+        assert_true(t->s.dialling);
+        t->s.dialling = false;
+        walk_dial_failed(t->w, "refused", t->s.now);
         break;
     case HEAR_HURRY:
-        walk_hurry(t->w, t->now);
+        walk_hurry(t->w, t->s.now);
         break;
     case WAIT_MS:
-        talk_log(t, " +%ums", s->id);
-        t->now += s->id;
-        walk_tick(t->w, t->now);
+        script_log(&t->s, " +%ums", s->id);
+        t->s.now += s->id;
+        walk_tick(t->w, t->s.now);
         break;
     default:
         talk_say(t, s);
@@ -277,8 +213,8 @@ static void talk_start(struct talk *t, const struct talk_case *c)
 {
     const char *path = c->path != NULL ? c->path : "top";
 
-    *t = (struct talk){.now = 1000, .prune = c->prune};
-    peer_init(&t->p);
+    *t = (struct talk){.prune = c->prune};
+    script_init(&t->s);
     t->config = (struct walk_config){
         .line = {.agent = "test", .max_chunk_log2 = 20, .seed = 7,
                  .wait_first = c->wait_first},
@@ -286,7 +222,7 @@ static void talk_start(struct talk *t, const struct talk_case *c)
         .path_len = strlen(path),
         .recursive = true,
         .with_cid = c->with_cid};
-    t->w = walk_new(&t->config, t->now);
+    t->w = walk_new(&t->config, t->s.now);
     assert_non_null(t->w);
     talk_turn(t);
     if (c->step[0].say != HEAR_REFUSED) {
@@ -297,7 +233,7 @@ static void talk_start(struct talk *t, const struct talk_case *c)
 static void talk_end(struct talk *t)
 {
     walk_free(t->w);
-    peer_free(&t->p);
+    peer_free(&t->s.p);
 }
 
 static void talk_run(const struct talk_case *c)
@@ -305,12 +241,7 @@ static void talk_run(const struct talk_case *c)
     struct talk t;
 
     talk_start(&t, c);
-    for (const struct step *s = c->step; s->say != SAY_END; s++) {
-        talk_hear(&t, s);
-    }
-    if (strcmp(t.log, c->log) != 0) {
-        fail_msg("%s:\n  is %s\n  not%s", c->name, t.log, c->log);
-    }
+    script_run(&t.s, c->name, c->step, talk_hear, &t, c->log);
     talk_end(&t);
 }
 
@@ -495,13 +426,13 @@ static void test_over(void **state)
         talk_start(&t, &one);
         assert_true(walk_deadline(t.w) != UINT64_MAX);
         talk_say(&t, &table[k].step);
-        walk_feed(t.w, t.p.buf, writer_len(&t.p.w), t.now);
+        walk_feed(t.w, t.s.p.buf, writer_len(&t.s.p.w), t.s.now);
         do {
-            (void)walk_next(t.w, true, t.now, &a);
+            (void)walk_next(t.w, true, t.s.now, &a);
         } while (a.type != table[k].end);
         assert_int_equal(walk_deadline(t.w), UINT64_MAX);
         for (unsigned n = 0; n < 3; n++) {
-            assert_int_equal(walk_next(t.w, true, t.now, &a), WALK_IDLE);
+            assert_int_equal(walk_next(t.w, true, t.s.now, &a), WALK_IDLE);
         }
         talk_end(&t);
     }
@@ -533,7 +464,7 @@ static void put_frame(struct talk *t, uint32_t id, unsigned first, bool end)
                           .name = {(const uint8_t *)name, sizeof name}};
 
     memset(name, 'f', sizeof name);
-    msg_entries_begin(&b, &t->p.w);
+    msg_entries_begin(&b, &t->s.p.w);
     for (unsigned k = first; k < first + FRAME_NAMES; k++) {
         (void)snprintf(name, sizeof name, "%06u", k);
         name[6] = 'f';
@@ -550,7 +481,7 @@ static void crowd_turn(struct crowd *c)
     const uint8_t *data;
     size_t len;
 
-    while (walk_next(c->t.w, true, c->t.now, &a) != WALK_IDLE) {
+    while (walk_next(c->t.w, true, c->t.s.now, &a) != WALK_IDLE) {
         c->over |= a.type == WALK_END;
         c->begun += a.type == WALK_DIR;
         if (a.type == WALK_ENTRY && a.dir->parent != NULL) {
@@ -565,13 +496,13 @@ static void crowd_turn(struct crowd *c)
     assert_true(c->t.w->held < WALK_HELD_BYTES + LIMIT_CONTROL_PAYLOAD);
     assert_true(c->t.w->busy <= WALK_AHEAD + 1);
     len = receiver_out(walk_receiver(c->t.w), &data);
-    peer_take(&c->t.p, data, len);
-    receiver_sent(walk_receiver(c->t.w), len, c->t.now);
-    for (size_t k = 0; k < c->t.p.count; k++) {
+    peer_take(&c->t.s.p, data, len);
+    receiver_sent(walk_receiver(c->t.w), len, c->t.s.now);
+    for (size_t k = 0; k < c->t.s.p.count; k++) {
         assert_true(c->count < DIRS * 10);
-        c->asked[c->count++] = c->t.p.request[k];
+        c->asked[c->count++] = c->t.s.p.request[k];
     }
-    c->t.p.count = 0;
+    c->t.s.p.count = 0;
 }
 
 static void crowd_serve(struct crowd *c, unsigned at)
@@ -581,8 +512,8 @@ static void crowd_serve(struct crowd *c, unsigned at)
     c->asked[at] = c->asked[c->served++];
     for (unsigned f = 0; f < ANSWER_FRAMES; f++) {
         put_frame(&c->t, id, f * FRAME_NAMES, f + 1 == ANSWER_FRAMES);
-        walk_feed(c->t.w, c->t.p.buf, writer_len(&c->t.p.w), c->t.now);
-        peer_clear(&c->t.p);
+        walk_feed(c->t.w, c->t.s.p.buf, writer_len(&c->t.s.p.w), c->t.s.now);
+        peer_clear(&c->t.s.p);
         crowd_turn(c);
     }
 }
@@ -603,8 +534,8 @@ static void test_memory(void **state)
     talk_start(&c.t, &one);
     dirs.names = names;
     talk_say(&c.t, &dirs);
-    walk_feed(c.t.w, c.t.p.buf, writer_len(&c.t.p.w), c.t.now);
-    peer_clear(&c.t.p);
+    walk_feed(c.t.w, c.t.s.p.buf, writer_len(&c.t.s.p.w), c.t.s.now);
+    peer_clear(&c.t.s.p);
     crowd_turn(&c);
     assert_int_equal(c.count, DIRS);
     while (c.served + 1 < c.count) {
@@ -634,8 +565,8 @@ static void test_long_answer(void **state)
     for (unsigned k = 0; k <= WALK_PAGE_ENTRIES / FRAME_NAMES; k++) {
         assert_true(walk_conn_open(t.w));
         put_frame(&t, 1, k * FRAME_NAMES, false);
-        walk_feed(t.w, t.p.buf, writer_len(&t.p.w), t.now);
-        peer_clear(&t.p);
+        walk_feed(t.w, t.s.p.buf, writer_len(&t.s.p.w), t.s.now);
+        peer_clear(&t.s.p);
     }
     assert_false(walk_conn_open(t.w));
     talk_end(&t);
