@@ -574,6 +574,19 @@ def transfer():
             yield start + serve * 3
             yield (start + b"\x03\x00\x00\x00\x00" * 3 + b"\x08\x32" + join +
                    b"\x07\x01" + serve * 4)
+    # As many connections as help, a question only, a comparison only.
+    for way, how in ((3, 0), (9, 0), (6, 0x20), (6, 0x21), (6, 0x24)):
+        for bits in (0, 4, 0x24):
+            for size in (b"\x9c\x40", b"\xea\x5f", b"\0\0"):
+                start = bytes([bits]) + size + bytes([way, 3]) + \
+                    b"\x9d\x40\x00\x03" + b"\x60\x00\x01" + \
+                    bytes([3 | how << 2]) + join + b"\x01\x03"
+                yield start + serve * 3
+                yield start + b"\x00\x03" * 3 + b"\x09\1" + join + \
+                    b"\x09\0" + b"\x02\1" + b"\x00\x03" * 2 + \
+                    b"\x09\2" + join + serve * 4
+                yield (start + b"\x03\x00\x00\x00\x00" * 2 + b"\x07\x01" +
+                       b"\x03\x00\x00\x24\x01" + serve)
 
 
 def bulk():

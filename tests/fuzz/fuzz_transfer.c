@@ -6,13 +6,15 @@
  * is put right again), change the file, send frames of its own, cut
  * connections, kill the client and spoil its disk. There may be mirrors, which
  * may have other content, a local file that is alike, a file to be repaired
- * where it is, or a stream to be written in order.
+ * where it is, or a stream to be written in order; the client may choose how
+ * many connections it has, only ask what there is, or only compare.
  *
  * Promised: no assertion of the runner fails; what is held is what was
  * verified; a download that was pinned ends with exactly that content or does
- * not end (P1). However it was treated, a client that meets honest servers
- * from then on comes to its end, and if no server ever lied, refused or
- * changed the file, with the file. */
+ * not end (P1); compared chunks are held if, and only if, they are right.
+ * However it was treated, a client that meets honest servers from then on comes
+ * to its end, and if no server ever lied, refused or changed the file, with
+ * the file. */
 
 #include "tests/sim/client.h"
 #include "tests/fuzz/partner.h"
@@ -31,6 +33,7 @@ enum op {
     OP_VERSION, /* of the file from now on; 0x80: what a client expects is
                    overlooked, too */
     OP_RESTART, /* kill and start again, some chunks spoiled */
+    OP_SHIFT,   /* which four connections the script speaks of from now on */
     OP_COUNT,
 };
 
@@ -42,13 +45,19 @@ enum op {
 #define SOURCES 3u
 #define REST_ROUNDS 3000u
 
+/* content.way of the first one; others: fetch it. */
+#define WAY_GROW 1u /* with as many connections as help */
+#define WAY_COMPARE 2u
+#define WAY_PROBE 3u
+
 struct content {
     uint8_t *data;
     uint64_t size;
     uint8_t log2;
     bool strong;
     bool names_cid;
-    uint8_t more; /* bits of the script that are about something else */
+    uint8_t more; /* bits of the script that are about something else, */
+    uint8_t way;  /* and what the client is after */
     char token[8];
 };
 
@@ -74,6 +83,7 @@ struct game {
     uint8_t *donor;
     bool hostile; /* a server lied, refused or changed the file */
     bool blind;   /* expectations in OPEN are overlooked */
+    unsigned shift;
     struct line line[TRANSFER_CONNS_MAX];
     uint64_t clock;
 };
@@ -84,7 +94,9 @@ FUZZ_QUIET static void content_fill(struct game *g, struct content *v,
                                     unsigned i)
 {
     v->size = script_u16(&g->s) % SIZE_MAX_BYTES;
-    v->log2 = (uint8_t)(12u + script_u8(&g->s) % 3u);
+    uint8_t grid = script_u8(&g->s);
+    v->log2 = (uint8_t)(12u + grid % 3u);
+    v->way = (uint8_t)(grid / 3u % 8u);
     uint8_t bits = script_u8(&g->s);
     v->strong = bits & 1u;
     v->names_cid = bits & 2u;
@@ -142,7 +154,7 @@ static void line_close(struct game *g, unsigned i)
 static void on_dial(void *arg, unsigned conn)
 {
     struct game *g = arg;
-    FUZZ_CHECK(conn < CONNS);
+    FUZZ_CHECK(conn < (g->c.config.conns > 0 ? CONNS : TRANSFER_CONNS_MAX));
     FUZZ_CHECK(!g->line[conn].up && !g->line[conn].dialled);
     g->line[conn].dialled = true;
 }
@@ -471,7 +483,7 @@ static void step(struct game *g)
     static const uint16_t waits[] = { 1, 300, 2000, 11000, 31000 };
     uint8_t op = script_u8(&g->s) % OP_COUNT;
     uint8_t arg = script_u8(&g->s);
-    unsigned i = arg % CONNS;
+    unsigned i = g->shift + arg % CONNS;
     switch (op) {
     case OP_TIME:
         g->clock += waits[arg % 5u];
@@ -508,6 +520,9 @@ static void step(struct game *g)
     case OP_VERSION:
         op_version(g, arg);
         break;
+    case OP_SHIFT:
+        g->shift = arg * CONNS % TRANSFER_CONNS_MAX;
+        break;
     default:
         op_restart(g, arg);
         break;
@@ -527,13 +542,13 @@ static void come_to_rest(struct game *g)
         g->hostile = g->hostile || g->now[s] != &g->content[0];
         g->now[s] = &g->content[0];
     }
-    for (unsigned i = 0; i < CONNS; i++) {
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         op_lose(g, i, false);
     }
     run(g);
     for (unsigned n = 0; n < REST_ROUNDS && g->c.state == CLIENT_RUNS; n++) {
         bool moved = false;
-        for (unsigned i = 0; i < CONNS; i++) {
+        for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
             moved = moved || g->line[i].dialled;
             join(g, i, 0);
             moved = op_serve(g, i) || moved;
@@ -582,6 +597,40 @@ static void check_finished(struct game *g)
     free(data);
 }
 
+/* What was only looked at: who asked knows the size; what was compared is held
+ * where it is right. */
+static void check_looked(struct game *g)
+{
+    const struct transfer_config *c = &g->c.config;
+    const struct transfer_identity *id = transfer_identity(g->c.transfer);
+    const struct content *v = &g->content[0];
+    bool sure = !g->hostile || (c->pinned && c->compare_only);
+
+    FUZZ_CHECK(!sure || id->size == v->size);
+    FUZZ_CHECK(transfer_deadline(g->c.transfer) == UINT64_MAX);
+    for (uint64_t i = 0; c->compare_only && i < transfer_chunks(g->c.transfer);
+         i++) {
+        uint64_t at = i << id->chunk_log2;
+        uint32_t len = cid_chunk_len(id->size, id->chunk_log2, i);
+        /* Where the file goes on too far the last chunk is not right. */
+        bool there = at < c->donors[0].size &&
+                     cid_chunk_len(c->donors[0].size, id->chunk_log2, i) ==
+                         len;
+        bool held = transfer_have(g->c.transfer, i);
+        uint8_t digest[HASH_LEN];
+
+        FUZZ_CHECK(!held || there);
+        FUZZ_CHECK(!sure || held == (there && memcmp(g->donor + at,
+                                                     v->data + at, len) == 0));
+        if (held) {
+            FUZZ_CHECK(hash_sha256(g->hasher, g->donor + at, len, digest) ==
+                       0);
+            FUZZ_CHECK(memcmp(digest, transfer_digest(g->c.transfer, i),
+                              HASH_LEN) == 0);
+        }
+    }
+}
+
 /* ---- the beginning. */
 
 /* A local file: another version, or damaged, or shifted. */
@@ -601,7 +650,11 @@ static void donor_init(struct game *g, uint8_t how)
     }
     c->donor_count = 1;
     c->donors[0].size = v->size - shift;
-    if (how & 4u) {
+    if (g->content[0].way == WAY_COMPARE) {
+        c->compare_only = true;
+        c->donors[0].self = true;
+        g->c.donor[0] = g->donor;
+    } else if (how & 4u) {
         c->donors[0].self = true;
         g->c.in_place = true;
         disk_put(&g->disk, DISK_TARGET, g->donor, v->size - shift);
@@ -617,7 +670,8 @@ static void config_init(struct game *g, uint8_t bits)
     c->path_len = 4;
     c->max_chunk_log2 = 16;
     c->max_size = DISK_CAP;
-    c->conns = 1u + bits % CONNS;
+    c->conns = g->content[0].way == WAY_GROW ? 0 : 1u + bits % CONNS;
+    c->probe = g->content[0].way == WAY_PROBE;
     c->compression = bits & 4u;
     c->wait_first = bits & 8u;
     c->stop_on_change = bits & 16u;
@@ -647,7 +701,7 @@ static void game_init(struct game *g)
     for (unsigned i = 0; i < VERSIONS; i++) {
         content_fill(g, &g->content[i], i);
     }
-    for (unsigned i = 0; i < CONNS; i++) {
+    for (unsigned i = 0; i < TRANSFER_CONNS_MAX; i++) {
         partner_start(&g->line[i].peer);
     }
     g->clock = 1000;
@@ -659,7 +713,8 @@ static void game_init(struct game *g)
         g->now[s] = &g->content[s == 0 ? 0 : own % VERSIONS];
         g->hostile = g->hostile || g->now[s] != &g->content[0];
     }
-    if (g->content[2].more & 0x20u && !g->c.config.in_order) {
+    if (g->content[2].more & 0x20u && !g->c.config.in_order &&
+        !g->c.config.probe) {
         donor_init(g, g->content[2].more);
     }
     g->c.disk = &g->disk;
@@ -689,7 +744,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (g.c.state == CLIENT_RUNS) {
         come_to_rest(&g);
     }
-    if (g.c.state == CLIENT_DONE) {
+    if (g.c.state == CLIENT_DONE &&
+        (g.c.config.probe || g.c.config.compare_only)) {
+        check_looked(&g);
+    } else if (g.c.state == CLIENT_DONE) {
         check_finished(&g);
     }
     client_end(&g.c);

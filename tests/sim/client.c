@@ -46,6 +46,12 @@ static void say(const struct client *c, const char *format, ...)
     va_end(args);
 }
 
+/* It asks what there is, or compares: nothing is written. */
+static bool only_looks(const struct client *c)
+{
+    return c->config.probe || c->config.compare_only;
+}
+
 /* ---- the record. */
 
 /* A call of the store ended so; false: the run is over. */
@@ -176,7 +182,7 @@ void client_start(struct client *c, uint64_t now)
     c->config.seed = rng_next(&c->rng);
     c->transfer = need(transfer_new(&c->config, now));
     say(c, "client starts");
-    if (!c->config.in_order) {
+    if (!c->config.in_order && !only_looks(c)) {
         open_store(c);
     }
 }
@@ -579,8 +585,9 @@ static void on_record(struct client *c, bool rebase)
     }
     c->out_next = 0;
     pages_clear(&c->out);
-    if (c->config.in_order) {
+    if (c->config.in_order || only_looks(c)) {
         c->begun = true;
+        c->state = c->config.probe ? CLIENT_DONE : c->state;
         return;
     }
     transfer_record(transfer_identity(c->transfer), &j);
@@ -624,7 +631,7 @@ static void on_finish(struct client *c)
     struct store_error why;
     unsigned warnings;
 
-    BELAY_ASSERT(c->pieces == NULL && c->locals == NULL);
+    BELAY_ASSERT(c->pieces == NULL && c->locals == NULL && !only_looks(c));
     if (c->store == NULL ||
         stored(c, store_finish(c->store, &attrs, &warnings, &why), &why)) {
         c->state = CLIENT_DONE;
@@ -680,8 +687,11 @@ static void act(struct client *c, const struct transfer_action *a)
         c->state = CLIENT_FAILED;
         c->reason = a->reason;
         break;
-    case TRANSFER_NOTE:
     case TRANSFER_COMPARED:
+        BELAY_ASSERT(c->config.compare_only && c->begun);
+        c->state = CLIENT_DONE;
+        break;
+    case TRANSFER_NOTE:
     case TRANSFER_IDLE:
         break;
     }

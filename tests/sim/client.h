@@ -56,7 +56,7 @@ struct client {
     struct zpack *zpack;
     enum client_state state;
     enum transfer_reason reason;
-    struct store *store; /* NULL with ordered output */
+    struct store *store; /* NULL with ordered output, and when it only looks */
     int store_error;
     bool in_place; /* the target is repaired where it is */
     bool settled;  /* done: an earlier run had ended right after its rename */
