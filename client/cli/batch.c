@@ -420,5 +420,5 @@ void batch_clear(struct batch *batch)
         free(batch->mirrors);
         batch->mirrors = next;
     }
-    list_clear(&batch->list);
+    list_free(&batch->list);
 }

@@ -71,7 +71,7 @@ bool list_add(struct list *list, const struct list_item *item)
     return !list->nomem;
 }
 
-void list_clear(struct list *list)
+void list_free(struct list *list)
 {
     while (list->blocks != NULL) {
         struct list_block *next = list->blocks->next;

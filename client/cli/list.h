@@ -58,7 +58,7 @@ bool list_read(struct list *list, FILE *from, char separator,
 /* Adds one entry; its texts are copied.  False: memory is out. */
 bool list_add(struct list *list, const struct list_item *item);
 /* A zeroed list is empty. */
-void list_clear(struct list *list);
+void list_free(struct list *list);
 
 /* Writes an entry in the form that list_read() takes, with a line end. */
 void list_write(FILE *to, const struct list_item *item);

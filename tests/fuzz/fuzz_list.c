@@ -51,7 +51,7 @@ static void check_again(const struct list_item *item)
                same(again.items[0].dir, item->dir) &&
                same(again.items[0].mirror, item->mirror) &&
                same(again.items[0].sha256, item->sha256));
-    list_clear(&again);
+    list_free(&again);
     free(text);
 }
 
@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_again(item);
         }
     }
-    list_clear(&list);
+    list_free(&list);
     free(text);
     return 0;
 }

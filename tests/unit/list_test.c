@@ -70,7 +70,7 @@ static void entries(void **state)
     assert_item(&list.items[0], NULL, NULL, 3);
     assert_item(&list.items[1], "a", "b c", 4);
     assert_item(&list.items[2], "\"\\\n\t", NULL, 5);
-    list_clear(&list);
+    list_free(&list);
 }
 
 static void ended_by_nul(void **state)
@@ -86,7 +86,7 @@ static void ended_by_nul(void **state)
     assert_item(&list.items[1], NULL, NULL, 2);
     assert_int_equal(faults.count, 1);
     assert_int_equal(faults.line[0], 3);
-    list_clear(&list);
+    list_free(&list);
 }
 
 static void bad_entries(void **state)
@@ -105,7 +105,7 @@ static void bad_entries(void **state)
         assert_true(read_text(&list, bad[k], strlen(bad[k]), '\n', &faults));
         assert_int_equal(list.count, 0);
         assert_int_equal(faults.count, 1);
-        list_clear(&list);
+        list_free(&list);
     }
 }
 
@@ -126,7 +126,7 @@ static void long_entries(void **state)
         assert_true(read_text(&list, text, len, '\n', &faults));
         assert_int_equal(list.count, 1 - over);
         assert_int_equal(faults.count, over);
-        list_clear(&list);
+        list_free(&list);
     }
     free(text);
 }
@@ -161,7 +161,7 @@ static void written_and_read(void **state)
                     items[k].line);
         assert_text(list.items[k].sha256, items[k].sha256);
     }
-    list_clear(&list);
+    list_free(&list);
     (void)fclose(file);
 }
 
@@ -182,8 +182,8 @@ static void many(void **state)
         assert_string_equal(list.items[k].url, url);
         assert_int_equal(list.items[k].line, k);
     }
-    list_clear(&list);
-    list_clear(&list);
+    list_free(&list);
+    list_free(&list);
 }
 
 int main(void)
