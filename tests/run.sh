@@ -7,7 +7,8 @@
 #
 # Builds: gcc and clang with warnings as errors; clang with AddressSanitizer
 # and UndefinedBehaviorSanitizer; clang with ThreadSanitizer for the programs.
-# Each has its folder under build/.
+# Each has its folder under build/.  gcc and AddressSanitizer build everything,
+# so that both compilers have seen each file; the others what they run.
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -32,10 +33,10 @@ nice=
 
 sh tests/install.sh
 
-# build NAME COMPILER SANITIZERS TYPE [CMAKE-OPTION...]
+# build NAME COMPILER SANITIZERS TYPE TARGETS [CMAKE-OPTION...]
 build() {
-    name=$1 compiler=$2 sanitize=$3 type=$4
-    shift 4
+    name=$1 compiler=$2 sanitize=$3 type=$4 targets=$5
+    shift 5
     echo "== build $name"
     CC=$compiler cmake -S "$root" -B "build/$name" -G Ninja \
         -DCMAKE_BUILD_TYPE="$type" -DBELAY_WERROR=ON \
@@ -43,7 +44,9 @@ build() {
         cat "build/$name.cmake.log"
         exit 1
     }
-    $nice ninja -C "build/$name" -j "$jobs" >"build/$name.build.log" || {
+    # shellcheck disable=SC2086 # one word for each target
+    $nice ninja -C "build/$name" -j "$jobs" $targets \
+        >"build/$name.build.log" || {
         tail -n 60 "build/$name.build.log"
         exit 1
     }
@@ -91,7 +94,7 @@ export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0:abort_on_error=1"
 
 if [ -n "$coverage" ]; then
-    build coverage clang "" Debug -DBELAY_COVERAGE=ON
+    build coverage clang "" Debug all -DBELAY_COVERAGE=ON
     echo "== coverage"
     exec python3 -B tests/coverage.py build/coverage
 fi
@@ -105,19 +108,26 @@ simulate() {
     grep -v " complete, 0 wrong;" build/simulate.log || :
 }
 
+# Linking hundreds of programs takes a third of a build; lld is faster.
+lld="-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld"
+
+# sanitized NAME SANITIZERS TARGETS.  Less optimised, with the lines for the
+# stack of a report and no more: it is built once, and runs for minutes.
 sanitized() {
-    build "$1" clang "$2" RelWithDebInfo -DBELAY_SCENARIO_SCALE=0.25
+    build "$1" clang "$2" RelWithDebInfo "$3" \
+        -DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -gline-tables-only -DNDEBUG" \
+        "$lld" -DBELAY_SCENARIO_SCALE=0.25 ${long:+-DBELAY_SIM_SEEDS=1500}
 }
 
-build gcc gcc "" RelWithDebInfo
+build gcc gcc "" RelWithDebInfo all
 # The tests of the first build wait more than they compute: the other builds
 # take the rest.  They are deaf to the interrupt of a terminal.
 trap 'trap - INT TERM; kill 0' INT TERM
 (
     nice="nice -n 19"
-    build clang clang "" RelWithDebInfo
-    sanitized asan address,undefined
-    sanitized tsan thread
+    build clang clang "" RelWithDebInfo unit_tests "$lld"
+    sanitized asan address,undefined all
+    sanitized tsan thread programs
 ) &
 others=$!
 check gcc
@@ -129,10 +139,14 @@ wait "$others" || {
 }
 check clang -L unit
 check asan -L 'unit|scenario|sim|fuzz|hostile'
-check tsan -L scenario
+if [ -n "$long" ]; then
+    check tsan -L scenario
+else
+    check tsan -L threads
+fi
 
 if [ -n "$long" ]; then
-    build fuzz clang address,undefined RelWithDebInfo -DBELAY_FUZZ=ON \
+    build fuzz clang address,undefined RelWithDebInfo all -DBELAY_FUZZ=ON \
         -DBELAY_COVERAGE=ON
     echo "== fuzz"
     python3 -B tests/fuzz/campaign.py build/fuzz 600 || failed="$failed fuzz"
