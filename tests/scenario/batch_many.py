@@ -14,7 +14,7 @@ from harness import (KI, MI, Belayd, Fault, Tmpfs, case, check, check_code, get,
                      same, scaled, shelf, start, wait_until,
                      write_random)
 
-COUNT = scaled(2000, 200)
+COUNT = 2000 if os.environ.get("BELAY_LONG") else scaled(1000, 200)
 LARGE = 6 * MI
 
 
@@ -168,7 +168,7 @@ def one_rate_for_all(into):
         check_code(run, 0)
         # 24 MiB at 8 MiB/s.
         check(run.seconds > 2.7, "too fast: %.2f s" % run.seconds, run)
-        check(run.seconds < 12, "too slow: %.2f s" % run.seconds, run)
+        check(run.seconds < 30, "too slow: %.2f s" % run.seconds, run)
         for k in range(4):
             check(same(os.path.join(into, "l%d" % k),
                        os.path.join(shelf(), "large")), "content", run)
@@ -183,7 +183,7 @@ def one_deadline_for_all(into):
         run = get("-i", "list", "-j", "2", "--limit-rate", str(4 * MI),
                   "--deadline", "2", "--failed", "failed", cwd=into)
         check_code(run, 9)
-        check(run.seconds < 6, "too long: %.2f s" % run.seconds, run)
+        check(run.seconds < 22, "too long: %.2f s" % run.seconds, run)
         with open(os.path.join(into, "failed")) as file:
             text = file.read()
         check(text.count("limit (limit)") >= 2, "failed: " + text, run)
