@@ -7,10 +7,10 @@ import random
 import signal
 import time
 
-from harness import (GI, KI, MI, PATIENCE, Belayd, Fault, case, check,
-                     check_code, cpu_seconds, get, library, main, names,
-                     same, scaled, shelf, start, together, wait_until,
-                     write_random)
+from harness import (GI, KI, MI, PATIENCE, SCALE, Belayd, Fault, case, check,
+                     check_code, cpu_seconds, get, has_verified, library,
+                     listens, main, names, same, scaled, shelf, start,
+                     together, wait_until, write_random)
 
 CHUNK = 256 * KI
 # The lengths of the catalogue, or small ones.
@@ -129,8 +129,9 @@ def stall_and_half_open(tmp):
             run = get("-v", "-x", "1", "--timeout", "1", fault.url("middle"),
                       cwd=into)
             finished(run, "middle", into, kind)
-            check(run.cpu < 1, "%.2f s of CPU time while idle" % run.cpu,
-                  run)
+            # A sanitizer needs more for what is not idle.
+            check(run.cpu < (1 if SCALE >= 1 else 4),
+                  "%.2f s of CPU time while idle" % run.cpu, run)
 
     with Belayd() as server:
         together(one, ("stall", "half-open"))
@@ -141,10 +142,13 @@ def stall_before_the_greeting(into):
     with Belayd() as server:
         with Fault(server, "--blackhole-first", "1") as fault:
             run = start("-v", "--retry", "5", fault.url("middle"), cwd=into)
+            wait_until(lambda: listens(run, signal.SIGUSR1), "its beginning")
+            time.sleep(0.5)
+            before = cpu_seconds(run.pid)
             time.sleep(2)
-            used = cpu_seconds(run.pid)
+            used = cpu_seconds(run.pid) - before
             check(used < 0.3, "%.2f s of CPU time while waiting" % used)
-            run.wait(25)
+            run.wait()
             finished(run, "middle", into)
 
 
@@ -185,13 +189,17 @@ def server_killed_twenty_times(into):
     with Belayd() as server:
         run = start("-v", "--retry", "inf", "--limit-rate", LONG // 8,
                     server.url("long"), cwd=into)
-        for turn in range(scaled(20, 5)):
+        kills = 0
+        while kills < scaled(20, 5):
             # Some are sure to meet a connection.
-            wait_until(lambda: turn >= 5 or visited(server),
-                       "connection")
+            wait_until(lambda: kills >= 5 or visited(server) or
+                       run.poll() is not None, "connection")
             time.sleep(chance.uniform(0.05, 0.25))
-            check(run.poll() is None, "it ended too soon", run)
+            if run.poll() is not None:
+                break  # a slow machine gives it more time between kills
             server.restart(pause=chance.choice([0, 0, 0.1]))
+            kills += 1
+        check(kills >= scaled(10, 4), "it ended too soon", run)
         finished(run.wait(), "long", into)
         check(run.ledger["breaks"] > 3, "few breaks", run)
         again = run.ledger["repeated"] + run.ledger["wasted"]
@@ -203,9 +211,8 @@ def server_killed_twenty_times(into):
 def no_server_for_a_while(into):
     """The client waits, quietly, and goes on when the server is back."""
     with Belayd() as server:
-        run = start("-v", "--limit-rate", SIZE // 3, server.url(), cwd=into)
-        wait_until(lambda: ".part" in str(names(into)), "partial file")
-        time.sleep(0.5)
+        run = start("-v", "--limit-rate", SIZE // 5, server.url(), cwd=into)
+        has_verified(run, 1)
         server.end(signal.SIGKILL)
         time.sleep(0.2)
         before = cpu_seconds(run.pid)

@@ -6,7 +6,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 
 from harness import (KI, MI, Belayd, Tmpfs, case, check, check_code,
                      check_one_line, get, in_private_mounts, library, main,
@@ -27,6 +26,17 @@ def whole(run, into):
           "litter: %r" % names(into), run)
 
 
+def held_by(disk):
+    return os.stat(disk.path + "/file.part").st_blocks * 512 \
+        if "file.part" in names(disk.path) else 0
+
+
+def has_written(run, disk, least):
+    wait_until(lambda: held_by(disk) >= least or run.poll() is not None,
+               "%d bytes in the partial file" % least)
+    check(run.poll() is None, "it ended too soon", run)
+
+
 @case
 def too_big_before_the_first_byte(tmp):
     with Tmpfs(tmp + "/t", "size=8m") as disk, Belayd() as server:
@@ -43,9 +53,8 @@ def too_big_before_the_first_byte(tmp):
 @case
 def filled_midway_and_freed(tmp):
     with Tmpfs(tmp + "/t", "size=24m") as disk, Belayd() as server:
-        run = start("--limit-rate", SIZE // 2, server.url(), cwd=disk.path)
-        wait_until(lambda: "file.part" in names(disk.path), "partial file")
-        time.sleep(0.8)
+        run = start("--limit-rate", SIZE // 4, server.url(), cwd=disk.path)
+        has_written(run, disk, SIZE // 2)
         disk.fill()
         run.wait()
         check_one_line(run, 5, "No space left", "partial file is kept",
@@ -60,13 +69,11 @@ def filled_midway_and_freed(tmp):
 @case
 def what_is_there_counts_as_room(tmp):
     with Tmpfs(tmp + "/t", "size=24m") as disk, Belayd() as server:
-        run = start("--limit-rate", SIZE // 2, server.url(), cwd=disk.path)
-        wait_until(lambda: "file.part" in names(disk.path), "partial file")
-        time.sleep(1.5)
+        run = start("--limit-rate", SIZE // 3, server.url(), cwd=disk.path)
+        has_written(run, disk, SIZE // 2)
         run.send(9)
         run.wait()
-        held = os.stat(disk.path + "/file.part").st_blocks * 512
-        check(held > SIZE // 3, "too little arrived for this case")
+        held = held_by(disk)
         disk.fill(leave=SIZE - held + 200 * KI)
         run = get("-v", server.url(), cwd=disk.path)
         whole(run, disk.path)

@@ -282,7 +282,7 @@ def listens(run, number):
 def reported(run):
     """Bytes verified so far, as SIGUSR1 makes the client tell."""
     wait_until(lambda: run.poll() is not None or
-               listens(run, signal.SIGUSR1), "handler of SIGUSR1", 10, 0.001)
+               listens(run, signal.SIGUSR1), "handler of SIGUSR1", 30, 0.001)
     seen = len(run.err)
 
     def answered():
@@ -297,6 +297,13 @@ def reported(run):
     check(answered(), "no answer to SIGUSR1", run)
     found = re.search(r"%, ([\d.]+ \w+) of ", run.err[seen:])
     return bytes_of(found.group(1)) if found else 0
+
+
+def has_verified(run, least):
+    """Wait until that many bytes are verified, or the client has ended."""
+    wait_until(lambda: run.poll() is not None or reported(run) >= least,
+               "%d verified bytes" % least, step=0.05)
+    check(run.poll() is None, "it ended too soon", run)
 
 
 def cpu_seconds(pid):

@@ -265,7 +265,7 @@ def digests_survive_a_restart(tmp):
         check(cid is not None, "CID")
         import signal
         for how in (signal.SIGTERM, signal.SIGKILL):
-            time.sleep(1.2)
+            time.sleep(3)  # it is written down within a second
             server.restart(how)
             with Raw(server.port) as raw:
                 info = raw.info("f")

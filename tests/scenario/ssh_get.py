@@ -195,12 +195,13 @@ def a_dropped_session_is_made_again(tmp):
     size = scaled(48 * MI, 8 * MI)
     source = served(tmp, size)
     with Sshd(tmp) as sshd:
-        run = start(*sshd.args("-v", "--limit-rate", size // 3),
+        run = start(*sshd.args("-v", "--limit-rate", size // 5),
                     sshd.url(source), cwd=tmp)
         part = os.path.join(tmp, "file.part")
         for _ in range(2):
-            wait_until(lambda: os.path.exists(part) and
-                       len(sshd.sessions()) > 0, "session")
+            wait_until(lambda: run.poll() is not None or
+                       os.path.exists(part) and len(sshd.sessions()) > 0,
+                       "session")
             time.sleep(0.7)
             for pid in sshd.sessions():
                 with contextlib.suppress(ProcessLookupError):
@@ -379,7 +380,7 @@ def a_silent_far_side_is_left(tmp):
     run.send(signal.SIGTERM)
     run.wait(30)
     check_code(run, 128 + signal.SIGTERM)
-    check(time.monotonic() - began < 10, "it took long")
+    check(time.monotonic() - began < 20, "it took long")
     no_child_left()
 
 
