@@ -101,9 +101,9 @@ class Sshd:
 
     def sessions(self):
         """Processes of sshd that carry a login."""
-        found = subprocess.run(["pgrep", "-P", str(self.child.pid)],
-                               capture_output=True, text=True).stdout
-        return [int(pid) for pid in found.split()]
+        pid = self.child.pid
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
+            return [int(child) for child in file.read().split()]
 
     def __enter__(self):
         return self
