@@ -22,8 +22,12 @@ static int open_dir(struct store *store, const struct store_opts *opts,
                                       opts->dir_path, O_RDONLY | O_DIRECTORY,
                                       0);
     if (store->dir_fd < 0) {
-        return store_fail_errno(store, why, "open the directory",
-                                STORE_FILE_DIR);
+        rc = store_fail_errno(store, why, "open the directory",
+                              STORE_FILE_DIR);
+        if (rc == ERR_NOT_FOUND) {
+            store_advise(why, "-d DIR makes it");
+        }
+        return rc;
     }
     if (store->sys->fstatvfs(store->dir_fd, &st) == 0 && st.f_namemax > 0) {
         name_max = st.f_namemax;

@@ -335,6 +335,49 @@ judge(struct parse *p)
     return judge_doors(p);
 }
 
+/* What other servers call it. */
+static const char *
+hint_at(const char *word)
+{
+    static const struct {
+        const char *words;
+        const char *hint;
+    } table[] = {
+        { " -p --port -l -L --address --bind --bind-address --host ",
+          "; --listen ADDR:PORT says where to listen" },
+        { " -d -D --daemon --detach --no-detach -f --foreground ",
+          "; it stays in the foreground: systemd or & put it elsewhere" },
+        { " -r --directory --dir --docroot --document-root --path ",
+          "; --root DIR says what to serve" },
+        { " -c --config ", "; all is said by options" },
+        { " -v -V --debug ", "; --verbose, --version" },
+        { " -h ", "; --help" },
+        { " --cert --certificate --ssl-cert ", "; --tls-cert FILE" },
+        { " --key --private-key --ssl-key ", "; --tls-key FILE" },
+        { " --insecure --no-tls --no-ssl ", "; --plain" },
+    };
+    char padded[40];
+
+    (void)snprintf(padded, sizeof(padded), " %.*s ",
+                   (int)strcspn(word, "="), word);
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strstr(table[i].words, padded) != NULL) {
+            return table[i].hint;
+        }
+    }
+    return "";
+}
+
+static int
+unknown_option(struct parse *p, const char *argument)
+{
+    const char letter[3] = { '-', (char)optopt, '\0' };
+
+    snprintf(p->message, p->cap, "unknown option: %.100s%s", argument,
+             hint_at(optopt != 0 ? letter : argument));
+    return ERR_USAGE;
+}
+
 int
 settings_parse(int argc, char *const argv[], struct settings *out,
                char *message, size_t cap)
@@ -357,7 +400,7 @@ settings_parse(int argc, char *const argv[], struct settings *out,
             return 0;
         }
         if (id == '?') {
-            return complain(&p, "unknown option", argv[optind - 1]);
+            return unknown_option(&p, argv[optind - 1]);
         }
         if (id == ':') {
             return complain(&p, "option needs a value", argv[optind - 1]);
@@ -368,7 +411,8 @@ settings_parse(int argc, char *const argv[], struct settings *out,
         }
     }
     if (optind < argc) {
-        return complain(&p, "unexpected argument", argv[optind]);
+        return complain(&p, "unexpected argument, --root DIR says what to "
+                            "serve", argv[optind]);
     }
     return judge(&p);
 }

@@ -10,6 +10,7 @@
 #include "client/cli/entry_print.h"
 #include "client/cli/exitcode.h"
 #include "client/cli/jail.h"
+#include "client/cli/outcome.h"
 #include "client/cli/output.h"
 #include "client/cli/place.h"
 #include "client/cli/proxy_options.h"
@@ -100,6 +101,18 @@ static void on_entry(struct listing *l, const struct belay_entry *e)
     }
 }
 
+static void tell_end(const struct belay_event *event)
+{
+    const char *name = belay_job_name(event->job);
+    char hint[2048] = "";
+
+    if (event->reason == BELAY_UNREACHABLE ||
+        event->reason == BELAY_NOT_BELAY) {
+        outcome_scheme_hint(name, hint, sizeof hint);
+    }
+    fprintf(stderr, "belay: %s: %s%s\n", name, event->text, hint);
+}
+
 static void on_event(void *arg, const struct belay_event *event)
 {
     struct listing *l = arg;
@@ -115,8 +128,7 @@ static void on_event(void *arg, const struct belay_event *event)
         break;
     case BELAY_EVENT_END:
         if (code != EXIT_DONE && l->broken == 0) {
-            fprintf(stderr, "belay: %s: %s\n", belay_job_name(event->job),
-                    event->text);
+            tell_end(event);
         }
         break;
     default:

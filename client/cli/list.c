@@ -178,7 +178,8 @@ static const char *parse(char *entry, struct list_item *item)
 
         at += strcspn(at, "=" BLANKS);
         if (*at != '=') {
-            return "behind the URL come fields of the form key=value";
+            return "behind the URL come fields of the form key=value, "
+                   "key=\"a value\" if it has blanks";
         }
         *at++ = '\0';
         value = take_value(&at);

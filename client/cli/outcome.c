@@ -132,9 +132,7 @@ static bool worth_telling(struct run *run, const struct belay_event *event,
     return run->failures_told <= FAILURES_TOLD;
 }
 
-/* Who writes HOST:PORT/PATH means TCP, and gets ssh and a path that begins
- * with a number. */
-static void hint_at_scheme(const char *url, char *out, size_t cap)
+void outcome_scheme_hint(const char *url, char *out, size_t cap)
 {
     const char *path = url + strcspn(url, ":");
     size_t digits = *path == ':' ? strspn(path + 1, "0123456789") : 0;
@@ -175,7 +173,7 @@ void outcome_failure(struct run *run, const struct run_file *file,
     }
     if (file->get.url != NULL && (event->reason == BELAY_UNREACHABLE ||
                                   event->reason == BELAY_NOT_BELAY)) {
-        hint_at_scheme(file->get.url, hint, sizeof hint);
+        outcome_scheme_hint(file->get.url, hint, sizeof hint);
     }
     (void)snprintf(line, sizeof line, "%s%s%s", event->text, kept, hint);
     display_say(&run->display, name_of(run, file, name), line);

@@ -14,4 +14,8 @@ void outcome_failure(struct run *run, const struct run_file *file,
                      const struct belay_event *event,
                      const struct belay_job_stats *stats);
 
+/* Who writes HOST:PORT/PATH means TCP, and gets ssh and a path that begins
+ * with a number: what to say behind such a failure; else nothing. */
+void outcome_scheme_hint(const char *url, char *out, size_t cap);
+
 #endif

@@ -404,7 +404,8 @@ static int parse_pin(const struct parse *p, struct span s)
     if (cid_parse(p->text + s.at, s.end - s.at, &p->uri->chunk_log2,
                   p->uri->cid) != 0) {
         return fail(p, s.at, "a content id has to follow '#', such as "
-                             "bl1-18- and 64 lower-case hex digits");
+                             "bl1-18- and 64 lower-case hex digits; in a "
+                             "name '#' is %23");
     }
     p->uri->pinned = true;
     return 0;

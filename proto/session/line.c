@@ -165,8 +165,8 @@ static void count_fruitless(struct line_set *set, const char *text)
     if (set->config.tries_max > 0 &&
         set->fruitless >= set->config.tries_max) {
         line_fail(set, TRANSFER_UNREACHABLE,
-                  "%s; gave up after %u tries without progress", text,
-                  set->fruitless);
+                  "%s; gave up after %u %s without progress", text,
+                  set->fruitless, set->fruitless == 1 ? "try" : "tries");
     } else if (!set->contact && !set->config.wait_first &&
                set->fruitless >= FIRST_TRIES) {
         line_fail(set, TRANSFER_UNREACHABLE, "%s", text);

@@ -216,8 +216,8 @@ void conn_fruitless(struct transfer *t, const char *text)
     t->fruitless++;
     if (t->config.tries_max > 0 && t->fruitless >= t->config.tries_max) {
         transfer_fail(t, TRANSFER_UNREACHABLE,
-                      "%s; gave up after %u tries without progress", text,
-                      t->fruitless);
+                      "%s; gave up after %u %s without progress", text,
+                      t->fruitless, t->fruitless == 1 ? "try" : "tries");
     } else if (!t->contact && !t->config.wait_first &&
                t->fruitless >= FIRST_TRIES && mirror_all_failed(t)) {
         transfer_fail(t, TRANSFER_UNREACHABLE, "%s", text);

@@ -56,6 +56,8 @@ def a_port_without_a_scheme(into):
         check_one_line(run, 75, "ssh")
         check(("with a port it is belay://" + url in run.err) == meant,
               "the hint", run)
+    run = belay("ls", "-e", none, "host:7245/dir/", cwd=into)
+    check_one_line(run, 75, "with a port it is belay://host:7245/dir")
 
 
 @case
@@ -195,6 +197,13 @@ def where_it_cannot_go(into):
                        "is a directory", "-d ")
         check_one_line(get("-d", "note", server.url(), cwd=into), 5,
                        "the directory note: Not a directory")
+        check_one_line(get("-o", "no/where/x", server.url(), cwd=into), 5,
+                       "the directory no/where: No such", "-d DIR makes it")
+        check_one_line(get(server.url("a#b"), cwd=into), 2, "'#' is %23")
+        with open(into + "/note", "w") as file:
+            file.write("%s out=a b\n" % server.url())
+        check("key=\"a value\" if it has blanks" in
+              get("-i", "note", cwd=into).err, "how blanks are written")
         check_one_line(get("-o", "link", server.url(), cwd=into), 10,
                        "--overwrite", "-o NAME")
         check_one_line(get("--log-file", "none/log", server.url(), cwd=into),
@@ -449,6 +458,13 @@ def a_server_that_cannot_serve(into):
                         "--listen", "127.0.0.1:0")
     check(code == 1 and "cannot serve" in text and root in text and
           "Permission denied for user nobody" in text, text)
+    for word, words in (("-p", "--listen ADDR:PORT"), ("--port=80",
+                                                       "--listen ADDR:PORT"),
+                        (root, "--root DIR"), ("--cert", "--tls-cert"),
+                        ("--nonsense", "unknown option: --nonsense: try")):
+        code, text = belayd(word)
+        check(code == 2 and words in text and len(text.splitlines()) == 1,
+              text)
     rules = into + "/rules"
     with open(rules, "w") as file:
         file.write("x y\n")
