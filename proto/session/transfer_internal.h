@@ -52,8 +52,8 @@ BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
 #endif
 
 /* States of one chunk, low nibble of its state byte.  The high nibble is the
- * connection that claimed it, or where the bytes on disk come from (enum
- * origin).  Missing is 0, so that memchr() finds it. */
+ * connection that claimed it, the source that sent it (pipe), or where the
+ * bytes on disk come from (enum origin).  Missing is 0, so that memchr() finds it. */
 enum chunk_state {
     CHUNK_MISSING,
     CHUNK_CLAIMED,
@@ -500,6 +500,10 @@ unsigned mirror_pick(struct transfer *t);
 bool mirror_may_dial(const struct transfer *t, unsigned i);
 void mirror_result(struct transfer *t, unsigned i, bool progress);
 bool mirror_all_failed(const struct transfer *t);
+/* This source will not do, for this reason, or the server of connection i:
+ * without it, or not at all. */
+void mirror_reject(struct transfer *t, unsigned s,
+                   enum transfer_reason reason, const char *text);
 void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
                  const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -515,7 +519,7 @@ const struct source *mirror_version(const struct transfer *t, unsigned i);
 bool mirror_same_version(const struct transfer *t, unsigned i,
                          const struct bytes_view *version);
 void mirror_forges(struct transfer *t, unsigned i);
-bool mirror_blame(struct transfer *t, unsigned i);
+bool mirror_blame(struct transfer *t, unsigned source);
 void mirror_tick(struct transfer *t);
 void mirror_pump(struct transfer *t);
 bool mirror_more(const struct transfer *t);

@@ -52,23 +52,27 @@ static unsigned bad_slot(struct transfer *t, unsigned source, uint64_t index)
     return slot;
 }
 
-/* Counts it, and returns how often this chunk failed. */
-static unsigned bad_count(struct transfer *t, unsigned i, uint64_t index)
+/* Counts it, and returns how often this chunk of this source failed. */
+static unsigned bad_count(struct transfer *t, unsigned source, uint64_t index)
 {
-    unsigned slot = bad_slot(t, t->conn[i].source, index);
+    unsigned slot = bad_slot(t, source, index);
     unsigned count = ++t->bad[slot].count;
+    char text[100];
 
     t->bad_run++;
     bad_say(t, index, count);
     if (t->bad_run >= BAD_RUN_MAX) {
         t->bad_run = 0;
-        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                    "%u chunks in a row failed their digests", BAD_RUN_MAX);
+        (void)snprintf(text, sizeof text,
+                       "%u chunks in a row failed their digests",
+                       BAD_RUN_MAX);
+        mirror_reject(t, source, TRANSFER_WRONG_CONTENT, text);
     } else if (count >= LIMIT_CHUNK_ATTEMPTS && t->shrink_to == 0) {
-        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                    "chunk %" PRIu64 " at byte %" PRIu64
-                    " failed its digest %u times",
-                    index, index << t->grid.log2, count);
+        (void)snprintf(text, sizeof text,
+                       "chunk %" PRIu64 " at byte %" PRIu64
+                       " failed its digest %u times",
+                       index, index << t->grid.log2, count);
+        mirror_reject(t, source, TRANSFER_WRONG_CONTENT, text);
         t->bad[slot].count = 0;
     } else if (count >= BAD_BEFORE_SHRINK) {
         transfer_shrink_more(t);
@@ -108,7 +112,7 @@ static void other_than_listed(struct transfer *t, unsigned i, uint64_t index)
     } else if (weak) {
         unsteady(t, i, index);
     } else {
-        (void)bad_count(t, i, index);
+        (void)bad_count(t, t->conn[i].source, index);
     }
     if (mirror_many(t)) {
         mirror_forges(t, i);
@@ -153,7 +157,7 @@ static void on_chunk(struct transfer *t, unsigned i,
     }
     if (out->wanted) {
         check_arrived(t, i, event->request);
-        grid_set(&t->grid, index, CHUNK_PIPE, i);
+        grid_set(&t->grid, index, CHUNK_PIPE, c->source);
         c->piping = true;
         c->current = index;
         c->current_stored = chunk->stored_len;
@@ -192,21 +196,24 @@ void transfer_chunk_data(struct transfer *t, unsigned i, size_t len,
  * not follow it, and each later frame is judged by its own checksums: so the
  * connection, with all that is on its way there, is still of use (R9).  Not
  * so when damage is the rule there, or when the very chunk failed before:
- * then another connection, maybe on another way, shall bring it. */
-static void damaged(struct transfer *t, unsigned i, uint64_t index)
+ * then another connection, maybe on another way, shall bring it.  (The slot
+ * may lead to another source by now, which has nothing to do with it.) */
+static void damaged(struct transfer *t, unsigned i, unsigned source,
+                    uint64_t index)
 {
     struct conn *c = &t->conn[i];
+    bool here = c->source == source;
     unsigned count;
 
     grid_set(&t->grid, index, CHUNK_MISSING, 0);
     t->ledger.wasted += grid_len(&t->grid, index);
-    if (c->delivered > 0) {
+    if (here && c->delivered > 0) {
         c->delivered--;
     }
-    c->bad_run++;
+    c->bad_run += here;
     grid_damaged(t, grid_len(&t->grid, index));
-    count = bad_count(t, i, index);
-    if (!mirror_blame(t, i) &&
+    count = bad_count(t, source, index);
+    if (!mirror_blame(t, source) && here &&
         (count > 1 || c->bad_run >= BAD_ON_CONN_MAX)) {
         conn_give_up(t, i, "a chunk failed its digest", false);
     }
@@ -217,6 +224,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
                          uint64_t now)
 {
     struct conn *c = &t->conn[i];
+    unsigned source;
 
     t->now = now;
     c->unjudged -= c->unjudged > 0;
@@ -224,6 +232,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         grid_state(&t->grid, index) != CHUNK_PIPE) {
         return;
     }
+    source = grid_owner(&t->grid, index);
     if (ok && t->expect != NULL &&
         memcmp(t->expect[index], digest, HASH_LEN) != 0) {
         /* The list came while it was on its way to the disk. */
@@ -233,7 +242,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         return;
     }
     if (ok) {
-        t->source[c->source].stats.fresh += grid_len(&t->grid, index);
+        t->source[source].stats.fresh += grid_len(&t->grid, index);
         memcpy(t->grid.digest[index], digest, HASH_LEN);
         grid_set(&t->grid, index, CHUNK_HAVE, ORIGIN_FRESH);
         grid_account(t);
@@ -247,7 +256,7 @@ void transfer_chunk_done(struct transfer *t, unsigned i, uint64_t index,
         t->sound_bytes += grid_len(&t->grid, index);
         return;
     }
-    damaged(t, i, index);
+    damaged(t, i, source, index);
 }
 
 /* ---- ERROR. */

@@ -151,10 +151,11 @@ unsigned mirror_pick(struct transfer *t)
 }
 
 /* May this slot be given to another source?  Not before all that it brought
- * is judged, or the blame would go to the wrong one. */
+ * is judged, as a list that comes meanwhile may speak against it. */
 bool mirror_may_dial(const struct transfer *t, unsigned i)
 {
-    /* What waits for its turn in ordered output was found good. */
+    /* Ordered output has its list first, and what waits there for its turn
+     * was found good. */
     return !mirror_many(t) || t->config.in_order ||
            t->conn[i].unjudged == 0;
 }
@@ -231,8 +232,20 @@ static void set_aside(struct transfer *t, unsigned s, bool stale,
     leave(t, s);
 }
 
-/* The server of connection i will not do, for this reason: without it, or
- * not at all. */
+void mirror_reject(struct transfer *t, unsigned s,
+                   enum transfer_reason reason, const char *text)
+{
+    if (t->phase == PHASE_OVER || t->phase == PHASE_FINISH ||
+        t->source[s].aside) {
+        return;
+    }
+    if (!other_ever(t, s)) {
+        transfer_fail(t, reason, "%s", text);
+        return;
+    }
+    set_aside(t, s, false, text);
+}
+
 void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
                  const char *format, ...)
 {
@@ -242,15 +255,7 @@ void mirror_fail(struct transfer *t, unsigned i, enum transfer_reason reason,
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (t->phase == PHASE_OVER || t->phase == PHASE_FINISH ||
-        t->source[t->conn[i].source].aside) {
-        return;
-    }
-    if (!other_ever(t, t->conn[i].source)) {
-        transfer_fail(t, reason, "%s", text);
-        return;
-    }
-    set_aside(t, t->conn[i].source, false, text);
+    mirror_reject(t, t->conn[i].source, reason, text);
 }
 
 void transfer_distrust(struct transfer *t, unsigned i, const char *text,
@@ -392,14 +397,14 @@ void mirror_forges(struct transfer *t, unsigned i)
     }
 }
 
-/* A chunk of connection i failed its digest. */
-bool mirror_blame(struct transfer *t, unsigned i)
+/* A chunk of this source failed its digest. */
+bool mirror_blame(struct transfer *t, unsigned source)
 {
-    struct source *s = &t->source[t->conn[i].source];
+    struct source *s = &t->source[source];
 
     s->stats.bad_chunks++;
     if (!mirror_many(t) || s->stats.bad_chunks < SOURCE_BAD_MAX ||
-        !other_left(t, t->conn[i].source)) {
+        !other_left(t, source)) {
         return false;
     }
     if (!s->aside) {
@@ -409,7 +414,7 @@ bool mirror_blame(struct transfer *t, unsigned i)
         (void)snprintf(text, sizeof text,
                        "%" PRIu32 " of its chunks failed their digests",
                        s->stats.bad_chunks);
-        set_aside(t, t->conn[i].source, true, text);
+        set_aside(t, source, true, text);
     }
     return true;
 }

@@ -117,8 +117,8 @@ void vary_run(struct world *w)
                                        ? rng_between(r, 12, 15)
                                        : 0);
     if (w->plan.narrow == 0 && w->plan.donor == 0) {
-        c->in_order = rng_percent(r, 10);
         w->spoiled |= c->in_order; /* nothing of it stays */
+        c->in_order = rng_percent(r, 10);
     }
     if (rng_percent(r, 30)) {
         vary_pin(w);

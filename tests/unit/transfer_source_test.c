@@ -765,6 +765,53 @@ static void test_list_in_parts(void **state)
     version_free(&v);
 }
 
+/* Ordered output cannot wait for that, as what is good waits for its turn: a
+ * chunk that fails is held against who sent it, whoever has the slot by then
+ * (and is not bothered). */
+static void test_blame_in_order(void **state)
+{
+    struct version v = small("v");
+    struct transfer_source_stats zero, one;
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    start(&b, 2);
+    b.config.in_order = true;
+    b.config.window_chunks_bytes = 1u << 20;
+    b.config.conns = 1;
+    begin(&b);
+    join_file(&b, 0, &v);
+    say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+    feed(&b, 0);
+    q = expect(&b, 0, FRAME_GET);
+    b.hold_chunks = true;
+    say_chunk(&b, 0, q, &v, 0);
+    say_chunk(&b, 0, q, &v, 1);
+    feed(&b, 0);
+    assert_int_equal(b.held_chunks, 2);
+    transfer_distrust(b.t, 0, "another key", b.now);
+    pump(&b);
+    join(&b, 0);
+    assert_int_equal(transfer_conn_source(b.t, 0), 1);
+    transfer_chunk_done(b.t, 0, 0, b.held_chunk[0].digest, false, b.now);
+    transfer_chunk_done(b.t, 0, 1, b.held_chunk[1].digest, true, b.now);
+    b.hold_chunks = false;
+    pump(&b);
+    assert_true(b.up[0]);
+    transfer_source_stats(b.t, 0, &zero);
+    transfer_source_stats(b.t, 1, &one);
+    assert_int_equal(zero.bad_chunks, 1);
+    assert_int_equal(zero.fresh, cid_chunk_len(v.size, v.chunk_log2, 1));
+    assert_int_equal(one.bad_chunks, 0);
+    assert_int_equal(one.fresh, 0);
+    greet(&b, 0);
+    serve(&b, 0, &v);
+    assert_finished(&b, &v);
+    bench_free(&b);
+    version_free(&v);
+}
+
 /* In order: nothing is put out before the list is there to judge it. */
 static void test_in_order(void **state)
 {
@@ -878,6 +925,7 @@ int main(void)
         cmocka_unit_test(test_damaged_chunks),
         cmocka_unit_test(test_blame_stays),
         cmocka_unit_test(test_blame_waits),
+        cmocka_unit_test(test_blame_in_order),
         cmocka_unit_test(test_silent_first),
         cmocka_unit_test(test_pin),
         cmocka_unit_test(test_pin_of_other_grid),
