@@ -300,18 +300,21 @@ bool mirror_disproved(struct transfer *t)
 {
     static const char *const why = "its bytes are not the content asked for";
 
-    if (t->config.stop_on_change || !other_ever(t, t->home)) {
+    if (t->config.stop_on_change || !mirror_many(t) ||
+        (t->config.pinned && !other_ever(t, t->home))) {
         return false;
     }
     for (unsigned k = 0; k < t->source_count; k++) {
         const struct source *s = &t->source[k];
 
         if (k == t->home || s->known) {
-            /* Without a content id of its own it only went along. */
-            set_aside(t, k, k != t->home && !s->named, why);
+            /* Without a content id of its own it only went along; without
+             * a pin its content may be as good as what was begun. */
+            set_aside(t, k,
+                      !t->config.pinned || (k != t->home && !s->named), why);
         }
     }
-    if (!other_ever(t, t->home)) {
+    if (!other_ever(t, t->source_count)) {
         return false;
     }
     change_begin(t, 0, why);

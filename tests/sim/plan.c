@@ -367,6 +367,9 @@ void plan_world(struct world *w, uint64_t seed)
         /* So many chunks that one connection does not carry their list. */
         size = rng_between(&w->rng, w->plan.narrow * 128,
                            w->plan.narrow * 192);
+        if (w->plan.rate < 5) {
+            w->plan.rate = 5; /* it would take hours */
+        }
     }
     w->server.cid_after = rng_percent(&w->rng, 50) ? 0 : NET_NEVER;
     w->content_seed = rng_next(&w->rng);

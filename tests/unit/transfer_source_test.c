@@ -812,6 +812,59 @@ static void test_blame_in_order(void **state)
     version_free(&v);
 }
 
+/* Who took over what another had begun may turn out to have another content
+ * only on smaller chunks, when there is no list any more: that is finished
+ * then, if nobody has what was begun. */
+static void test_another_content_on_smaller_chunks(void **state)
+{
+    struct version v = version_new("v", 16 * K4, 14);
+    struct version w = version_new("w", 16 * K4, 14);
+    struct version finer = version_new("w", 16 * K4, 12);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    w.names_cid = false;
+    finer.names_cid = false;
+    w.data[15 * K4] ^= 1;
+    finer.data[15 * K4] ^= 1;
+    version_seal(&w);
+    version_seal(&finer);
+    start(&b, 2);
+    b.config.conns = 1;
+    begin(&b);
+    join_file(&b, 0, &v);
+    q = expect(&b, 0, FRAME_GET);
+    say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+    say_chunk(&b, 0, q, &v, 0);
+    feed(&b, 0);
+    transfer_distrust(b.t, 0, "another key", b.now);
+    pump(&b);
+    join_file(&b, 0, &w);
+    assert_int_equal(transfer_conn_source(b.t, 0), 1);
+    cut(&b, 0);
+    join(&b, 0);
+    peer_preface(&b.peer[0]);
+    peer_hello(&b.peer[0], 64, 12);
+    peer_error(&b.peer[0], expect(&b, 0, FRAME_OPEN)->id, WIRE_UNSUPPORTED);
+    peer_error(&b.peer[0], expect(&b, 0, FRAME_GET)->id, WIRE_BAD_HANDLE);
+    feed(&b, 0);
+    assert_int_equal(b.notes[TRANSFER_NOTE_SHRUNK], 1);
+    for (unsigned n = 0; n < 5 && !b.finished && !b.failed; n++) {
+        if (!b.up[0]) {
+            join(&b, 0);
+            greet(&b, 0);
+        }
+        serve(&b, 0, &finer);
+        pass(&b, 1000);
+    }
+    assert_finished(&b, &finer);
+    bench_free(&b);
+    version_free(&finer);
+    version_free(&w);
+    version_free(&v);
+}
+
 /* In order: nothing is put out before the list is there to judge it. */
 static void test_in_order(void **state)
 {
@@ -926,6 +979,7 @@ int main(void)
         cmocka_unit_test(test_blame_stays),
         cmocka_unit_test(test_blame_waits),
         cmocka_unit_test(test_blame_in_order),
+        cmocka_unit_test(test_another_content_on_smaller_chunks),
         cmocka_unit_test(test_silent_first),
         cmocka_unit_test(test_pin),
         cmocka_unit_test(test_pin_of_other_grid),
