@@ -53,7 +53,8 @@ BELAY_STATIC_ASSERT(FIRST_SPAN % (1u << LIMIT_CHUNK_LOG2_MAX) == 0,
 
 /* States of one chunk, low nibble of its state byte.  The high nibble is the
  * connection that claimed it, the source that sent it (pipe), or where the
- * bytes on disk come from (enum origin).  Missing is 0, so that memchr() finds it. */
+ * bytes on disk come from (enum origin).  Missing is 0, so that memchr() finds
+ * it. */
 enum chunk_state {
     CHUNK_MISSING,
     CHUNK_CLAIMED,

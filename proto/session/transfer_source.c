@@ -347,13 +347,18 @@ void mirror_adopt(struct transfer *t, unsigned i)
 bool mirror_prove(struct transfer *t, unsigned i, const struct msg_info *info)
 {
     struct source *s = &t->source[t->conn[i].source];
+    bool owns = info->version.len == t->identity.version_len &&
+                memcmp(info->version.ptr, t->identity.version,
+                       info->version.len) == 0;
 
     s->known = true;
     s->named = info->cid.len != 0;
     s->stale = false;
     s->version_len = (uint8_t)info->version.len;
     memcpy(s->version, info->version.ptr, info->version.len);
-    if (t->source[t->home].aside) {
+    /* Whose the version of a record is shows only now. */
+    if (t->source[t->home].aside ||
+        (owns && !t->source[t->home].known)) {
         t->home = t->conn[i].source;
     }
     return t->home == t->conn[i].source;

@@ -149,6 +149,44 @@ static void test_pin_of_unreadable(void **state)
     version_free(&coarse);
 }
 
+/* The record is of a mirror's other content: that mirror is out of the
+ * question then, not the first server, which had not been reached. */
+static void test_pin_and_record_of_a_mirror(void **state)
+{
+    struct version v = version_new("v1", 6 * K4 + 5, 12);
+    struct version w = version_new("w1", 6 * K4 + 5, 12);
+    struct version coarse = version_new("v1", 6 * K4 + 5, 14);
+    struct bench b;
+
+    (void)state;
+    w.data[0] ^= 1;
+    version_seal(&w);
+    pin(&b, &coarse);
+    b.config.wait_first = true;
+    b.config.mirror_count = 1;
+    b.config.mirror[0].path = (const uint8_t *)"two";
+    b.config.mirror[0].path_len = 3;
+    bench_start(&b);
+    resume(&b, &w, 0x7F);
+    await_dial(&b, 0);
+    b.dial[0] = false;
+    transfer_dial_failed(b.t, 0, "unreachable", b.now);
+    pump(&b);
+    join(&b, 0);
+    assert_int_equal(transfer_conn_source(b.t, 0), 1);
+    greet(&b, 0);
+    serve(&b, 0, &w);
+    join(&b, 0);
+    assert_int_equal(transfer_conn_source(b.t, 0), 0);
+    greet(&b, 0);
+    serve(&b, 0, &v);
+    assert_finished(&b, &v);
+    bench_free(&b);
+    version_free(&v);
+    version_free(&w);
+    version_free(&coarse);
+}
+
 /* ---- ordered output. */
 
 /* With a pin the list comes first, and nothing unverified leaves (R11b). */
@@ -226,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_pin_wrong),
         cmocka_unit_test(test_pin_on_another_grid),
         cmocka_unit_test(test_pin_of_unreadable),
+        cmocka_unit_test(test_pin_and_record_of_a_mirror),
         cmocka_unit_test(test_pinned_in_order),
         cmocka_unit_test(test_pin_chooses_grid_in_order),
     };
