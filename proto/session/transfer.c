@@ -77,6 +77,7 @@ int transfer_resume(struct transfer *t,
     }
     t->identity = *identity;
     t->any_weak = !identity->strong;
+    t->cid_recorded = identity->cid_known && !identity->strong;
     t->ledger.size = identity->size;
     t->phase = PHASE_FETCH;
     return 0;

@@ -21,6 +21,7 @@ void change_undo(struct transfer *t)
         t->grid = t->old;
         t->identity = t->old_identity;
         t->any_weak = !t->identity.strong;
+        t->cid_recorded = t->identity.cid_known && t->any_weak;
         memset(&t->old, 0, sizeof t->old);
         grid_account(t);
     }
@@ -124,6 +125,7 @@ void identity_adopt(struct transfer *t, const struct msg_info *info)
     id->mtime_ns = info->mtime_ns;
     id->mode = info->mode;
     t->any_weak = !id->strong;
+    t->cid_recorded = false;
     t->unlooked = 0;
     t->anchor_checked = false;
     t->own_cid_known = false;

@@ -202,7 +202,7 @@ static bool all_held(const struct transfer *t)
 /* Is the CID known, or can be done without? */
 static bool named(struct transfer *t)
 {
-    if (t->identity.cid_known) {
+    if (t->identity.cid_known && !t->cid_recorded) {
         return true;
     }
     if (t->any_weak) {

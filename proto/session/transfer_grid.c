@@ -245,6 +245,7 @@ bool transfer_try_shrink(struct transfer *t)
         memcpy(t->anchor_cid, t->identity.cid, HASH_LEN);
     }
     t->identity.cid_known = false;
+    t->cid_recorded = false;
     t->identity.chunk_log2 = t->shrink_to;
     t->need_identity = false; /* the record is of the old grid until REBASE */
     grid_free(&t->grid);

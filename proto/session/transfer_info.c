@@ -97,6 +97,7 @@ static void info_confirm(struct transfer *t, unsigned i,
         memcpy(id->cid, info->cid.ptr, HASH_LEN);
         t->need_identity = true;
     }
+    t->cid_recorded &= info->cid.len == 0;
     if (mirror_prove(t, i, info) &&
         (id->version_len != info->version.len ||
          memcmp(id->version, info->version.ptr, info->version.len) != 0)) {

@@ -265,6 +265,8 @@ struct transfer {
     struct transfer_identity identity;
     bool confirmed; /* an INFO of this run agreed with the identity */
     bool any_weak;  /* an INFO that counted was not strong */
+    bool cid_recorded; /* the CID is that of a weak version in an earlier run,
+                          which nobody has named since */
     uint64_t arrivals; /* wanted chunks that came, counted */
     uint64_t unlooked; /* of those whose GET did not end with DONE, the last
                           after which no INFO named the version; 0: none */

@@ -167,6 +167,7 @@ static void list_verified(struct transfer *t, unsigned i,
         memcpy(t->identity.cid, cid, HASH_LEN);
         t->need_identity = true;
     }
+    t->cid_recorded = false;
     if (use == LIST_CHANGE) {
         change_compare(t);
         if (t->phase == PHASE_OVER) {
@@ -203,8 +204,8 @@ static void list_complete(struct transfer *t, unsigned i)
     }
     if (t->identity.cid_known &&
         memcmp(cid, t->identity.cid, HASH_LEN) != 0) {
-        if (t->list.use == LIST_CHECK &&
-            (!t->list.pieced || t->list.strong)) {
+        if (t->cid_recorded || (t->list.use == LIST_CHECK &&
+                                (!t->list.pieced || t->list.strong))) {
             /* The CID may be that of earlier days: rule R5d. */
             change_begin(t, i, "the file on the server is another version");
         } else {

@@ -300,6 +300,10 @@ bool mirror_disproved(struct transfer *t)
 {
     static const char *const why = "its bytes are not the content asked for";
 
+    if (!mirror_many(t) && t->any_weak && !t->config.pinned) {
+        change_begin(t, 0, "the file on the server is another version");
+        return true;
+    }
     if (t->config.stop_on_change || !mirror_many(t) ||
         (t->config.pinned && !other_ever(t, t->home))) {
         return false;

@@ -690,6 +690,67 @@ static void test_cid_of_yesterday(void **state)
     bench_free(&b);
 }
 
+/* ... and so the list is asked for even if all is there and makes that CID. */
+static void test_cid_of_weak_record(void **state)
+{
+    struct version old = version_new("v1", 6 * K4, 12);
+    struct version v = version_new("v1", 6 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    old.weak = true;
+    v.names_cid = false;
+    bench_init(&b);
+    bench_start(&b);
+    resume(&b, &old, 0x3F);
+    pump(&b);
+    join_file(&b, 0, &v);
+    assert_false(b.finished);
+    say_list(&b, 0, expect(&b, 0, FRAME_DIGEST), &v);
+    feed(&b, 0);
+    assert_finished(&b, &v);
+    version_free(&old);
+    version_free(&v);
+    bench_free(&b);
+}
+
+/* A weak version is another one when its chunks become smaller: that is no
+ * wrong content. */
+static void test_weak_on_smaller_chunks(void **state)
+{
+    struct version old = version_new("v1", 3 * 4 * K4, 14);
+    struct version v = version_new("v1", 3 * 4 * K4, 12);
+    struct bench b;
+
+    (void)state;
+    old.weak = true;
+    v.data[6 * K4] ^= 1;
+    version_seal(&v);
+    bench_init(&b);
+    bench_start(&b);
+    resume(&b, &old, 0x5);
+    pump(&b);
+    join(&b, 0);
+    peer_preface(&b.peer[0]);
+    peer_hello(&b.peer[0], 64, 12);
+    peer_error(&b.peer[0], expect(&b, 0, FRAME_OPEN)->id, WIRE_UNSUPPORTED);
+    peer_error(&b.peer[0], expect(&b, 0, FRAME_GET)->id, WIRE_BAD_HANDLE);
+    feed(&b, 0);
+    for (unsigned n = 0; n < 5 && !b.finished && !b.failed; n++) {
+        if (!b.up[0]) {
+            join(&b, 0);
+            greet(&b, 0);
+        }
+        serve(&b, 0, &v);
+        pass(&b, 1000);
+    }
+    assert_finished(&b, &v);
+    assert_int_equal(transfer_ledger(b.t)->changes, 1);
+    version_free(&old);
+    version_free(&v);
+    bench_free(&b);
+}
+
 /* Rule R10: a chunk that is not what the list said. */
 static void test_chunk_not_as_listed(void **state)
 {
@@ -859,6 +920,8 @@ int main(void)
         cmocka_unit_test(test_list_in_pieces),
         cmocka_unit_test(test_cid_differs),
         cmocka_unit_test(test_cid_of_yesterday),
+        cmocka_unit_test(test_cid_of_weak_record),
+        cmocka_unit_test(test_weak_on_smaller_chunks),
         cmocka_unit_test(test_chunk_not_as_listed),
         cmocka_unit_test(test_weak_not_as_listed),
         cmocka_unit_test(test_server_wants_smaller),
