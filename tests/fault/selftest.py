@@ -660,6 +660,14 @@ def test_bad_command_lines():
     expect("help text", "--rst-after" in done.stdout, True)
 
 
+# What holds a time or a rate from above: a machine that is busy elsewhere makes
+# it late, never early, so one try that holds proves it.
+TRIES = 4
+TIMED = (test_rst_every_time, test_stall_for, test_rate, test_rate_slow,
+         test_rate_total, test_delay, test_delay_bulk, test_backpressure,
+         test_idle_faulted_connections_cost_nothing)
+
+
 def main():
     global PROXY
     if len(sys.argv) < 2:
@@ -673,12 +681,14 @@ def main():
         if names and name.removeprefix("test_") not in names:
             continue
         start = time.monotonic()
-        try:
-            test()
-            verdict = "ok"
-        except Exception as error:  # every kind of failure is a verdict
-            failed += 1
-            verdict = f"FAILED: {type(error).__name__}: {error}"
+        for left in reversed(range(TRIES if test in TIMED else 1)):
+            try:
+                test()
+                verdict = "ok"
+                break
+            except Exception as error:  # every kind of failure is a verdict
+                verdict = f"FAILED: {type(error).__name__}: {error}"
+                failed += not left
         print(f"{name.removeprefix('test_'):40} "
               f"{time.monotonic() - start:5.2f} s  {verdict}", flush=True)
     sys.exit(1 if failed else 0)
