@@ -480,6 +480,7 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
         /* While versions come and go the ledger tells too little. */
         return w->client.config.tries_max > 0 &&
                (changing ||
+                transfer_ledger(w->client.transfer)->changes > 0 ||
                 w->barren + lines_left(w) >= w->client.config.tries_max);
     case TRANSFER_REFUSED:
         return w->plan.vanish > 0 ||
@@ -494,7 +495,8 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
     case TRANSFER_WRONG_CONTENT:
         /* Whoever has the content finishes it, unless he was of no help. */
         return w->flips > 0 || (changing && w->pin != NULL) ||
-               (w->plan.mirrors > 0 && no_help(w));
+               (w->plan.mirrors > 0 &&
+                (no_help(w) || w->client.config.stop_on_change));
     case TRANSFER_UNREADABLE:
         return w->disk.failures > w->failures;
     case TRANSFER_CHANGED:
