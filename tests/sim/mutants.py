@@ -81,8 +81,8 @@ MUTANTS = [
      "            true) {"),
     ("old-grid-on-change", "transfer_change.c",
      "    return t->grid.piped > 0 || t->hash_pending > 0 || "
-     "t->seed.copy_asked;",
-     "    return false;"),
+     "t->seed.copy_asked ||\n           t->now < t->calm_at;",
+     "    return t->now < t->calm_at;"),
     ("claims-lost", "transfer_conn.c",
      "            claim_end(t, i, c->claim[k].request, false);",
      "            c->claim[k].request = 0;"),
@@ -205,8 +205,9 @@ only, a probe, several donors, the limits of the client.
 
 Made by `python3 -B tests/sim/mutants.py build/gcc/libbelay_proto.a --table`.
 Each line is a bug that is planted in a copy of the tree, and the first seed
-that finds it. Two of them were in the tree until a seed found them:
-blame-goes-around and two-contents-in-turns.
+that finds it. Some of them were in the tree until a seed found them:
+blame-goes-around, slot-is-blamed (unit/transfer_source_test finds both),
+two-contents-in-turns, change-is-damage and pin-of-what-is-gone.
 
 | bug | where | seed | by |
 | --- | --- | --- | --- |
