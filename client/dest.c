@@ -83,10 +83,11 @@ static bool is_private(int fd)
 
 static int take_temp(struct dest *d, const char *name)
 {
+    bool left = mkdirat(d->fd, name, 0700) != 0;
     int err = ERR_LOCKED;
     int fd;
 
-    if (mkdirat(d->fd, name, 0700) != 0 && errno != EEXIST) {
+    if (left && errno != EEXIST) {
         return err_of(errno);
     }
     fd = openat(d->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -98,6 +99,11 @@ static int take_temp(struct dest *d, const char *name)
     if (is_private(fd) && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
         still_there(d->fd, name, fd)) {
         err = rootfs_each(&d->root, fd, remove_one, &fd);
+        /* A run was killed here: what it placed is not to be taken for
+         * durable because it is there. */
+        if (err == 0 && left && syncfs(fd) != 0) {
+            err = err_of(errno);
+        }
     }
     if (err != 0) {
         close(fd);

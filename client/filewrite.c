@@ -1,5 +1,6 @@
 #include "client/filewrite.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -64,12 +65,33 @@ bool filewrite_sync_name(const char *path)
            error == EOPNOTSUPP;
 }
 
+/* Is it a directory with nothing in it? */
+static bool is_empty(const char *path)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *entry = NULL;
+
+    if (dir == NULL) {
+        return false;
+    }
+    do {
+        entry = readdir(dir);
+    } while (entry != NULL && (strcmp(entry->d_name, ".") == 0 ||
+                               strcmp(entry->d_name, "..") == 0));
+    closedir(dir);
+    return entry == NULL;
+}
+
 int filewrite_mkdir(const char *path, unsigned mode)
 {
     int error;
 
     if (mkdir(path, mode) != 0) {
-        return errno;
+        error = errno;
+        /* Whoever made it may have been killed before the sync below. */
+        return error == EEXIST && is_empty(path) && !filewrite_sync_name(path)
+                   ? errno
+                   : error;
     }
     if (filewrite_sync_name(path)) {
         return 0;

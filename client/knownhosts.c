@@ -420,8 +420,11 @@ static int apply(struct change *change, char why[TLS_TEXT_MAX])
         errno = EFBIG;
         err = io_error(why, change->path, "extend");
     }
-    if (err == 0 && change->changed &&
-        replace_file(change->path, &new) != 0) {
+    /* What stands there already may be from a process that was killed before
+     * its name was synced. */
+    if (err == 0 && (change->changed
+                         ? replace_file(change->path, &new) != 0
+                         : !filewrite_sync_name(change->path))) {
         err = io_error(why, change->path, "write");
     }
     free(old.text);

@@ -105,8 +105,15 @@ static enum belay_reason sign_with(struct hasher *hasher, struct signing *s,
     char line[NOTE_LINE_MAX];
     enum belay_reason reason = check(hasher, s, &pair->key, error);
 
+    if (reason == BELAY_UP_TO_DATE) {
+        /* By a process, perhaps, that was killed before its name was synced. */
+        return filewrite_sync_name(s->path)
+                   ? BELAY_DONE
+                   : report(error, BELAY_DISK, "%s: cannot sync its "
+                            "directory: %s", s->shown, strerror(errno));
+    }
     if (reason != BELAY_DONE) {
-        return reason == BELAY_UP_TO_DATE ? BELAY_DONE : reason;
+        return reason;
     }
     if (sign_make(pair->seed, s->text.text.ptr, s->text.text.len,
                   signature) != 0) {

@@ -338,6 +338,29 @@ static enum belay_reason check_stage(struct belay_release *r,
     return BELAY_DONE;
 }
 
+static enum belay_reason not_durable(struct belay_error *error)
+{
+    return report(error, BELAY_NOT_DURABLE, "in place, but the directory "
+                  "cannot be synced: %s", strerror(errno));
+}
+
+/* A run that was killed may have moved files without a sync. */
+static enum belay_reason sync_all(const struct belay_release *r,
+                                  struct belay_error *error)
+{
+    enum belay_reason reason = BELAY_DONE;
+    int fd;
+
+    if (rootfs_open_dir(&r->root, "", &fd) != 0) {
+        return not_durable(error);
+    }
+    if (syncfs(fd) != 0) {
+        reason = not_durable(error);
+    }
+    close(fd);
+    return reason;
+}
+
 static enum belay_reason move_all(struct belay_release *r,
                                   struct belay_error *error)
 {
@@ -363,10 +386,7 @@ static enum belay_reason move_all(struct belay_release *r,
         (void)leave(&place);
         return reason;
     }
-    return leave(&place) ? BELAY_DONE
-                         : report(error, BELAY_NOT_DURABLE, "in place, but "
-                                  "the directory cannot be synced: %s",
-                                  strerror(errno));
+    return leave(&place) ? BELAY_DONE : not_durable(error);
 }
 
 enum belay_reason belay_release_commit(struct belay_release *release,
@@ -380,6 +400,9 @@ enum belay_reason belay_release_commit(struct belay_release *release,
         if (reason == BELAY_DONE) {
             reason = move_all(r, error);
         }
+    }
+    if (reason == BELAY_DONE && r->stage.found) {
+        reason = sync_all(r, error);
     }
     if (reason == BELAY_DONE) {
         stage_sweep(&r->stage, &r->root);

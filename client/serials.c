@@ -160,8 +160,11 @@ static enum belay_reason accept_in(int dir, const char *name,
     if (err != 0) {
         return serials_refuse(err, manifest, &memory, error);
     }
-    if ((known == 0 || memory.serial != manifest->serial) &&
-        save(dir, name, manifest) != 0) {
+    /* One that is known may be from a process that was killed before it could
+     * sync the name. */
+    if (known > 0 && memory.serial == manifest->serial
+            ? fsync(dir) != 0
+            : save(dir, name, manifest) != 0) {
         return report(error, BELAY_DISK, "%s: the serial of the manifest "
                       "cannot be stored: %s (--no-state goes without)", shown,
                       strerror(errno));

@@ -55,6 +55,7 @@ enum belay_reason stage_init(struct stage *stage, const char *directory,
 {
     char origin[2 * HASH_LEN + 1];
     char tag[2 * HASH_LEN + 1];
+    struct stat st;
 
     *stage = (struct stage){.lock = -1};
     if (hash_origin(manifest, origin) != 0) {
@@ -67,6 +68,7 @@ enum belay_reason stage_init(struct stage *stage, const char *directory,
         return report(error, BELAY_INTERNAL, "out of memory");
     }
     stage->name = stage->path + strlen(directory) + 1;
+    stage->found = lstat(stage->path, &st) == 0;
     return BELAY_DONE;
 }
 

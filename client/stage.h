@@ -21,6 +21,7 @@
 struct stage {
     char *path; /* DIRECTORY/.belay-release-ORIGIN-MANIFEST */
     char *name; /* its end, in there */
+    bool found; /* an earlier run left it: what that moved may not last */
     int lock;   /* on the directory; -1 */
     bool has_files;
     struct rootfs files; /* the directory itself, with the lock */
