@@ -320,20 +320,26 @@ class Disk:
         if not harmless:
             raise Failure("not modelled: %s" % call)
 
-    def replay(self, calls):
-        """All that the record has; then the tree must be as it is."""
+    def replay(self, calls, begin=0):
+        """What these calls did, made from that line on of a record.  More may
+        follow: another program that finds what the first one left."""
         for call in calls:
             if call.result is not None and call.result >= 0:
-                self._apply(call)
+                self._apply(call if begin == 0 else call.later(begin))
         numbers = {id(c): k for k, c in enumerate(self.changes)}
         for node in self.nodes:
             node.numbers = [numbers[id(c)] for c in node.changes]
+            node.cache = {}
         self.needs = [(k, [numbers[id(n)] for n in c.needs])
                       for k, c in enumerate(self.changes) if c.needs]
-        self._compare(self.state([WHOLE] * len(self.changes)))
 
-    def _compare(self, state):
-        seen = {}
+    def whole(self):
+        """The state without a crash."""
+        return self.state([WHOLE] * len(self.changes))
+
+    def compare(self):
+        """After all that the record has, the tree must be as it is."""
+        state, seen = self.whole(), {}
         for folder, dirs, files in os.walk(self.root):
             for name in dirs + files:
                 path = os.path.join(folder, name)

@@ -7,6 +7,7 @@ own C library.  Every call that can change a file system is in CALLS; whoever
 reads the record has to know each of them (disk.py) or to refuse it.
 """
 
+import copy
 import os
 import re
 
@@ -58,6 +59,13 @@ class Call:
         place = PLACE.search(found.group(3))
         self.made = place and os.fsdecode(unhex(place.group(1)))
         self.args = self._split(found.group(1))
+
+    def later(self, lines):
+        """The same, of a record that begins so many lines further down."""
+        same = copy.copy(self)
+        same.begin += lines
+        same.end += lines
+        return same
 
     def _keep(self, found):
         if found.group(2):

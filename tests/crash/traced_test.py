@@ -10,8 +10,8 @@ right bytes everywhere, without litter, and without fetching what was on the
 disk.  Then syncs are taken out of the record, and wrong states must appear.
 
 CRASH_STATES: states tried per scenario, about, where there are more (600;
-100000 with BELAY_LONG).  CRASH_RUNS: runs per scenario (6; 300).  CRASH_SEED:
-of the choice (1).
+10000 with BELAY_LONG).  CRASH_RUNS: runs per scenario (6; 300).  CRASH_KILLS:
+kills per scenario (2; everywhere).  CRASH_SEED: of the choice (1).
 """
 
 import copy
@@ -36,8 +36,9 @@ from strace import record  # noqa: E402
 from tlskit import self_made  # noqa: E402
 
 LONG = bool(os.environ.get("BELAY_LONG"))
-STATES = int(os.environ.get("CRASH_STATES", 100000 if LONG else 600))
+STATES = int(os.environ.get("CRASH_STATES", 10000 if LONG else 600))
 RUNS = int(os.environ.get("CRASH_RUNS", 300 if LONG else scaled(6, 2)))
+KILLS = int(os.environ.get("CRASH_KILLS", 1000 if LONG else scaled(2)))
 SEED = int(os.environ.get("CRASH_SEED", 1))
 
 CHUNK = 16 * KI
@@ -278,7 +279,8 @@ def enumerate_all(scenario, tmp, mutants=()):
     check_code(run, 0, "under strace")
     tree = copy.deepcopy(pristine)
     tree.replay(calls)
-    last = tree.state([WHOLE] * len(tree.changes))
+    tree.compare()
+    last = tree.whole()
     tree.usual = set(last.entries)
     left = [path for path in tree.usual if OF_OURS.search(path)]
     check(not left, "left behind: %r" % left, run)
@@ -293,6 +295,8 @@ def enumerate_all(scenario, tmp, mutants=()):
         len(tree.changes), sum(1 for _ in tree.epochs()) - 1, found.states,
         len(found.keys), len(found.samples) if scenario.again else 0),
         flush=True)
+    if scenario.again:
+        kill_and_crash(scenario, tmp, pristine, calls, tree)
     for what, left_out, finds in mutants:
         check_that_it_finds(scenario, pristine, calls, what, left_out, finds)
 
@@ -308,6 +312,61 @@ def check_that_it_finds(scenario, pristine, calls, what, left_out, finds):
     check(found.wrong and found.wrong[-1].startswith(finds),
           "%s: no %s is found in %d states" % (what, finds, found.states))
     print("    %s: %s" % (what, found.wrong[-1].split(",")[0]), flush=True)
+
+
+# -- a kill, another run, and then a crash -----------------------------------
+
+def kill_points(pristine, calls):
+    """After how many calls a kill leaves something new; a sample of those
+    with a new name, where that is all we have time for."""
+    tree, points, count = copy.deepcopy(pristine), [], 0
+    for k, call in enumerate(calls):
+        tree.replay([call])
+        if any(change.what == "names" or LONG
+               for change in tree.changes[count:]):
+            points.append(k + 1)
+        count = len(tree.changes)
+    if len(points) > KILLS:
+        points = sorted(random.Random(SEED).sample(points, KILLS))
+    return points
+
+
+def kill_and_crash(scenario, tmp, pristine, calls, tree):
+    """A program that was killed leaves changes that nobody synced.  The next
+    one sees them, and must not take them for durable when it says that all
+    is done."""
+    points = kill_points(pristine, calls)
+    faults, states = [], 0
+    for point in points:
+        found = Found()
+        try:
+            found = killed_at(scenario, tmp, pristine, calls[:point], tree)
+            faults += found.wrong[:1]
+        except harness.Failure as failure:
+            faults.append(str(failure))
+        states += found.states
+        if found.wrong or len(faults) > 3:
+            faults[-1] += "\n    after a kill behind %s" % calls[point - 1]
+    check(not faults, "%d faults after a kill, the first one: %s" % (
+        len(faults), "".join(faults[:1])))
+    print("    killed at %d points, %d states" % (len(points), states),
+          flush=True)
+
+
+def killed_at(scenario, tmp, pristine, calls, full):
+    world = pristine.root
+    tree = copy.deepcopy(pristine)
+    tree.replay(calls)
+    for node, known in zip(tree.nodes, full.nodes):
+        node.ino = known.ino
+    shutil.rmtree(world)
+    rebuild(tree.whole(), world)
+    run, more = record(scenario.args, os.path.join(world, scenario.cwd),
+                       os.path.join(tmp, "trace"), scenario.env(world))
+    check_code(run, 0, "after a kill")
+    tree.replay(more, calls[-1].end + 1)
+    tree.compare()
+    return search(scenario, tree)
 
 
 def syncs(*ends):
