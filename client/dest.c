@@ -9,7 +9,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "client/filewrite.h"
 #include "proto/base/err.h"
 #include "proto/base/limits.h"
 #include "proto/base/registry.h"
@@ -130,7 +129,6 @@ bool dest_reserved(const char *path)
 static int make_path(const char *path)
 {
     char *copy = strdup(path);
-    int error;
 
     if (copy == NULL) {
         return ERR_NOMEM;
@@ -138,14 +136,12 @@ static int make_path(const char *path)
     for (char *at = copy + 1; copy[0] != '\0' && *at != '\0'; at++) {
         if (*at == '/') {
             *at = '\0';
-            (void)filewrite_mkdir(copy, 0777);
+            (void)!mkdir(copy, 0777);
             *at = '/';
         }
     }
     free(copy);
-    error = filewrite_mkdir(path, 0777);
-    errno = error;
-    return error != 0 && error != EEXIST ? err_of(error) : 0;
+    return mkdir(path, 0777) != 0 && errno != EEXIST ? err_of(errno) : 0;
 }
 
 static void init(struct dest *d)
