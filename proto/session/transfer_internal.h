@@ -165,6 +165,13 @@ struct conn {
     struct receiver *receiver;
 };
 
+/* Of who sends other bytes than those of the content id that it named. */
+enum doubt {
+    DOUBT_NONE,
+    DOUBT_ASKED,    /* maybe its file has just changed: it is opened anew, */
+    DOUBT_ANSWERED, /* and still is said to be the same */
+};
+
 /* One of the servers that have the content. */
 struct source {
     const uint8_t *path;
@@ -177,6 +184,7 @@ struct source {
                      another content, or a bad line */
     uint8_t version_len;
     uint8_t version[LIMIT_VERSION_LEN];
+    enum doubt doubt;   /* only ever grows, so that it has an end */
     unsigned fruitless; /* connections in a row that brought nothing */
     uint64_t retry_at;  /* others first until then */
     struct transfer_source_stats stats;
@@ -522,6 +530,9 @@ const struct source *mirror_version(const struct transfer *t, unsigned i);
 bool mirror_same_version(const struct transfer *t, unsigned i,
                          const struct bytes_view *version);
 void mirror_forges(struct transfer *t, unsigned i);
+/* Connection i's server contradicts itself.  False: it did so before, and is
+ * said to be the same still; else its connections are opened anew. */
+bool mirror_ask_again(struct transfer *t, unsigned i);
 bool mirror_blame(struct transfer *t, unsigned source);
 void mirror_tick(struct transfer *t);
 void mirror_pump(struct transfer *t);

@@ -131,8 +131,9 @@ static void list_contradiction(struct transfer *t, unsigned i)
 {
     t->list.asked = false;
     t->list.next = 0;
-    if (!t->list.pieced && (mirror_many(t) ||
-                            ++t->contradictions >= CONTRADICTIONS_MAX)) {
+    if (!t->list.pieced &&
+        (mirror_many(t) ? !mirror_ask_again(t, i)
+                        : ++t->contradictions >= CONTRADICTIONS_MAX)) {
         mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
                     "the server's digests do not make the content id that "
                     "it names");

@@ -355,6 +355,9 @@ bool mirror_prove(struct transfer *t, unsigned i, const struct msg_info *info)
                 memcmp(info->version.ptr, t->identity.version,
                        info->version.len) == 0;
 
+    if (s->doubt == DOUBT_ASKED) {
+        s->doubt = DOUBT_ANSWERED;
+    }
     s->known = true;
     s->named = info->cid.len != 0;
     s->stale = false;
@@ -392,16 +395,32 @@ bool mirror_same_version(const struct transfer *t, unsigned i,
            memcmp(version->ptr, s->version, version->len) == 0;
 }
 
-/* A chunk of connection i is sound, but not the content's.  Who named the
- * content id lies; who did not may have another content. */
+/* Maybe its file has just changed: it is opened anew, once. */
+bool mirror_ask_again(struct transfer *t, unsigned i)
+{
+    struct source *s = &t->source[t->conn[i].source];
+
+    if (s->doubt == DOUBT_ANSWERED) {
+        return false;
+    }
+    s->doubt = DOUBT_ASKED;
+    leave(t, t->conn[i].source);
+    return true;
+}
+
+/* A chunk of connection i is sound, but not the content's.  Who names the
+ * content id, and does so again when it is asked (B1-R10b), lies; who did not
+ * may have another content. */
 void mirror_forges(struct transfer *t, unsigned i)
 {
     struct source *s = &t->source[t->conn[i].source];
 
     s->stats.bad_chunks++;
     if (s->named) {
-        mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
-                    "it sends other bytes than the content has");
+        if (!mirror_ask_again(t, i)) {
+            mirror_fail(t, i, TRANSFER_WRONG_CONTENT,
+                        "it sends other bytes than the content has");
+        }
     } else if (!s->aside && t->phase == PHASE_FETCH) {
         /* In the middle of a chunk nothing else can be said. */
         conn_give_up(t, i, "the server has another content", true);

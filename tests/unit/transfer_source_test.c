@@ -693,7 +693,8 @@ static void test_nothing_good(void **state)
 }
 
 /* The list comes while chunks of the first server are on their way to the
- * disk: what is not as listed does not count (and is the liar's). */
+ * disk: what is not as listed does not count.  Its file may have changed just
+ * then: it is asked again. */
 static void test_list_overtakes(void **state)
 {
     struct version v = version_new("v", 8 * K4, 12);
@@ -722,9 +723,32 @@ static void test_list_overtakes(void **state)
     b.hold_chunks = false;
     transfer_chunk_done(b.t, 0, 0, b.held_chunk[0].digest, true, b.now);
     pump(&b);
-    assert_source(&b, 0, true, 1, false);
+    assert_source(&b, 0, false, 1, false);
     run(&b, has);
     assert_finished(&b, &v);
+    assert_source(&b, 0, false, 1, true);
+    bench_free(&b);
+    version_free(&lie);
+    version_free(&v);
+}
+
+/* B1-R10b: who names the content again, and still has other bytes, lies. */
+static void test_contradicts_twice(void **state)
+{
+    struct version v = version_new("v", 8 * K4, 12);
+    struct version lie = version_new("v", 8 * K4, 12);
+    const struct version *has[2] = {&lie, &v};
+    struct bench b;
+
+    (void)state;
+    lie.data[0] ^= 1;
+    version_seal(&lie);
+    memcpy(lie.cid, v.cid, HASH_LEN);
+    start(&b, 2);
+    begin(&b);
+    run(&b, has);
+    assert_finished(&b, &v);
+    assert_source(&b, 0, true, 0, true);
     bench_free(&b);
     version_free(&lie);
     version_free(&v);
@@ -989,6 +1013,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_nothing_good),
         cmocka_unit_test(test_list_overtakes),
+        cmocka_unit_test(test_contradicts_twice),
         cmocka_unit_test(test_list_in_parts),
         cmocka_unit_test(test_in_order),
         cmocka_unit_test(test_in_order_after_change),
