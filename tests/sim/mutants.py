@@ -296,7 +296,7 @@ def try_one(tree, objects, library, mutant, seeds):
 def main():
     args = [a for a in sys.argv[1:] if a != "--table"]
     library = args[0]
-    seeds = int(args[1]) if len(args) > 1 else 10000
+    seeds = int(args[1]) if len(args) > 1 else 20000
     wanted = set(args[2:])
     table = "--table" in sys.argv
     survivors = []
