@@ -167,6 +167,7 @@ void info_arrived(struct transfer *t, unsigned i,
     if (!info_fits(t, i, info) || pin_contradicted(t, i, info)) {
         return;
     }
+    mirror_answered(t, i);
     if (t->phase == PHASE_CHANGED || t->phase == PHASE_COMPARE) {
         change_info(t, i, info);
         return;

@@ -169,7 +169,7 @@ struct conn {
 enum doubt {
     DOUBT_NONE,
     DOUBT_ASKED,    /* maybe its file has just changed: it is opened anew, */
-    DOUBT_ANSWERED, /* and still is said to be the same */
+    DOUBT_ANSWERED, /* which was done: now it has to be as it is said to be */
 };
 
 /* One of the servers that have the content. */
@@ -533,6 +533,8 @@ void mirror_forges(struct transfer *t, unsigned i);
 /* Connection i's server contradicts itself.  False: it did so before, and is
  * said to be the same still; else its connections are opened anew. */
 bool mirror_ask_again(struct transfer *t, unsigned i);
+/* It has told what its file is. */
+void mirror_answered(struct transfer *t, unsigned i);
 bool mirror_blame(struct transfer *t, unsigned source);
 void mirror_tick(struct transfer *t);
 void mirror_pump(struct transfer *t);

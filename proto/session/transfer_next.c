@@ -171,8 +171,10 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 /* New connections are of use: there is something to ask. */
 bool transfer_may_dial(const struct transfer *t)
 {
+    bool local = t->phase == PHASE_CHECK && t->anchor_hash;
+
     return t->phase != PHASE_FINISH && t->phase != PHASE_OVER &&
-           t->phase != PHASE_REGRID && !t->anchor_hash && !seed_local(t);
+           t->phase != PHASE_REGRID && !local && !seed_local(t);
 }
 
 uint64_t transfer_deadline(const struct transfer *t)

@@ -355,9 +355,6 @@ bool mirror_prove(struct transfer *t, unsigned i, const struct msg_info *info)
                 memcmp(info->version.ptr, t->identity.version,
                        info->version.len) == 0;
 
-    if (s->doubt == DOUBT_ASKED) {
-        s->doubt = DOUBT_ANSWERED;
-    }
     s->known = true;
     s->named = info->cid.len != 0;
     s->stale = false;
@@ -406,6 +403,15 @@ bool mirror_ask_again(struct transfer *t, unsigned i)
     s->doubt = DOUBT_ASKED;
     leave(t, t->conn[i].source);
     return true;
+}
+
+void mirror_answered(struct transfer *t, unsigned i)
+{
+    struct source *s = &t->source[t->conn[i].source];
+
+    if (s->doubt == DOUBT_ASKED) {
+        s->doubt = DOUBT_ANSWERED;
+    }
 }
 
 /* A chunk of connection i is sound, but not the content's.  Who names the

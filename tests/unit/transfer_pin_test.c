@@ -123,6 +123,47 @@ static void test_pin_on_another_grid(void **state)
     version_free(&coarse);
 }
 
+/* The file changes while the old content is hashed for the pin: what comes of
+ * that is of no more use, and does not keep anybody from asking the server. */
+static void test_change_while_pin_is_hashed(void **state)
+{
+    struct version v = version_new("v1", 6 * K4 + 5, 12);
+    struct version coarse = version_new("v1", 6 * K4 + 5, 14);
+    struct peer_request *q;
+    struct bench b;
+
+    (void)state;
+    pin(&b, &coarse);
+    b.config.want_chunk_log2 = 12;
+    b.hold_hashes = true;
+    bench_start(&b);
+    join_file(&b, 0, &v);
+    q = expect(&b, 0, FRAME_GET);
+    for (uint64_t k = 0; k < v.count; k++) {
+        b.hold_chunks = k + 1 == v.count;
+        say_chunk(&b, 0, q, &v, k);
+        feed(&b, 0);
+    }
+    cut(&b, 0);
+    await_dial(&b, 0);
+    join(&b, 0);
+    greet(&b, 0);
+    q = expect(&b, 0, FRAME_OPEN);
+    transfer_chunk_done(b.t, 0, v.count - 1, b.held_chunk[0].digest, true,
+                        b.now);
+    pump(&b);
+    assert_int_equal(b.held_count, 1);
+    peer_error(&b.peer[0], q->id, WIRE_CHANGED);
+    feed(&b, 0);
+    cut(&b, 0);
+    release_hashes(&b);
+    pump(&b);
+    await_dial(&b, 0);
+    bench_free(&b);
+    version_free(&v);
+    version_free(&coarse);
+}
+
 /* Where the disk does not give it back, nobody knows: the content is not
  * called wrong. */
 static void test_pin_of_unreadable(void **state)
@@ -264,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_pin_wrong),
         cmocka_unit_test(test_pin_on_another_grid),
         cmocka_unit_test(test_pin_of_unreadable),
+        cmocka_unit_test(test_change_while_pin_is_hashed),
         cmocka_unit_test(test_pin_and_record_of_a_mirror),
         cmocka_unit_test(test_pinned_in_order),
         cmocka_unit_test(test_pin_chooses_grid_in_order),
