@@ -99,6 +99,16 @@ def descriptors(server):
                for pid in worker_pids(server))
 
 
+def what_is_open(server):
+    found = []
+    for pid in worker_pids(server):
+        where = "/proc/%d/fd" % pid
+        for name in os.listdir(where):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(os.path.join(where, name)))
+    return sorted(found)
+
+
 def check_log(server):
     """Lines of printable text, whatever the peers sent."""
     for line in whole_log(server).splitlines():
@@ -121,8 +131,12 @@ def gone(server, before):
 def check_calm(server, before, grown):
     visit(server)
     check(b"worker-crash" not in whole_log(server), server.text())
-    wait_until(lambda: descriptors(server) <= before[0] + 2,
-               "closed descriptors", 30, 0.05)
+    try:
+        wait_until(lambda: descriptors(server) <= before[0] + 2,
+                   "closed descriptors", 30, 0.05)
+    except Failure as failure:
+        raise Failure("%s: %d before, now %r" % (
+            failure, before[0], what_is_open(server))) from failure
     now = memory(server)
     # A sanitizer keeps freed memory back.
     check(SCALE < 1 or now <= before[1] + grown,
@@ -133,8 +147,10 @@ def check_calm(server, before, grown):
 @contextlib.contextmanager
 def besieged(tmp, *args, grown=8 * MI, **options):
     with serve(tmp, "--workers", "2", *args, **options) as server:
-        for _ in range(8):
-            visit(server)
+        for _ in range(4):  # two at a time: one for each worker
+            with Raw(server.port, source=FRIEND) as raw:
+                fetch(raw, "good", 12)
+                visit(server)
         wait_until(lambda: whole_log(server).count(b" close ") >= 8,
                    "the ends of the visits", 20)
         before = descriptors(server), memory(server)
