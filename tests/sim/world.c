@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From quiet_at on, so much virtual time and so many rounds are enough. */
+/* From quiet_at on, so much virtual time and so many rounds are enough: an
+ * hour, and more where the file takes long even without any trouble. */
 #define PATIENCE_MS ((uint64_t)60 * 60 * 1000)
+#define PATIENCE_TIMES 8u
 #define ROUNDS_MAX 3000000u
 #define RESTARTS_MAX 40u
 
@@ -510,6 +512,12 @@ static bool may_fail(const struct world *w, enum transfer_reason reason)
     }
 }
 
+static uint64_t patience(const struct world *w)
+{
+    return PATIENCE_MS +
+           PATIENCE_TIMES * w->source.contents->size / w->plan.rate;
+}
+
 /* True when the world is over. */
 static bool judge_end(struct world *w)
 {
@@ -537,7 +545,7 @@ static bool judge_end(struct world *w)
     if (w->result->restarts >= RESTARTS_MAX && !is_quiet(w)) {
         return true;
     }
-    if (is_quiet(w) && w->now > w->plan.quiet_at + PATIENCE_MS / 2) {
+    if (is_quiet(w) && w->now > w->plan.quiet_at + patience(w) / 2) {
         wrong(w, "it still fails when all is quiet");
         return true;
     }
@@ -592,7 +600,7 @@ static void loop(struct world *w)
             }
             continue;
         }
-        if (w->now > w->plan.quiet_at + PATIENCE_MS) {
+        if (w->now > w->plan.quiet_at + patience(w)) {
             wrong(w, "it does not come to an end");
             return;
         }
