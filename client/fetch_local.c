@@ -11,7 +11,6 @@
 #include "client/receiptfile.h"
 #include "proto/base/err.h"
 #include "proto/data/cid.h"
-#include "proto/data/merkle.h"
 
 /* So many wrong ranges are told one by one. */
 #define RANGES_TOLD 1000u
@@ -309,45 +308,21 @@ void fetch_write_receipt(struct fetch *f)
     }
 }
 
-struct collected {
-    uint8_t (*digest)[HASH_LEN];
-    bool good;
-};
-
-static void collect(void *arg, uint64_t index, const uint8_t *digest)
-{
-    struct collected *c = arg;
-
-    if (digest == NULL) {
-        c->good = false;
-    } else {
-        memcpy(c->digest[index], digest, HASH_LEN);
-    }
-}
-
 /* Only for what the server's content id proves. */
 void fetch_receipt_of_target(struct fetch *f, int fd)
 {
     const struct transfer_identity *id = transfer_identity(f->transfer);
     uint64_t count = cid_chunk_count(id->size, id->chunk_log2);
-    struct collected c = {.digest = calloc(count + 1, HASH_LEN),
-                          .good = true};
-    struct hasher *hasher = hasher_new();
-    uint8_t root[HASH_LEN];
+    uint8_t (*digest)[HASH_LEN] = calloc(count + 1, HASH_LEN);
     uint8_t cid[HASH_LEN];
 
-    if (c.digest != NULL && hasher != NULL && id->cid_known &&
-        file_chunks(fd, id->size, id->chunk_log2, collect, &c) == 0 &&
-        c.good &&
-        merkle_root(hasher, id->size, id->chunk_log2, c.digest[0], count,
-                    root) == 0 &&
-        cid_from_root(hasher, id->size, id->chunk_log2, root, cid) == 0 &&
+    if (digest != NULL && id->cid_known &&
+        file_digests(fd, id->size, id->chunk_log2, digest, cid) == 0 &&
         memcmp(cid, id->cid, HASH_LEN) == 0) {
-        write_receipt(f, count, c.digest[0]);
+        write_receipt(f, count, digest[0]);
     } else {
         f->receipt_failed = true;
         f->receipt_errno = id->cid_known ? EIO : ENODATA;
     }
-    hasher_free(hasher);
-    free(c.digest);
+    free(digest);
 }

@@ -161,15 +161,6 @@ static bool target_holds(struct fetch *f, int fd)
            has_cid(f, fd, id->chunk_log2, id->cid);
 }
 
-static bool is_as_before(const struct stat *before, const struct stat *now)
-{
-    return now->st_size == before->st_size &&
-           now->st_mtim.tv_sec == before->st_mtim.tv_sec &&
-           now->st_mtim.tv_nsec == before->st_mtim.tv_nsec &&
-           now->st_ctim.tv_sec == before->st_ctim.tv_sec &&
-           now->st_ctim.tv_nsec == before->st_ctim.tv_nsec;
-}
-
 /* The file has the server's content: with the server's time it need not be
  * read again the next time.  Not if somebody wrote to it meanwhile, nor if
  * what it was compared with is not what the server has. */
@@ -185,7 +176,7 @@ static void take_time(const struct fetch *f, int fd, const struct stat *before)
     if (f->options.remote_time && !f->options.dry_run &&
         !f->options.have_sha256 && !f->options.uri->pinned &&
         (int64_t)times[1].tv_sec == id->mtime_s && fstat(fd, &now) == 0 &&
-        is_as_before(before, &now)) {
+        file_is_as_before(before, &now)) {
         (void)futimens(fd, times); /* else it is read again, no more */
     }
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "proto/data/cid.h"
@@ -107,4 +108,53 @@ int file_cid(int fd, uint64_t size, uint8_t chunk_log2,
     free(buffer);
     hasher_free(hasher);
     return err;
+}
+
+struct collected {
+    uint8_t (*digest)[HASH_LEN];
+    bool whole;
+};
+
+static void collect(void *arg, uint64_t index, const uint8_t *digest)
+{
+    struct collected *c = arg;
+
+    if (digest == NULL) {
+        c->whole = false;
+    } else {
+        memcpy(c->digest[index], digest, HASH_LEN);
+    }
+}
+
+int file_digests(int fd, uint64_t size, uint8_t chunk_log2,
+                 uint8_t (*digest)[HASH_LEN], uint8_t cid[HASH_LEN])
+{
+    struct collected c = {.digest = digest, .whole = true};
+    struct hasher *hasher = hasher_new();
+    uint8_t root[HASH_LEN];
+    int err = hasher == NULL ? ERR_NOMEM
+                             : file_chunks(fd, size, chunk_log2, collect, &c);
+
+    if (err == 0 && !c.whole) {
+        err = ERR_IO;
+    }
+    if (err == 0) {
+        err = merkle_root(hasher, size, chunk_log2, digest[0],
+                          cid_chunk_count(size, chunk_log2), root);
+    }
+    if (err == 0) {
+        err = cid_from_root(hasher, size, chunk_log2, root, cid);
+    }
+    hasher_free(hasher);
+    return err;
+}
+
+bool file_is_as_before(const struct stat *before, const struct stat *now)
+{
+    return now->st_dev == before->st_dev && now->st_ino == before->st_ino &&
+           now->st_size == before->st_size &&
+           now->st_mtim.tv_sec == before->st_mtim.tv_sec &&
+           now->st_mtim.tv_nsec == before->st_mtim.tv_nsec &&
+           now->st_ctim.tv_sec == before->st_ctim.tv_sec &&
+           now->st_ctim.tv_nsec == before->st_ctim.tv_nsec;
 }

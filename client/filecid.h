@@ -4,7 +4,9 @@
 #ifndef CLIENT_FILECID_H
 #define CLIENT_FILECID_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "proto/data/hash.h"
 
@@ -20,5 +22,14 @@ int file_chunks(int fd, uint64_t size, uint8_t chunk_log2,
                 void (*each)(void *arg, uint64_t index,
                              const uint8_t *digest),
                 void *arg) MUST_USE;
+
+/* The digests of all chunks, which `digest` has room for, and the CID that
+ * they make.  Errors as file_cid(), or ERR_INTERNAL. */
+int file_digests(int fd, uint64_t size, uint8_t chunk_log2,
+                 uint8_t (*digest)[HASH_LEN],
+                 uint8_t cid[HASH_LEN]) MUST_USE;
+
+/* Is it the file that it was, and did nobody write to it? */
+bool file_is_as_before(const struct stat *before, const struct stat *now);
 
 #endif
