@@ -101,19 +101,28 @@ int filewrite_mkdir(const char *path, unsigned mode)
     return error;
 }
 
-bool filewrite_make_path(char *path, unsigned mode)
+bool filewrite_make_parents(char *path, unsigned mode)
 {
-    int error;
-
     for (char *at = *path != '\0' ? strchr(path + 1, '/') : NULL; at != NULL;
          at = strchr(at + 1, '/')) {
         *at = '\0';
-        error = filewrite_mkdir(path, mode);
+        int error = filewrite_mkdir(path, mode);
+
         *at = '/';
         if (error != 0 && error != EEXIST) {
             errno = error;
             return false;
         }
+    }
+    return true;
+}
+
+bool filewrite_make_path(char *path, unsigned mode)
+{
+    int error;
+
+    if (!filewrite_make_parents(path, mode)) {
+        return false;
     }
     error = filewrite_mkdir(path, mode);
     errno = error;

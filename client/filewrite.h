@@ -21,5 +21,7 @@ bool filewrite_all(int fd, const void *data, size_t len);
  * which the umask narrows; they last.  `path` is changed and restored.  False
  * with the reason in errno. */
 bool filewrite_make_path(char *path, unsigned mode);
+/* Only those above it. */
+bool filewrite_make_parents(char *path, unsigned mode);
 
 #endif

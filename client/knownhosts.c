@@ -277,18 +277,7 @@ static int make_parents(const char *path)
         errno = ENAMETOOLONG;
         return ERR_IO;
     }
-    for (char *slash = strchr(dir + 1, '/'); slash != NULL;
-         slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        int error = filewrite_mkdir(dir, 0700);
-
-        *slash = '/';
-        if (error != 0 && error != EEXIST) {
-            errno = error;
-            return ERR_IO;
-        }
-    }
-    return 0;
+    return filewrite_make_parents(dir, 0700) ? 0 : ERR_IO;
 }
 
 /* The lock file stays: removing it would let two hold it. */
