@@ -10,9 +10,9 @@ import threading
 import time
 
 from harness import (MI, TOP, Belayd, Listening, aside, case, check,
-                     check_code, check_nothing_final, get, lines_of, main,
-                     names, reported, scaled, settle, sha256, start, together,
-                     wait_until, write_random)
+                     check_code, check_nothing_final, get, has_verified,
+                     lines_of, main, names, scaled, settle, sha256, start,
+                     together, write_random)
 
 SIZE = scaled(16, 4) * MI + 11
 RATE = SIZE // 4  # a transfer takes four seconds
@@ -89,9 +89,7 @@ CHANGES = (rewrite_in_place, rewrite_slowly, replace, replace_shorter,
 
 def begin(url, into, *options):
     run = start("-v", "--limit-rate", RATE, *options, url, cwd=into)
-    wait_until(lambda: run.poll() is not None or reported(run) > SIZE // 8,
-               "progress")
-    check(run.poll() is None, "it ended too soon", run)
+    has_verified(run, SIZE // 8 + 1)
     return run
 
 
